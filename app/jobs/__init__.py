@@ -1,0 +1,1 @@
+"""Jobs: what was asked, where it stands, how it ended."""

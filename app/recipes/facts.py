@@ -1,0 +1,120 @@
+"""What inspection understood of a model and of a data set; pure data, no framework."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.recipes.steps.base import ModelFormat
+
+
+class Facts(BaseModel):
+    """Outputs have no defaults: a fact that could not be read is null."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class TensorSpec(Facts):
+    """An input or output of a model. `shape` has no batch axis; an unknown length is null.
+
+    `shape` itself is null where a file does not state it and it was not worked out.
+    """
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+
+
+class LayerSpec(Facts):
+    """One layer as configured: its name, its Keras class, its weights if known."""
+
+    name: str
+    class_name: str
+    parameter_count: int | None
+
+
+Activation = Literal["softmax", "sigmoid", "linear", "other"]
+CompiledLoss = Literal[
+    "sparse_categorical_crossentropy",
+    "categorical_crossentropy",
+    "binary_crossentropy",
+    "regression",
+]
+
+
+class Head(Facts):
+    """How one output ends: the last activation, its width, and what the model was compiled with.
+
+    `activation` is "other" where the end is not a plain softmax, sigmoid or linear one.
+    """
+
+    output: str
+    activation: Activation
+    units: int | None
+    compiled_loss: CompiledLoss | None
+
+
+class ModelFacts(Facts):
+    """Inspection of an uploaded model."""
+
+    format: ModelFormat
+    class_name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    heads: tuple[Head, ...]
+    layers: tuple[LayerSpec, ...]
+    layer_count: int
+    parameter_count: int
+    is_recurrent: bool
+    is_quantized: bool
+    keras_version: str | None
+
+
+class InputArray(Facts):
+    """One input of a data set. `shape` has no row axis; `minimum`/`maximum` are raw values."""
+
+    name: str | None
+    shape: tuple[int, ...]
+    dtype: str
+    minimum: float
+    maximum: float
+
+
+class LabelArray(Facts):
+    """One label array: whole numbers, one-hot rows, or real values.
+
+    `class_count` is the number of distinct labels (integer) or columns (one_hot); null for real.
+    `maximum` + 1 is the least number of classes a head must have for integer labels.
+    """
+
+    name: str | None
+    shape: tuple[int, ...]
+    dtype: str
+    encoding: Literal["integer", "one_hot", "multi_hot", "real"]
+    class_count: int | None
+    minimum: float
+    maximum: float
+
+
+class DatasetFacts(Facts):
+    """Inspection of an uploaded data set. Rows are counted after splitting."""
+
+    format: Literal["npz", "csv"]
+    train_rows: int
+    test_rows: int
+    is_split_here: bool
+    inputs: tuple[InputArray, ...]
+    labels: tuple[LabelArray, ...]
+    notes: tuple[str, ...]
+
+
+class DatasetOptions(BaseModel):
+    """How an uploaded data set is to be read: query parameters of its upload."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    scale: float = Field(1.0, description="value = raw x * scale + offset (inputs only).")
+    offset: float = Field(0.0, description="value = raw x * scale + offset (inputs only).")
+    test_fraction: float = Field(
+        0.2, gt=0, lt=1, description="Rows kept for testing where the file has no test split."
+    )
+    label: str | None = Field(None, max_length=200, description="csv: name of the label column.")

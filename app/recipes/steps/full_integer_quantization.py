@@ -1,0 +1,36 @@
+"""Parameters of full integer quantization."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from app.recipes.steps.base import Conversion, LayerPatterns, ModelFormat, Need
+
+
+class FullIntegerQuantization(Conversion):
+    """Store and compute in integers: int8 weights per channel, int8 or int16 activations.
+
+    Activation ranges are read from a sample of the training data (calibration).
+    """
+
+    technique: Literal["full_integer_quantization"] = "full_integer_quantization"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.CALIBRATION_DATA})
+    formats: ClassVar[frozenset[ModelFormat]] = frozenset(ModelFormat)
+    paper: ClassVar[str | None] = "Jacob et al. 2018, arXiv:1712.05877"
+
+    activation_bits: Literal[8, 16] = Field(
+        8, description="16 keeps more accuracy and is many times slower on a CPU."
+    )
+    io: Literal["float", "integer"] = Field(
+        "float",
+        description="Type of the file's inputs and outputs; integer ones need no float unit.",
+    )
+    calibration: Literal["min_max"] = Field(
+        "min_max", description="How activation ranges are read from the sample."
+    )
+    calibration_samples: int = Field(
+        200, ge=1, le=100_000, description="Training samples the ranges are read from."
+    )
+    exclude: LayerPatterns = Field(
+        default=(), description="Layers kept in float: patterns that match whole layer names."
+    )

@@ -1,0 +1,95 @@
+"""Parameters of magnitude pruning."""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.recipes.steps.base import Fraction, LayerTransform, Need
+from app.recipes.steps.recovery import Recovery
+
+BlockEdge = Annotated[int, Field(ge=1, le=256)]
+
+
+class MagnitudePruning(LayerTransform):
+    """Zero the smallest-magnitude share of the kernels; shapes stay as they are.
+
+    The zeros make the file small once it is compressed; they do not make a dense runtime faster.
+    A schedule prunes little by little while recovery training runs, which loses less accuracy.
+    """
+
+    technique: Literal["magnitude_pruning"] = "magnitude_pruning"
+    paper: ClassVar[str | None] = (
+        "Han et al. 2015, arXiv:1506.02626; polynomial schedule: Zhu & Gupta 2017, arXiv:1710.01878"
+    )
+
+    sparsity: Fraction = Field(description="Share of weights set to zero at the end, in [0, 1).")
+    scope: Literal["per_layer", "global"] = Field(
+        "per_layer",
+        description="Rank magnitudes within each kernel, or over all chosen kernels together.",
+    )
+    schedule: Literal["one_shot", "constant", "polynomial"] = Field(
+        "one_shot",
+        description="All at once before recovery; at `sparsity` from begin_step on; or growing "
+        "from initial_sparsity at begin_step to `sparsity` at end_step.",
+    )
+    initial_sparsity: Fraction = Field(0.0, description="Sparsity at begin_step (polynomial).")
+    begin_step: int = Field(0, ge=0, description="First optimizer step that prunes.")
+    end_step: int | None = Field(
+        None, ge=1, description="Optimizer step of full sparsity; null = 60 % of the training."
+    )
+    frequency: int | None = Field(
+        None, ge=1, description="Optimizer steps between mask updates; null = 50 updates in all."
+    )
+    pattern: Literal["unstructured", "n_m", "block"] = Field(
+        "unstructured", description="Which weights may go: any, n of every m, or whole blocks."
+    )
+    n: int = Field(2, ge=1, le=64, description="n_m: kept weights in every group of m.")
+    m: int = Field(4, ge=2, le=64, description="n_m: group length along the input axis.")
+    block_shape: tuple[BlockEdge, BlockEdge] = Field(
+        (1, 4), description="block: edge lengths [input, output] of the kernel seen as a matrix."
+    )
+    recovery: Recovery | None = Field(
+        None, description="Training with the zeros held; a schedule without one gets the default."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _n_m_names_its_sparsity(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("pattern") == "n_m" and "sparsity" not in data:
+            n, m = data.get("n", 2), data.get("m", 4)
+            if isinstance(n, int) and isinstance(m, int) and 0 < n < m:
+                return {**data, "sparsity": 1 - n / m}
+        return data
+
+    @model_validator(mode="after")
+    def _parameters_agree(self) -> Self:
+        if self.pattern == "n_m":
+            if self.n >= self.m:
+                raise ValueError(f"n must be below m; given n={self.n}, m={self.m}")
+            if abs(self.sparsity - (1 - self.n / self.m)) > 1e-9:
+                raise ValueError(
+                    f"{self.n} of {self.m} kept is a sparsity of {1 - self.n / self.m:g}; "
+                    f"given {self.sparsity:g}. Leave `sparsity` out or make them agree"
+                )
+            if self.scope == "global":
+                raise ValueError("n_m fixes the share in every group: scope must be per_layer")
+        if self.end_step is not None and self.end_step <= self.begin_step:
+            raise ValueError(
+                f"end_step must be after begin_step; given {self.end_step} <= {self.begin_step}"
+            )
+        if self.initial_sparsity > self.sparsity:
+            raise ValueError(
+                f"initial_sparsity {self.initial_sparsity:g} is above sparsity {self.sparsity:g}"
+            )
+        return self
+
+    def effective_recovery(self) -> Recovery | None:
+        """The training that will run: a gradual schedule cannot do without."""
+        if self.recovery is None and self.schedule != "one_shot":
+            return Recovery()
+        return self.recovery
+
+    def all_needs(self) -> frozenset[Need]:
+        if self.effective_recovery() is None:
+            return self.needs
+        return self.needs | {Need.TRAINING_DATA, Need.LABELS}

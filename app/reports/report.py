@@ -1,0 +1,136 @@
+"""The report of a job: the same block of figures for every file, and how they differ.
+
+Outputs have no defaults: a field is always present and null if unknown.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.recipes.outputs import OutputKind
+
+
+class Figures(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HeadMeasurement(Figures):
+    """One output of a model on the test split."""
+
+    output: str
+    task: str
+    accuracy: float | None
+    loss: float | None
+    mse: float | None
+    mae: float | None
+    r2: float | None
+
+
+class Measurement(Figures):
+    """One file, reloaded in a fresh process: what it weighs, how right and how fast it is."""
+
+    format: OutputKind
+    variant: str = Field(description="float32, float16, dynamic_range, int8, int16x8, mixed.")
+    runtime: str = Field(description="What executed it, with version.")
+    threads: int
+    batch_size: int = Field(description="Of the latency figures.")
+    samples: int | None = Field(description="Test rows measured.")
+    accuracy: float | None = Field(description="In [0, 1]; mean over outputs; null in regression.")
+    accuracy_ci95: tuple[float, float] | None = Field(description="Wilson score interval.")
+    loss: float | None
+    mse: float | None
+    mae: float | None
+    r2: float | None
+    heads: tuple[HeadMeasurement, ...]
+    size_bytes: int = Field(description="Of the file as downloaded.")
+    compressed_size_bytes: int = Field(description="After gzip, level 9.")
+    parameter_count: int
+    nonzero_parameter_count: int
+    macs: int | None = Field(description="Multiply-accumulates for one sample.")
+    latency_ms_p50: float | None
+    latency_ms_p95: float | None
+    latency_ms_iqr: float | None
+    latency_runs: int
+    peak_memory_bytes: int | None = Field(
+        description="Resident memory that loading and running the file added."
+    )
+
+
+class Delta(Figures):
+    """Baseline against optimized: > 1 is better for ratios, > 0 is worse for drops."""
+
+    accuracy_drop: float | None = Field(description="Baseline - optimized (r2 in regression).")
+    compression_ratio: float = Field(description="Baseline / optimized, both after gzip.")
+    size_ratio: float = Field(description="Baseline / optimized file size, as they are.")
+    speedup: float | None = Field(description="Baseline / optimized p50 latency, interleaved.")
+    agreement: float | None = Field(description="Share of test rows with the same prediction.")
+    p_value: float | None = Field(description="Exact McNemar test on the paired test rows.")
+
+
+class SkippedLayer(Figures):
+    layer: str
+    reason: str
+
+
+class StepReport(Figures):
+    """What one step did. Accuracies here are on the validation split, never on test."""
+
+    technique: str
+    parameters: dict[str, Any]
+    duration_s: float
+    accuracy_before: float | None
+    accuracy_after_change: float | None = Field(description="Right after it, before recovery.")
+    accuracy_after: float | None
+    facts: dict[str, Any]
+    skipped: tuple[SkippedLayer, ...]
+
+
+class LayerReport(Figures):
+    """One layer with weights, before and after."""
+
+    name: str
+    class_name: str
+    output_shape: tuple[int | None, ...] | None
+    parameter_count: int
+    nonzero_parameter_count: int
+    sparsity: float
+    bits: int = Field(description="Of its stored weights in the primary file.")
+    macs: int | None
+    weight_error: float | None = Field(
+        description="Relative L2 distance of the stored weights to the baseline's."
+    )
+
+
+class Control(Figures):
+    """The untouched float model trained as long: what recovery alone would have given."""
+
+    epochs: int
+    accuracy: float | None
+    r2: float | None
+    accuracy_gain: float | None = Field(description="Control - baseline.")
+
+
+class Provenance(Figures):
+    model_sha256: str
+    dataset_sha256: str | None
+    artifacts_sha256: dict[str, str]
+    seed: int
+    recipe: dict[str, Any]
+    versions: dict[str, str]
+    cpu: str
+    cpu_count: int
+    threads: int
+
+
+class Report(Figures):
+    """What a job changed, and what it cost."""
+
+    baseline: Measurement
+    optimized: Measurement
+    outputs: tuple[Measurement, ...]
+    delta: Delta
+    control: Control | None
+    understood: tuple[str, ...] = Field(description="How model and data were read, in words.")
+    steps: tuple[StepReport, ...]
+    warnings: tuple[str, ...] = Field(description="What got worse, in plain words.")
+    provenance: Provenance

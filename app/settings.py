@@ -1,0 +1,65 @@
+"""Settings of every process, read once from the environment (prefix `PENJING_`)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PREFIX = "PENJING_"
+
+
+class Settings(BaseModel):
+    """One frozen value object; a field `lease_s` is read from `PENJING_LEASE_S`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(Path(".penjing"), description="The one folder that holds all state.")
+    database_url: str = Field("", description="SQLAlchemy URL; empty = SQLite inside `home`.")
+    broker_url: str = Field("", description="Celery broker URL; empty = unix socket in `home`.")
+    blobs: Path | None = Field(None, description="Folder of the blob store; null = inside `home`.")
+
+    max_upload_bytes: int = Field(8 * 2**30, gt=0)
+    inspection_wait_s: float = Field(
+        10, ge=0, description="How long an upload's answer waits for its inspection."
+    )
+    inspection_limit_s: float = Field(60, gt=0, description="Wall clock of one inspection.")
+    inspection_memory_bytes: int = Field(2**30, gt=0)
+
+    worker_concurrency: int = Field(1, ge=1, description="Jobs one worker runs at a time.")
+    lease_s: float = Field(15, gt=0, description="A job whose lease is older is up for grabs.")
+    heartbeat_s: float = Field(2, gt=0, description="How often a worker renews its lease.")
+    poll_s: float = Field(0.25, gt=0, description="How often cancel flags and children are read.")
+    reap_s: float = Field(5, gt=0, description="How often lost and unheard jobs are looked for.")
+    resend_s: float = Field(20, gt=0, description="A queued job's message is sent again after.")
+    max_attempts: int = Field(3, ge=1)
+    shutdown_grace_s: float = Field(
+        20, ge=0, description="After SIGTERM: finish within this time, else hand the job back."
+    )
+    cancel_grace_s: float = Field(1, ge=0, description="A cancelled child may tidy up this long.")
+    job_memory_bytes: int = Field(8 * 2**30, gt=0, description="Address space data limit.")
+    job_file_bytes: int = Field(16 * 2**30, gt=0, description="Largest file a job may write.")
+    warm_spare: bool = Field(True, description="Keep one child ready with TensorFlow imported.")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        known = {
+            name: environment[key]
+            for name in cls.model_fields
+            if (key := PREFIX + name.upper()) in environment
+        }
+        settings = cls.model_validate(known)
+        return settings.model_copy(update={"home": settings.home.absolute()})
+
+    @property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'penjing.db'}"
+
+    @property
+    def resolved_blobs(self) -> Path:
+        return self.blobs or self.home / "blobs"
+
+    @property
+    def resolved_broker_url(self) -> str:
+        return self.broker_url or f"redis+socket://{self.home / 'run' / 'broker.sock'}"

@@ -1,0 +1,1 @@
+"""The back end: Celery and the engine."""

@@ -1,0 +1,83 @@
+"""What goes into the box and what comes out: the order, the events and the result of one job.
+
+The job folder:
+
+    order.json       an `Order`, written by the parent; the paths in it are absolute
+    cancel           appears when the job is to stop; looked for at every batch
+    out/             the files offered as artifacts
+    scratch/         anything else
+    result.json      a `Result`, written last
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from app.errors import Problem
+from app.recipes.constraints import Constraints
+from app.recipes.facts import DatasetOptions
+from app.recipes.outputs import OutputKind
+from app.recipes.recipe import Recipe
+from app.recipes.steps.base import ModelFormat
+from app.reports.report import LayerReport, Report
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelFile(Message):
+    path: Path
+    format: ModelFormat
+    name: str
+    sha256: str
+
+
+class DatasetFile(Message):
+    path: Path
+    format: Literal["npz", "csv"]
+    sha256: str
+    options: DatasetOptions
+
+
+class Order(Message):
+    """One job, with everything the engine may know of it."""
+
+    job_id: str
+    model: ModelFile
+    dataset: DatasetFile | None
+    recipe: Recipe
+    outputs: tuple[OutputKind, ...]
+    constraints: Constraints
+    control: bool
+
+
+class Artifact(Message):
+    """One finished file in `out/`. `path` is relative to the job folder."""
+
+    kind: OutputKind
+    format: str
+    path: Path
+    filename: str
+
+
+class Result(Message):
+    report: Report
+    layers: tuple[LayerReport, ...]
+    verdict: Literal["met", "target_not_met", "no_improvement"]
+    artifacts: tuple[Artifact, ...]
+
+
+class Event(Message):
+    """One JSON line from the child to its parent.
+
+    `progress` is that of the whole job, in [0, 1]. `ready` says the spare has imported everything.
+    """
+
+    event: Literal["ready", "phase", "progress", "metrics", "step", "warning", "error", "done"]
+    phase: str | None = None
+    progress: float | None = None
+    message: str | None = None
+    data: dict[str, float | int | str | bool | None] | None = None
+    problem: Problem | None = None
