@@ -83,8 +83,7 @@ class Job:
     def require_move(self, to: JobState) -> None:
         """The one guard of illegal moves; the store applies the move atomically."""
         if to not in TRANSITIONS[self.state]:
-            allowed = sorted(TRANSITIONS[self.state]) or ["nothing: it is final"]
+            allowed = ", ".join(sorted(TRANSITIONS[self.state])) or "nothing, it is final"
             raise IllegalTransition(
-                f"job {self.id} is {self.state}; it cannot become {to}. "
-                f"Allowed: {', '.join(allowed)}"
+                f"job {self.id} is {self.state}; it cannot become {to}. Allowed: {allowed}"
             )

@@ -41,7 +41,7 @@ class JobRequest(BaseModel):
     recipe: Recipe
     preset: None = Field(None, description="Not available yet.")
     search: None = Field(None, description="Not available yet.")
-    constraints: Constraints = Field(default_factory=Constraints)  # type: ignore[arg-type]  # all defaulted
+    constraints: Constraints = Field(default_factory=Constraints)
     outputs: Annotated[
         tuple[OutputKind, ...], Field(min_length=1, max_length=3), AfterValidator(_once_each)
     ] = ("keras", "tflite")
@@ -50,5 +50,5 @@ class JobRequest(BaseModel):
         description="Also fine-tune the untouched model as long, so that what training gained is "
         "not mistaken for what compression gained.",
     )
-    limits: Limits = Field(default_factory=Limits)  # type: ignore[arg-type]  # all defaulted
+    limits: Limits = Field(default_factory=Limits)
     tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=32)

@@ -1,0 +1,102 @@
+"""Whether a data set fits a model: input names, shapes and labels; pure."""
+
+from collections.abc import Iterator
+
+from app.errors import Complaint
+from app.recipes.facts import DatasetFacts, InputArray, LabelArray, ModelFacts, TensorSpec
+from app.recipes.task import LabelsDoNotFit, Task, understand
+
+POINTER = "/dataset_id"
+
+
+def shape_fits(data: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """True where every known axis agrees; both without the row axis."""
+    return len(data) == len(wanted) and all(
+        there is None or there == here for here, there in zip(data, wanted, strict=True)
+    )
+
+
+def fitted_shape(
+    data: tuple[int, ...], wanted: tuple[int | None, ...] | None
+) -> tuple[int, ...] | None:
+    """The shape the model will be given: as it is, or with a channel axis added; None = no fit."""
+    if wanted is None or shape_fits(data, wanted):
+        return data
+    with_channel = (*data, 1)
+    return with_channel if shape_fits(with_channel, wanted) else None
+
+
+def input_complaints(model: ModelFacts, dataset: DatasetFacts) -> Iterator[Complaint]:
+    """What keeps the data's inputs from being fed to the model."""
+    pairs = pair_inputs(model, dataset)
+    if pairs is None:
+        wanted = ", ".join(spec.name for spec in model.inputs)
+        given = ", ".join(array.name or "x" for array in dataset.inputs)
+        yield Complaint(
+            pointer=POINTER,
+            detail=f"the model has the inputs {wanted}; the data set has {given}. Name the arrays "
+            f"x_train.<input name>, one for each input",
+        )
+        return
+    for spec, array in pairs:
+        if fitted_shape(array.shape, spec.shape) is None:
+            yield Complaint(
+                pointer=POINTER,
+                detail=f"input {spec.name!r} takes rows of shape {_shown(spec.shape)}; "
+                f"the data set's rows have shape {_shown(array.shape)}",
+            )
+
+
+def pair_inputs(
+    model: ModelFacts, dataset: DatasetFacts
+) -> tuple[tuple[TensorSpec, InputArray], ...] | None:
+    """Inputs with their arrays: by name, or the only one with the only one."""
+    if len(model.inputs) == len(dataset.inputs) == 1:
+        return ((model.inputs[0], dataset.inputs[0]),)
+    arrays = {array.name: array for array in dataset.inputs}
+    if set(arrays) != {spec.name for spec in model.inputs}:
+        return None
+    return tuple((spec, arrays[spec.name]) for spec in model.inputs)
+
+
+def read_tasks(
+    model: ModelFacts, dataset: DatasetFacts
+) -> tuple[tuple[Task, ...], tuple[Complaint, ...]]:
+    """The task of every output, and what keeps labels from fitting."""
+    if not dataset.labels:
+        return (), ()
+    pairs = _labels_by_output(model, dataset)
+    if pairs is None:
+        wanted = ", ".join(head.output for head in model.heads)
+        given = ", ".join(array.name or "y" for array in dataset.labels)
+        detail = (
+            f"the model has the outputs {wanted}; the data set labels {given}. Name the arrays "
+            f"y_train.<output name>, one for each output"
+        )
+        return (), (Complaint(pointer=POINTER, detail=detail),)
+    tasks: list[Task] = []
+    complaints: list[Complaint] = []
+    for index, labels in pairs:
+        try:
+            tasks.append(understand(model.heads[index], labels))
+        except LabelsDoNotFit as error:
+            hint = f". {error.hint}" if error.hint else ""
+            complaints.append(Complaint(pointer=POINTER, detail=error.detail + hint))
+    return tuple(tasks), tuple(complaints)
+
+
+def _labels_by_output(
+    model: ModelFacts, dataset: DatasetFacts
+) -> tuple[tuple[int, LabelArray], ...] | None:
+    if len(model.heads) == len(dataset.labels) == 1:
+        return ((0, dataset.labels[0]),)
+    labels = {array.name: array for array in dataset.labels}
+    if set(labels) != {head.output for head in model.heads}:
+        return None
+    return tuple((index, labels[head.output]) for index, head in enumerate(model.heads))
+
+
+def _shown(shape: tuple[int | None, ...] | None) -> str:
+    if shape is None:
+        return "unknown"
+    return "(" + ", ".join("any" if axis is None else str(axis) for axis in shape) + ")"
