@@ -1,0 +1,199 @@
+"""What validation refuses, and what it points at."""
+
+from typing import Any
+
+import pytest
+
+from app.recipes.check import ImpossibleRecipe, check
+from app.recipes.constraints import Constraints
+from app.recipes.facts import (
+    DatasetFacts,
+    Head,
+    InputArray,
+    LabelArray,
+    LayerSpec,
+    ModelFacts,
+    TensorSpec,
+)
+from app.recipes.outputs import OutputKind
+from app.recipes.recipe import Recipe
+from app.recipes.steps.base import ModelFormat
+
+INT8 = {"technique": "full_integer_quantization"}
+PRUNE = {"technique": "magnitude_pruning", "sparsity": 0.9}
+
+
+def classifier(**changes: Any) -> ModelFacts:
+    facts = ModelFacts(
+        format=ModelFormat.KERAS,
+        class_name="Sequential",
+        inputs=(TensorSpec(name="image", shape=(28, 28, 1), dtype="float32"),),
+        outputs=(TensorSpec(name="logits", shape=(10,), dtype="float32"),),
+        heads=(Head(output="logits", activation="linear", units=10, compiled_loss=None),),
+        layers=(
+            LayerSpec(name="conv_1", class_name="Conv2D", parameter_count=100),
+            LayerSpec(name="logits", class_name="Dense", parameter_count=100),
+        ),
+        layer_count=2,
+        parameter_count=200,
+        is_recurrent=False,
+        is_quantized=False,
+        keras_version="3.15.1",
+    )
+    return facts.model_copy(update=changes)
+
+
+def digits(**changes: Any) -> DatasetFacts:
+    facts = DatasetFacts(
+        format="npz",
+        train_rows=1000,
+        test_rows=200,
+        is_split_here=False,
+        inputs=(InputArray(name=None, shape=(28, 28), dtype="uint8", minimum=0, maximum=255),),
+        labels=(
+            LabelArray(
+                name=None,
+                shape=(),
+                dtype="uint8",
+                encoding="integer",
+                class_count=10,
+                minimum=0,
+                maximum=9,
+            ),
+        ),
+        notes=(),
+    )
+    return facts.model_copy(update=changes)
+
+
+def recipe(*steps: dict[str, Any]) -> Recipe:
+    return Recipe.model_validate({"steps": steps})
+
+
+def pointers_of(
+    asked: Recipe,
+    model: ModelFacts,
+    dataset: DatasetFacts | None,
+    outputs: tuple[OutputKind, ...] = ("keras", "tflite"),
+    constraints: Constraints | None = None,
+) -> list[str]:
+    with pytest.raises(ImpossibleRecipe) as refused:
+        check(asked, outputs, model, dataset, constraints)
+    return [complaint.pointer for complaint in refused.value.errors]
+
+
+def test_plan_counts_the_optimizer_steps_of_the_training() -> None:
+    pruning = PRUNE | {"recovery": {"epochs": 3, "batch_size": 64, "validation_fraction": 0.1}}
+
+    plan = check(recipe(pruning, INT8), ("tflite",), classifier(), digits())
+
+    assert plan.optimizer_steps == 3 * 15  # 900 rows / 64, rounded up
+    assert [step.technique for step in plan.steps] == [
+        "magnitude_pruning",
+        "full_integer_quantization",
+    ]
+
+
+def test_data_gains_a_channel_axis_when_only_that_is_missing() -> None:
+    assert check(recipe(INT8), ("tflite",), classifier(), digits()).tasks
+
+
+def test_conversion_must_be_the_last_step() -> None:
+    assert pointers_of(recipe(INT8, PRUNE), classifier(), digits()) == ["/recipe/steps/0"]
+
+
+def test_conversion_needs_a_tflite_output() -> None:
+    assert pointers_of(recipe(INT8), classifier(), digits(), ("keras",)) == ["/outputs"]
+
+
+def test_calibration_needs_a_data_set() -> None:
+    assert pointers_of(recipe(INT8), classifier(), None) == ["/dataset_id"]
+
+
+def test_gradual_schedule_needs_labels() -> None:
+    gradual = PRUNE | {"schedule": "polynomial"}
+
+    assert pointers_of(recipe(gradual), classifier(), digits(labels=())) == ["/dataset_id"]
+
+
+def test_one_shot_pruning_needs_no_data() -> None:
+    assert check(recipe(PRUNE), ("keras",), classifier(), None).needs == ()
+
+
+@pytest.mark.parametrize("field", ["include", "exclude"])
+def test_pattern_that_matches_no_layer_is_refused(field: str) -> None:
+    asked = recipe(PRUNE | {field: ["conv_.*", "dens.*"]})
+
+    assert pointers_of(asked, classifier(), None) == [f"/recipe/steps/0/{field}/1"]
+
+
+def test_recurrent_model_is_refused_for_int8() -> None:
+    model = classifier(is_recurrent=True)
+
+    assert pointers_of(recipe(PRUNE, INT8), model, digits()) == ["/recipe/steps/1/technique"]
+
+
+def test_quantized_model_is_refused() -> None:
+    assert pointers_of(recipe(PRUNE), classifier(is_quantized=True), None) == ["/model_id"]
+
+
+def test_transform_of_a_tflite_model_is_refused() -> None:
+    model = classifier(format=ModelFormat.TFLITE)
+
+    assert pointers_of(recipe(PRUNE), model, None, ("tflite",)) == ["/recipe/steps/0"]
+
+
+def test_keras_output_of_a_tflite_model_is_refused() -> None:
+    model = classifier(format=ModelFormat.TFLITE)
+
+    assert pointers_of(recipe(INT8), model, digits()) == ["/outputs/0"]
+
+
+def test_rows_of_another_shape_are_refused() -> None:
+    wide = digits(
+        inputs=(InputArray(name=None, shape=(32, 32), dtype="uint8", minimum=0, maximum=9),)
+    )
+
+    assert pointers_of(recipe(INT8), classifier(), wide) == ["/dataset_id"]
+
+
+def test_input_names_must_agree_when_there_are_several() -> None:
+    two = classifier(
+        inputs=(
+            TensorSpec(name="left", shape=(2,), dtype="float32"),
+            TensorSpec(name="right", shape=(2,), dtype="float32"),
+        )
+    )
+
+    with pytest.raises(ImpossibleRecipe, match="left, right"):
+        check(recipe(INT8), ("tflite",), two, digits())
+
+
+def test_end_step_after_the_training_is_refused() -> None:
+    gradual = PRUNE | {"schedule": "polynomial", "end_step": 1000, "recovery": {"epochs": 1}}
+
+    assert pointers_of(recipe(gradual), classifier(), digits()) == ["/recipe/steps/0/end_step"]
+
+
+def test_loss_that_does_not_fit_the_head_is_refused() -> None:
+    tuning = {"technique": "fine_tuning", "loss": "binary_crossentropy"}
+
+    assert pointers_of(recipe(tuning), classifier(), digits()) == ["/recipe/steps/0/loss"]
+
+
+def test_accuracy_constraint_needs_labels() -> None:
+    target = Constraints.model_validate({"max_accuracy_drop": 0.01})
+
+    assert pointers_of(recipe(PRUNE), classifier(), None, constraints=target) == [
+        "/constraints/max_accuracy_drop"
+    ]
+
+
+def test_every_complaint_is_told_at_once() -> None:
+    asked = recipe(INT8, PRUNE | {"include": ["nowhere"]})
+
+    assert pointers_of(asked, classifier(), None) == [
+        "/recipe/steps/0",
+        "/dataset_id",
+        "/recipe/steps/1/include/0",
+    ]

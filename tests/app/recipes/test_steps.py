@@ -1,0 +1,79 @@
+"""What every technique's parameters keep to, and the ranges of each."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.recipes.recipe import Recipe
+from app.recipes.steps import Step, step_types
+from app.recipes.steps.magnitude_pruning import MagnitudePruning
+
+MINIMAL: dict[str, dict[str, Any]] = {"magnitude_pruning": {"sparsity": 0.5}}
+TECHNIQUES = sorted(step_types())
+
+
+def minimal(technique: str) -> Step:
+    return step_types()[technique].model_validate(MINIMAL.get(technique, {}))
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_step_tag_is_its_file_name(technique: str) -> None:
+    assert minimal(technique).technique == technique
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_step_survives_json(technique: str) -> None:
+    step = minimal(technique)
+    as_recipe = Recipe.model_validate({"steps": [step.model_dump(mode="json")]})
+
+    assert Recipe.model_validate_json(as_recipe.model_dump_json()).steps == (step,)
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_step_describes_every_parameter(technique: str) -> None:
+    properties = step_types()[technique].model_json_schema()["properties"]
+    silent = [
+        name
+        for name, schema in properties.items()
+        if name != "technique" and not schema.get("description")
+    ]
+
+    assert silent == []
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_step_refuses_unknown_parameters(technique: str) -> None:
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        step_types()[technique].model_validate(MINIMAL.get(technique, {}) | {"sparsty": 1})
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"sparsity": 1.0},
+        {"sparsity": -0.1},
+        {"sparsity": 80},
+        {"sparsity": float("nan")},
+        {"sparsity": 0.5, "include": ["("]},
+        {"sparsity": 0.5, "initial_sparsity": 0.6, "schedule": "polynomial"},
+        {"sparsity": 0.5, "begin_step": 10, "end_step": 10},
+        {"sparsity": 0.6, "pattern": "n_m", "n": 2, "m": 4},
+        {"pattern": "n_m", "n": 4, "m": 4},
+        {"pattern": "n_m", "scope": "global"},
+    ],
+)
+def test_magnitude_pruning_refuses_what_cannot_be(parameters: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        MagnitudePruning.model_validate(parameters)
+
+
+def test_magnitude_pruning_takes_its_sparsity_from_n_and_m() -> None:
+    assert MagnitudePruning.model_validate({"pattern": "n_m", "n": 1, "m": 4}).sparsity == 0.75
+
+
+def test_layer_pattern_must_match_the_whole_name() -> None:
+    step = MagnitudePruning.model_validate({"sparsity": 0.5, "include": ["dense"]})
+
+    assert step.selects("dense")
+    assert not step.selects("dense_1")
