@@ -1,0 +1,1 @@
+"""The one-command stack: a private broker, the API and a worker under one supervisor."""

@@ -1,0 +1,59 @@
+"""A stack for the length of a command: the one that runs on this home, else one started for it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from app.embedded.errors import HomeInUse, StackNotStarted
+from app.embedded.lock import RunningStack, running_stack
+from app.errors import Problem
+
+ANSWER: TypeAdapter[RunningStack | Problem] = TypeAdapter(RunningStack | Problem)
+
+
+@contextmanager
+def borrowed_stack(home: Path) -> Iterator[RunningStack]:
+    """Where the API of this home answers. A stack that was started here is stopped at the end.
+
+    Raises: StackNotStarted.
+    """
+    running = running_stack(home)
+    if running is not None:
+        yield running
+        return
+    with _own_process(home) as process:
+        yield _read_ready(process)
+
+
+@contextmanager
+def _own_process(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """The supervisor as a child, in a session of its own: a Ctrl-C here does not reach it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.embedded", str(home), str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def _read_ready(process: subprocess.Popen[str]) -> RunningStack:
+    line = process.stdout.readline() if process.stdout else ""
+    if not line:
+        raise StackNotStarted("the supervisor ended before the stack was ready")
+    answer = ANSWER.validate_json(line)
+    if isinstance(answer, RunningStack):
+        return answer
+    kind = HomeInUse if answer.code == HomeInUse.code else StackNotStarted
+    raise kind(answer.detail, hint=answer.hint)

@@ -1,0 +1,142 @@
+"""The stack of one home: broker, worker and API, with state in one folder."""
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from app.embedded.broker import answers, find_server, make_private, private_socket, server_command
+from app.embedded.errors import StackNotStarted
+from app.embedded.lock import RunningStack, hold, publish
+from app.embedded.part import PartSpec
+from app.embedded.signals import StopSignals
+from app.embedded.supervisor import Pids, Say, Supervisor
+from app.settings import Settings
+
+START_LIMIT_S = 120.0
+API_GRACE_S = 8.0
+BROKER_GRACE_S = 8.0
+# Beyond the grace it gives its jobs, a worker needs a moment to hand them back.
+WORKER_MARGIN_S = 10.0
+BACKLOG = 512
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What to bring up: everything in `home`, answering at `host`:`port` (0 = any free port)."""
+
+    home: Path
+    host: str
+    port: int
+
+    def run(
+        self, environment: Mapping[str, str], say: Say, on_ready: Callable[[RunningStack], None]
+    ) -> None:
+        """Bring it up, keep it up until SIGTERM or SIGINT, stop it in order. Main thread only.
+
+        Raises: HomeInUse, StackNotStarted.
+        """
+        make_private(self.home)
+        with hold(self.home), listening(self.host, self.port) as listener, StopSignals() as signals:
+            url = f"http://{_authority(self.host, listener.getsockname()[1])}"
+            supervisor = Supervisor(
+                parts(self.home, environment, listener, url),
+                self.home / "logs",
+                signals,
+                say,
+                on_change=lambda pids: publish(self.home, _note(url, pids)),
+            )
+            try:
+                if supervisor.start(START_LIMIT_S):
+                    on_ready(_note(url, {}))
+                    supervisor.watch()
+            finally:
+                supervisor.stop()
+
+
+def parts(
+    home: Path, environment: Mapping[str, str], listener: socket.socket, url: str
+) -> list[PartSpec]:
+    """The parts in the order they are started in."""
+    settings = Settings.from_environment({**environment, "PENJING_HOME": str(home)})
+    broker = None if settings.broker_url else broker_part(home, environment)
+    broker_url = settings.broker_url or f"redis+socket://{private_socket(home)}"
+    shared = {
+        **environment,
+        "PENJING_HOME": str(home),
+        "PENJING_BROKER_URL": broker_url,
+        "PYTHONUNBUFFERED": "1",
+    }
+    worker = PartSpec(
+        name="worker",
+        command=(
+            *(sys.executable, "-m", "celery", "--app", "worker.celery_app", "worker"),
+            *("--pool", "threads", "--concurrency", str(settings.worker_concurrency)),
+            *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
+        ),
+        environment=shared,
+        grace_s=settings.shutdown_grace_s + WORKER_MARGIN_S,
+    )
+    api = PartSpec(
+        name="api",
+        command=(sys.executable, "-m", "app.embedded.serve", str(listener.fileno())),
+        environment=shared,
+        grace_s=API_GRACE_S,
+        readiness=lambda: is_ready(url),
+        inherited_fds=(listener.fileno(),),
+    )
+    return [*([broker] if broker else []), worker, api]
+
+
+def broker_part(home: Path, environment: Mapping[str, str]) -> PartSpec:
+    data = home / "broker"
+    make_private(data)
+    socket_path = private_socket(home)
+    return PartSpec(
+        name="broker",
+        command=server_command(find_server(), socket_path, data),
+        environment=environment,
+        grace_s=BROKER_GRACE_S,
+        readiness=lambda: answers(socket_path),
+    )
+
+
+def is_ready(url: str) -> bool:
+    """Database, broker, blob store and a live worker, as the API sees them."""
+    try:
+        return httpx.get(f"{url}/readyz", timeout=1.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """The API's socket.
+
+    Raises: StackNotStarted if the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StackNotStarted(
+            f"cannot listen on {host} port {port}: {os.strerror(error.errno or errno.EINVAL)}",
+            hint="Choose another one with --port, or --port 0 for any free port.",
+        ) from error
+    with listener:
+        yield listener
+
+
+def _authority(host: str, port: int) -> str:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"[{reachable}]:{port}" if ":" in reachable else f"{reachable}:{port}"
+
+
+def _note(url: str, pids: Pids) -> RunningStack:
+    return RunningStack(url=url, pid=os.getpid(), parts=dict(pids))
