@@ -1,0 +1,1 @@
+"""Blobs: files named by the digest of their bytes."""

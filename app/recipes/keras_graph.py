@@ -1,0 +1,226 @@
+"""The graph in a Keras config: which layer call feeds which; Sequential and Functional alike."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple, Self
+
+Config = Mapping[str, Any]
+Shape = tuple[int | None, ...]
+
+MODELS = frozenset({"Functional", "Sequential", "Model"})
+MAX_DEPTH = 64
+SAME_SHAPE = frozenset(
+    {
+        "Activation",
+        "ActivityRegularization",
+        "Add",
+        "AlphaDropout",
+        "Average",
+        "BatchNormalization",
+        "Dropout",
+        "GaussianDropout",
+        "GaussianNoise",
+        "Identity",
+        "LayerNormalization",
+        "LeakyReLU",
+        "PReLU",
+        "ReLU",
+        "ELU",
+        "Rescaling",
+        "Sigmoid",
+        "Softmax",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "SpatialDropout3D",
+    }
+)
+
+
+class Ref(NamedTuple):
+    """One tensor: an output of the `node`-th call of a layer."""
+
+    layer: str
+    node: int
+    output: int
+
+
+def is_model(layer: Config) -> bool:
+    return layer["class_name"] in MODELS and "layers" in layer["config"]
+
+
+def layer_name(layer: Config) -> str:
+    return str(layer.get("name") or layer["config"]["name"])
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One level of a model: nested models are layers of it."""
+
+    layers: Mapping[str, Config]
+    inputs: tuple[Ref, ...]
+    outputs: tuple[Ref, ...]
+    output_keys: tuple[str, ...] | None
+    calls: Mapping[tuple[str, int], tuple[Ref, ...]]
+    known_shapes: Mapping[Ref, Shape]
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        is_sequential = config["class_name"] == "Sequential"
+        return cls._sequential(config["config"]) if is_sequential else cls._functional(config)
+
+    @classmethod
+    def _sequential(cls, body: Config) -> Self:
+        listed = list(body["layers"])
+        if not listed:
+            raise ValueError("the model has no layers")
+        chain = [Ref(layer_name(layer), 0, 0) for layer in listed]
+        shapes = {
+            before: shape
+            for before, layer in zip(chain[:-1], listed[1:], strict=True)
+            if (shape := _built_shape(layer))
+        }
+        if listed[0]["class_name"] != "InputLayer":
+            chain.insert(0, Ref(f"{chain[0].layer}_input", 0, 0))
+        if first := _first_shape(listed[0]) or _shape(body.get("build_input_shape")):
+            shapes[chain[0]] = first
+        return cls(
+            layers={layer_name(layer): layer for layer in listed},
+            inputs=(chain[0],),
+            outputs=(chain[-1],),
+            output_keys=None,
+            calls={(ref.layer, 0): (before,) for before, ref in pairwise(chain)},
+            known_shapes=shapes,
+        )
+
+    @classmethod
+    def _functional(cls, config: Config) -> Self:
+        body = config["config"]
+        listed = list(body["layers"])
+        calls: dict[tuple[str, int], tuple[Ref, ...]] = {}
+        shapes: dict[Ref, Shape] = {}
+        for layer in listed:
+            name = layer_name(layer)
+            if shape := _input_shape(layer):
+                shapes[Ref(name, 0, 0)] = shape
+            for node, call in enumerate(layer["inbound_nodes"], _first_node(layer)):
+                fed = tuple(_tensors(call))
+                calls[name, node] = tuple(ref for ref, _ in fed)
+                shapes.update({ref: shape for ref, shape in fed if shape})
+        ends = body["output_layers"]
+        return cls(
+            layers={layer_name(layer): layer for layer in listed},
+            inputs=tuple(_refs(body["input_layers"])),
+            outputs=tuple(_refs(ends)),
+            output_keys=tuple(sorted(ends)) if isinstance(ends, dict) else None,
+            calls=calls,
+            known_shapes=shapes,
+        )
+
+    def feeds(self, ref: Ref) -> tuple[Ref, ...]:
+        """The tensors given to the call that made this one; none for an input."""
+        return self.calls.get((ref.layer, ref.node), ())
+
+    def input_dtype(self, ref: Ref) -> str:
+        layer = self.layers.get(ref.layer)
+        dtype = layer["config"].get("dtype") if layer else None
+        return dtype if isinstance(dtype, str) else "float32"
+
+    def shape(self, ref: Ref, depth: int = 0) -> Shape | None:
+        """With its batch axis: as a later layer saw it, or worked out for simple layers."""
+        if ref in self.known_shapes:
+            return self.known_shapes[ref]
+        feeds = self.feeds(ref)
+        if depth > MAX_DEPTH or not feeds:
+            return None
+        layer = self.layers[ref.layer]
+        if is_model(layer):
+            inner = Graph.of(layer)
+            return inner.shape(inner.outputs[ref.output], depth + 1)
+        fed = self.shape(feeds[0], depth + 1) or _built_shape(layer)
+        return None if fed is None else _shape_after(layer, fed)
+
+
+def _shape_after(layer: Config, fed: Shape) -> Shape | None:
+    kind, config = layer["class_name"], layer["config"]
+    if kind in SAME_SHAPE:
+        return fed
+    if kind == "Dense":
+        return (*fed[:-1], int(config["units"]))
+    if kind == "Reshape":
+        return (fed[0], *(None if axis == -1 else int(axis) for axis in config["target_shape"]))
+    if kind == "Flatten":
+        inner = [axis for axis in fed[1:] if axis is not None]
+        return (fed[0], math.prod(inner) if len(inner) == len(fed) - 1 else None)
+    if kind in ("LSTM", "GRU", "SimpleRNN") and len(fed) > 1:
+        steps = fed[1:2] if config.get("return_sequences") else ()
+        return (fed[0], *steps, int(config["units"]))
+    return None
+
+
+def _input_shape(layer: Config) -> Shape | None:
+    config = layer["config"]
+    return _shape(config.get("batch_shape") or config.get("batch_input_shape"))
+
+
+def _first_node(layer: Config) -> int:
+    """The number of the first call written: a nested model has an unwritten 0-th, its own making.
+
+    Keras 3 makes none for a Sequential; Keras 2, which writes calls as lists, does.
+    """
+    if not is_model(layer):
+        return 0
+    is_keras_2 = not any(isinstance(call, dict) for call in layer["inbound_nodes"])
+    return 1 if layer["class_name"] != "Sequential" or is_keras_2 else 0
+
+
+def _first_shape(layer: Config) -> Shape | None:
+    """What a Sequential takes, from its first layer: an InputLayer, a plain one, or a model."""
+    if is_model(layer):
+        inner = Graph.of(layer)
+        return inner.shape(inner.inputs[0])
+    return _input_shape(layer) or _built_shape(layer)
+
+
+def _built_shape(layer: Config) -> Shape | None:
+    return _shape((layer.get("build_config") or {}).get("input_shape"))
+
+
+def _shape(value: object) -> Shape | None:
+    """A shape as JSON has it; None for what is none, as the list of shapes of a merge."""
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    if not all(axis is None or (type(axis) is int and axis >= 0) for axis in value):
+        return None
+    return tuple(value)
+
+
+def _refs(value: Any) -> Iterator[Ref]:
+    """Tensor references in Keras' order: `["name", node, index]` in any nesting."""
+    if isinstance(value, dict):
+        for key in sorted(value):
+            yield from _refs(value[key])
+    elif isinstance(value, list | tuple):
+        if value and isinstance(value[0], str):
+            yield Ref(value[0], int(value[1]), int(value[2]))
+        else:
+            for item in value:
+                yield from _refs(item)
+
+
+def _tensors(call: Any) -> Iterator[tuple[Ref, Shape | None]]:
+    """What a layer call was given: Keras 3 writes tensors as objects, Keras 2 as references."""
+    if isinstance(call, dict):
+        if call.get("class_name") == "__keras_tensor__":
+            config = call["config"]
+            yield Ref(*config["keras_history"]), _shape(config.get("shape"))
+        else:
+            for key in call:
+                yield from _tensors(call[key])
+    elif isinstance(call, list | tuple):
+        if len(call) > 2 and isinstance(call[0], str) and type(call[1]) is int:
+            yield Ref(call[0], call[1], int(call[2])), None
+        else:
+            for item in call:
+                yield from _tensors(item)
