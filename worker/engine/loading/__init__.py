@@ -1,0 +1,1 @@
+"""Reads models and data sets from files; nothing in a file is run."""

@@ -1,0 +1,82 @@
+"""What a step is given besides the model, and what it gives back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from app.recipes.check import training_of
+from app.recipes.steps.base import Step
+from app.recipes.steps.recovery import Recovery
+from app.recipes.task import Task
+from app.reports.report import SkippedLayer
+from worker.engine.loading.datasets import Dataset, Split
+
+BoolArray = NDArray[np.bool_]
+
+# Weight path (`keras.Variable.path`) -> True where the weight is kept. What is False stays zero for
+# the rest of the recipe, whatever trains later.
+Masks = Mapping[str, BoolArray]
+
+DEFAULT_VALIDATION_FRACTION: float = Recovery.model_fields["validation_fraction"].default
+
+
+class ReportProgress(Protocol):
+    """Called as often as one likes; the listener throttles.
+
+    `fraction` is that of the step, in [0, 1].
+    """
+
+    def __call__(self, fraction: float, message: str, **metrics: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """Everything a step may use besides its own parameters and the model.
+
+    `check_cancelled` raises Cancelled once the job is to stop; call it at every batch.
+    """
+
+    seed: int
+    data: Dataset | None
+    tasks: tuple[Task, ...]
+    masks: Masks
+    report_progress: ReportProgress
+    check_cancelled: Callable[[], None]
+
+    def divided(self, validation_fraction: float) -> tuple[Split, Split | None]:
+        """Training rows and validation rows, both out of the training split; test is never touched.
+
+        The rows of a smaller fraction are among those of a larger one, so two steps with different
+        fractions do not validate on what the other trained on more than they must.
+        Raises: ValueError if there is no data; the recipe was checked for that.
+        """
+        if self.data is None:
+            raise ValueError("this step trains, but the job has no data set")
+        return self.data.train.divided(validation_fraction, seed=self.seed)
+
+    def validation_of(self, step: Step) -> Split | None:
+        """The rows a step's accuracies are measured on; None without labelled data."""
+        if self.data is None or not self.tasks:
+            return None
+        training = training_of(step)
+        fraction = training.validation_fraction if training else DEFAULT_VALIDATION_FRACTION
+        return self.divided(fraction)[1]
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """A new model and what is to be known about it.
+
+    `accuracy_after_change` (r2 for regression) is that of the validation rows before any recovery;
+    None where nothing trained after the change or there are no labels. `facts` are plain JSON.
+    """
+
+    model: keras.Model
+    masks: Masks
+    accuracy_after_change: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    skipped: tuple[SkippedLayer, ...] = ()

@@ -1,0 +1,52 @@
+"""Arrays as a data set file holds them: by role and name, whatever the format; pure numpy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+ArraysByName = Mapping[str | None, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """One split as stored: inputs and labels by name; the name of an only one may be None.
+
+    Each array is [rows, ...].
+    """
+
+    inputs: ArraysByName
+    labels: ArraysByName
+
+    def arrays(self) -> tuple[tuple[str, Array], ...]:
+        """Every array under the name an error should use."""
+        named = [*self._shown("x", self.inputs), *self._shown("y", self.labels)]
+        return tuple(named)
+
+    @staticmethod
+    def _shown(role: str, arrays: ArraysByName) -> list[tuple[str, Array]]:
+        return [(f"{role}.{name}" if name else role, array) for name, array in arrays.items()]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredData:
+    """A file's content; `test` is None where the file is one whole, to be split by the reader."""
+
+    train: Stored
+    test: Stored | None
+    notes: tuple[str, ...]
+
+
+def first_not_finite(values: Array, *, rows_at_once: int = 8192) -> int | None:
+    """The first row that holds NaN or infinity; None if all is finite. Read piece by piece."""
+    if values.dtype.kind != "f":
+        return None
+    for start in range(0, len(values), rows_at_once):
+        piece = np.asarray(values[start : start + rows_at_once])
+        is_finite = np.isfinite(piece.reshape(len(piece), -1)).all(axis=1)
+        if not is_finite.all():
+            return start + int(np.argmin(is_finite))
+    return None

@@ -1,0 +1,119 @@
+"""Loads Keras models from files, and names what goes in and comes out of them."""
+
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+
+from app.errors import ModelNotLoadable
+from app.recipes import keras_config
+from app.recipes.facts import Head, TensorSpec
+from app.recipes.steps.base import ModelFormat
+from worker.engine.loading.keras2 import as_keras3
+
+Config = dict[str, Any]
+
+
+def load_model(path: Path, format: ModelFormat) -> keras.Model:
+    """A Functional or Sequential model with its weights, not compiled; no code of the file runs.
+
+    The path ends in `.keras` or `.h5`: Keras goes by it.
+    Raises: ModelNotLoadable with what stood in the way.
+    """
+    try:
+        model = _load_h5(path) if format is ModelFormat.H5 else _load_keras(path)
+    except ModelNotLoadable:
+        raise
+    # Keras raises whatever a layer's constructor raises; to the caller it is all the same.
+    except Exception as error:
+        raise ModelNotLoadable(
+            f"Keras {keras.__version__} cannot rebuild the model: {_first_line(error)}",
+            hint="Only layers that Keras itself has can be loaded. Save the model with "
+            "model.save('name.keras') in Keras 3, without Lambda or custom layers.",
+        ) from error
+    return _with_known_inputs(model)
+
+
+def read_compile_config(path: Path, format: ModelFormat) -> Config | None:
+    """What the model was compiled with; None if it never was."""
+    if format is ModelFormat.H5:
+        with h5py.File(path, "r") as file:
+            written = file.attrs.get("training_config")
+        config = json.loads(written) if written is not None else None
+    else:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json")).get("compile_config")
+    return config or None
+
+
+def input_specs(model: keras.Model) -> tuple[TensorSpec, ...]:
+    """Inputs in the model's order; shapes without the batch axis."""
+    return keras_config.inputs(_config(model))
+
+
+def heads(model: keras.Model, compile_config: Config | None) -> tuple[Head, ...]:
+    """How every output ends, in the model's order."""
+    return keras_config.heads(_config(model), compile_config)
+
+
+def packed_inputs(model: keras.Model, arrays: Mapping[str, Any]) -> Any:
+    """Inputs by name, in the structure the model is called with."""
+    return keras.tree.pack_sequence_as(
+        model.input, [arrays[tensor.name] for tensor in model.inputs]
+    )
+
+
+def flat_outputs(outputs: Any) -> Sequence[Any]:
+    """What a model returned, as a list in the order of its outputs."""
+    flat: Sequence[Any] = keras.tree.flatten(outputs)
+    return flat
+
+
+def _load_keras(path: Path) -> keras.Model:
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def _load_h5(path: Path) -> keras.Model:
+    with h5py.File(path, "r") as file:
+        written = file.attrs.get("model_config")
+    if written is None:
+        raise ModelNotLoadable(
+            "the h5 file holds weights only, no model configuration",
+            hint="Save the whole model with model.save, not with save_weights.",
+        )
+    config = json.loads(written)
+    readable = as_keras3(config)
+    if readable == config:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copyfile(path, Path(folder) / "model.h5"))
+        with h5py.File(copy, "r+") as file:
+            file.attrs["model_config"] = json.dumps(readable)
+        return keras.saving.load_model(copy, compile=False, safe_mode=True)
+
+
+def _with_known_inputs(model: keras.Model) -> keras.Model:
+    if not getattr(model, "inputs", None):
+        raise ModelNotLoadable(
+            f"the model, a {type(model).__name__}, does not say what goes into it: it was saved "
+            "before it was built, or it is neither Functional nor Sequential",
+            hint="Give a Sequential model a keras.Input, or build it with keras.Model(inputs, "
+            "outputs), before saving.",
+        )
+    return model
+
+
+def _config(model: keras.Model) -> Config:
+    config: Config = json.loads(model.to_json())
+    return config
+
+
+def _first_line(error: Exception, limit: int = 300) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:limit]

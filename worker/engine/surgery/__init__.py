@@ -1,0 +1,1 @@
+"""Rebuilding Keras models without touching the given one."""
