@@ -1,0 +1,174 @@
+"""docker-compose.yml holds together: against the specification, the images and the settings."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from app.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parent.parent
+COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
+EXAMPLE_ENV = ROOT / "deploy" / "example.env"
+VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<how>[-?])(?P<rest>[^}]*))?\}")
+REPLACED = {"POSTGRES_PASSWORD": "secret"}
+
+
+def interpolated(text: str, environment: dict[str, str]) -> str:
+    """The text with `${NAME}`, `${NAME:-default}` and `${NAME:?message}` filled in."""
+
+    def value(match: re.Match[str]) -> str:
+        default = match["rest"] if match["how"] == "-" else None
+        filled = environment.get(match["name"]) or default
+        assert filled is not None, f"{match['name']} is required: {match['rest']}"
+        return filled
+
+    return VARIABLE.sub(value, text)
+
+
+COMPOSE: dict[str, Any] = yaml.safe_load(interpolated(COMPOSE_TEXT, REPLACED))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("api", "worker")
+each_service = pytest.mark.parametrize("name", SERVICES)
+each_of_ours = pytest.mark.parametrize("name", OURS)
+
+
+def volume_sources(service: dict[str, Any]) -> set[str]:
+    """Named volumes of a service; an anonymous one is a path alone."""
+    return {entry.split(":")[0] for entry in service.get("volumes", []) if ":" in entry}
+
+
+def seconds(duration: str) -> int:
+    return int(duration.removesuffix("s"))
+
+
+def test_compose_file_follows_the_specification() -> None:
+    schema = json.loads((ROOT / "tests/schemas/compose-spec.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(COMPOSE)
+
+
+@each_of_ours
+def test_service_builds_a_stage_of_the_dockerfile(name: str) -> None:
+    stages = re.findall(r"^FROM .* AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert SERVICES[name]["build"] == {"context": ".", "target": name}
+    assert name in stages
+
+
+def test_volumes_and_networks_used_are_those_declared() -> None:
+    used_volumes = set().union(*(volume_sources(service) for service in SERVICES.values()))
+    used_networks = {network for service in SERVICES.values() for network in service["networks"]}
+    assert used_volumes == set(COMPOSE["volumes"])
+    assert used_networks == set(COMPOSE["networks"])
+
+
+@each_of_ours
+def test_environment_names_known_settings(name: str) -> None:
+    environment: dict[str, str] = SERVICES[name]["environment"]
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    assert set(environment) <= known
+    assert Settings.from_environment(environment).max_upload_bytes == 8 * 2**30
+
+
+def test_api_and_worker_share_blobs_database_and_broker() -> None:
+    api, worker = (Settings.from_environment(SERVICES[name]["environment"]) for name in OURS)
+    assert api == worker
+    assert str(api.resolved_blobs) == "/var/lib/penjing/blobs"
+    for name in OURS:
+        assert "blobs:/var/lib/penjing/blobs" in SERVICES[name]["volumes"]
+
+
+@each_of_ours
+def test_service_addresses_name_services_of_its_networks(name: str) -> None:
+    settings = Settings.from_environment(SERVICES[name]["environment"])
+    assert "@postgres:5432/" in settings.database_url
+    assert settings.broker_url.startswith("redis://valkey:")
+    for other in ("postgres", "valkey"):
+        assert set(SERVICES[other]["networks"]) & set(SERVICES[name]["networks"])
+
+
+@each_service
+def test_service_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+
+
+@each_service
+def test_service_says_whether_it_is_well_and_comes_back(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+@each_service
+def test_service_waits_for_health_of_what_it_needs(name: str) -> None:
+    for condition in SERVICES[name].get("depends_on", {}).values():
+        assert condition == {"condition": "service_healthy"}
+
+
+def test_api_alone_is_published_and_only_on_this_host() -> None:
+    published = {name: s["ports"] for name, s in SERVICES.items() if "ports" in s}
+    assert published == {"api": ["127.0.0.1:8000:8000"]}
+
+
+def test_worker_has_no_way_out() -> None:
+    assert SERVICES["worker"]["networks"] == ["back"]
+    assert COMPOSE["networks"]["back"] == {"internal": True}
+
+
+def test_worker_is_given_time_to_hand_its_job_back() -> None:
+    grace_s = Settings.from_environment(SERVICES["worker"]["environment"]).shutdown_grace_s
+    assert seconds(SERVICES["worker"]["stop_grace_period"]) >= grace_s + 10
+
+
+def test_job_fits_into_the_memory_of_its_worker() -> None:
+    worker = SERVICES["worker"]
+    limit = int(worker["mem_limit"].removesuffix("g")) * 2**30
+    assert Settings.from_environment(worker["environment"]).job_memory_bytes < limit
+
+
+def test_broker_keeps_its_queue_over_a_restart() -> None:
+    command = SERVICES["valkey"]["command"]
+    assert command[command.index("--appendonly") + 1] == "yes"
+    assert command[command.index("--dir") + 1] == "/data"
+    assert SERVICES["valkey"]["volumes"] == ["valkey:/data"]
+
+
+def test_password_is_required() -> None:
+    with pytest.raises(AssertionError, match="POSTGRES_PASSWORD is required"):
+        interpolated(COMPOSE_TEXT, {})
+
+
+def test_example_environment_holds_every_variable_and_no_password() -> None:
+    lines = [line for line in EXAMPLE_ENV.read_text().splitlines() if line and line[0] != "#"]
+    example = dict(line.split("=", 1) for line in lines)
+    assert set(example) == {match["name"] for match in VARIABLE.finditer(COMPOSE_TEXT)}
+    assert example["POSTGRES_PASSWORD"] == ""
+    assert interpolated(COMPOSE_TEXT, example | REPLACED) == interpolated(COMPOSE_TEXT, REPLACED)
+
+
+def test_docker_compose_accepts_the_file() -> None:
+    if not has_compose():
+        pytest.skip("docker with its compose plugin is not installed")
+    checked = subprocess.run(
+        ["docker", "compose", "--env-file", "/dev/null", "config", "--quiet"],
+        cwd=ROOT,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", **REPLACED},
+        capture_output=True,
+        text=True,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def has_compose() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
