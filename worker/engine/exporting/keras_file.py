@@ -1,0 +1,35 @@
+"""The `.keras` file: architecture, weights and compiled loss, without the optimizer's state."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import keras
+
+from worker.engine.exporting.archive import EPOCH, write_zip
+
+METADATA = "metadata.json"
+
+
+def write_keras(model: keras.Model, path: Path, scratch: Path) -> None:
+    """Save the model; the same model gives the same bytes.
+
+    Optimizer slots are as large as two or three copies of the weights and are of no use to run
+    the model, so they are left out. The model itself stays as it was.
+    """
+    saved = scratch / "saved.keras"
+    optimizer = getattr(model, "optimizer", None)
+    try:
+        model.optimizer = None
+        model.save(saved)
+    finally:
+        model.optimizer = optimizer
+    with zipfile.ZipFile(saved) as archive:
+        members: dict[str, Path | bytes] = {
+            name: archive.read(name) for name in archive.namelist() if name != METADATA
+        }
+        metadata = json.loads(archive.read(METADATA))
+    metadata["date_saved"] = "{:04}-{:02}-{:02}@{:02}:{:02}:{:02}".format(*EPOCH)
+    members[METADATA] = json.dumps(metadata).encode()
+    write_zip(path, members, compressed=False)
+    saved.unlink()

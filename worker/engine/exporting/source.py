@@ -1,0 +1,98 @@
+"""What conversions start from: a float Keras model or an uploaded float tflite file."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from app.recipes import keras_config
+from app.reports.report import SkippedLayer
+from worker.engine.exporting.signature import RowShapes, Signature, shape_of_rows, signature_of
+from worker.engine.loading.models import flat_outputs, packed_inputs
+
+SIGNATURE_KEY = "serving_default"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The content of a tflite file, and what is to be said about it."""
+
+    content: bytes
+    variant: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    skipped: tuple[SkippedLayer, ...] = ()
+
+
+@dataclass(frozen=True)
+class TfliteSource:
+    """An uploaded float tflite file. `inputs` are its names for them, in its order."""
+
+    content: bytes
+    inputs: tuple[str, ...]
+
+
+class KerasSource:
+    """A Keras model, written as a SavedModel at most once for each way it has to be called.
+
+    `row_shapes`: input name -> shape in the data set, without the row axis; it fixes axes that the
+    model leaves open.
+    """
+
+    def __init__(self, model: keras.Model, scratch: Path, row_shapes: RowShapes) -> None:
+        self.model = model
+        self.signature: Signature = signature_of(model)
+        self.is_recurrent = keras_config.is_recurrent(json.loads(model.to_json()))
+        self._scratch = scratch
+        self._row_shapes = row_shapes
+        self._written: dict[tuple[tf.TensorSpec, ...], Path] = {}
+
+    def saved_model(self) -> Path:
+        """A SavedModel folder that is called exactly as the model is."""
+        return self._written_as([port.shape for port in self.signature.inputs])
+
+    def saved_model_for_tflite(self) -> Path:
+        """A SavedModel folder with every length fixed, but for the batch.
+
+        Loops over time convert with a batch of 1 only.
+        """
+        batch = 1 if self.is_recurrent else None
+        return self._written_as(
+            [shape_of_rows(port, self._row_shapes, batch) for port in self.signature.inputs]
+        )
+
+    def _written_as(self, shapes: list[tuple[int | None, ...]]) -> Path:
+        specs = tuple(
+            tf.TensorSpec(shape, port.dtype, name=port.exported_name)
+            for shape, port in zip(shapes, self.signature.inputs, strict=True)
+        )
+        if specs not in self._written:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            folder = self._scratch / f"saved_model_{len(self._written)}"
+            write_saved_model(self.model, self.signature, list(specs), folder)
+            self._written[specs] = folder
+        return self._written[specs]
+
+
+Source = KerasSource | TfliteSource
+
+
+def write_saved_model(
+    model: keras.Model, signature: Signature, specs: list[tf.TensorSpec], folder: Path
+) -> None:
+    """Write inference under one signature with named inputs and outputs."""
+    input_names = [port.name for port in signature.inputs]
+    output_names = [port.exported_name for port in signature.outputs]
+
+    def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        given = packed_inputs(model, dict(zip(input_names, tensors, strict=True)))
+        outputs = flat_outputs(model(given, training=False))
+        return dict(zip(output_names, outputs, strict=True))
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(SIGNATURE_KEY, serve, input_signature=specs)
+    archive.write_out(str(folder), verbose=False)

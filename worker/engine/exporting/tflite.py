@@ -1,0 +1,99 @@
+"""Keras model -> tflite file, in every variant the converter can write."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
+
+from app.errors import StepFailed
+from worker.engine.exporting.source import SIGNATURE_KEY
+
+Rows = dict[str, npt.NDArray[np.generic]]
+
+
+class Variant(StrEnum):
+    """How a tflite file stores weights and activations."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    DYNAMIC_RANGE = "dynamic_range"
+    INT8 = "int8"
+    INT16X8 = "int16x8"
+    MIXED = "mixed"
+
+
+def convert_float32(saved_model: Path) -> bytes:
+    return _run(_converter(saved_model))
+
+
+def convert_float16(saved_model: Path) -> bytes:
+    converter = _converter(saved_model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    return _run(converter)
+
+
+def convert_dynamic_range(saved_model: Path) -> bytes:
+    converter = _converter(saved_model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return _run(converter)
+
+
+def convert_full_integer(
+    saved_model: Path, rows: Rows, *, activation_bits: Literal[8, 16], io: str
+) -> bytes:
+    """Quantize weights and activations, with ranges read from `rows` (exported name -> [n, ...]).
+
+    With 16-bit activations an operator that has no integer form stays float.
+    """
+    converter = _converter(saved_model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = _one_by_one(rows)
+    if activation_bits == 8:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    else:
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,
+        ]
+    if io == "integer":
+        converter.inference_input_type = tf.int8 if activation_bits == 8 else tf.int16
+        converter.inference_output_type = converter.inference_input_type
+    return _run(converter)
+
+
+def _converter(saved_model: Path) -> Any:
+    return tf.lite.TFLiteConverter.from_saved_model(
+        str(saved_model), signature_keys=[SIGNATURE_KEY]
+    )
+
+
+def _one_by_one(rows: Rows) -> Callable[[], Iterator[Rows]]:
+    """The converter's representative data: a dict by input name, for a list fails with several."""
+    count = len(next(iter(rows.values())))
+    return lambda: ({name: array[i : i + 1] for name, array in rows.items()} for i in range(count))
+
+
+def _run(converter: Any) -> bytes:
+    try:
+        with warnings.catch_warnings():
+            # The converter announces the end of tf.lite.Interpreter, which is not used here.
+            warnings.simplefilter("ignore")
+            return bytes(converter.convert())
+    except (ConverterError, RuntimeError, ValueError, tf.errors.OpError) as error:
+        raise StepFailed(
+            f"TensorFlow Lite could not convert the model: {_summary(error)}",
+            hint="Another conversion, or outputs without tflite, may work for this model.",
+        ) from error
+
+
+def _summary(error: Exception, limit: int = 300) -> str:
+    """The first line that says something; the rest is the compiler's own trace."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:limit]

@@ -1,0 +1,112 @@
+"""A process of its own that reloads files and measures them; it dies with the one that started it.
+
+    python -m worker.engine.measuring.fresh [--tensorflow]
+
+It reads two lines from its standard input, the path of the request and the path for the results.
+With only tflite files it imports neither TensorFlow nor Keras; `--tensorflow` imports them before
+the request is there.
+"""
+
+import ctypes
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from worker.engine.measuring.latency import interleaved
+from worker.engine.measuring.memory import Died, growth_bytes, growth_bytes_apart
+from worker.engine.measuring.messages import (
+    FileResult,
+    FileToMeasure,
+    Latency,
+    Request,
+    read_request,
+    write_results,
+)
+from worker.engine.measuring.runners import Rows, Runner, load
+
+PR_SET_PDEATHSIG = 1
+LONGEST_ERROR = 300
+
+
+def main(arguments: list[str]) -> None:
+    _die_with_parent()
+    if "--tensorflow" in arguments:
+        import worker.engine.measuring.tensorflow_runner  # noqa: F401  # to have it done early
+    request, results = sys.stdin.readline().strip(), sys.stdin.readline().strip()
+    if request and results:
+        write_results(measure(read_request(Path(request))), Path(results))
+
+
+def measure(request: Request) -> list[FileResult]:
+    """Reload, try, predict and time every file of the request."""
+    rows: Rows = {name: np.load(path, mmap_mode="r") for name, path in request.inputs.items()}
+    tried = [_tried(request, index, rows) for index in range(len(request.files))]
+    latencies: dict[int, Latency] = {}
+    for group in request.groups:
+        usable = [index for index in group if tried[index].runner]
+        calls = [runner.prepared(_first(rows)) for i in usable if (runner := tried[i].runner)]
+        latencies.update(zip(usable, interleaved(calls, request.seconds), strict=True))
+    return [
+        FileResult(
+            error=one.error,
+            runtime=one.runner.runtime if one.runner else "",
+            latency=latencies.get(index),
+            peak_memory_bytes=one.peak_memory_bytes,
+        )
+        for index, one in enumerate(tried)
+    ]
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A file after its predictions were written, or why they could not be."""
+
+    runner: Runner | None
+    peak_memory_bytes: int | None
+    error: str | None
+
+
+def _tried(request: Request, index: int, rows: Rows) -> _Tried:
+    file = request.files[index]
+    try:
+        measured = _measured_apart if file.kind == "tflite" else _measured_here
+        runner, peak = measured(file, request, rows)
+        predictions = runner.predict(rows)
+        for path, array in zip(request.predictions_of(index), predictions, strict=True):
+            np.save(path, array)
+    except (Died, RuntimeError, ValueError, TypeError, OSError) as error:
+        return _Tried(None, None, str(error)[:LONGEST_ERROR] or type(error).__name__)
+    return _Tried(runner, peak, None)
+
+
+def _measured_apart(file: FileToMeasure, request: Request, rows: Rows) -> tuple[Runner, int]:
+    """For tflite: in a fork first, so that a file that crashes the runtime is only refused."""
+    peak = growth_bytes_apart(lambda: load(file, request).prepared(_first(rows))())
+    return load(file, request), peak
+
+
+def _measured_here(file: FileToMeasure, request: Request, rows: Rows) -> tuple[Runner, int]:
+    """For TensorFlow, which a fork would hang; its first file bears what it sets up for itself."""
+    loaded: list[Runner] = []
+
+    def load_and_run() -> None:
+        loaded.append(load(file, request))
+        loaded[0].prepared(_first(rows))()
+
+    peak = growth_bytes(load_and_run)
+    return loaded[0], peak
+
+
+def _first(rows: Rows) -> Rows:
+    return {name: array[:1] for name, array in rows.items()}
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,78 @@
+"""A `.keras` file or SavedModel folder, called as one compiled graph (never `predict()`)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from worker.engine.measuring.messages import FileToMeasure, Request
+
+Array = npt.NDArray[Any]
+Rows = Mapping[str, Array]
+
+BATCH = 256
+
+
+class TensorflowRunner:
+    """A model in TensorFlow with a fixed number of threads."""
+
+    def __init__(self, file: FileToMeasure, request: Request) -> None:
+        self.runtime = f"tensorflow {tf.__version__}"
+        self._names = tuple(request.inputs)
+        self._output_names = request.outputs
+        if file.kind == "keras":
+            self.runtime = f"keras {keras.__version__} on {self.runtime}"
+            self._call = _keras_call(file.path)
+        else:
+            self._call = _saved_model_call(file.path, request)
+
+    def predict(self, rows: Rows) -> list[Array]:
+        count = len(rows[self._names[0]])
+        parts = [
+            [output.numpy() for output in self._call(self._tensors(rows, start, BATCH))]
+            for start in range(0, count, BATCH)
+        ]
+        return [np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True)]
+
+    def prepared(self, row: Rows) -> Callable[[], object]:
+        tensors = self._tensors(row, 0, 1)
+        # Reading an output waits for the computation.
+        return lambda: self._call(tensors)[-1].numpy()
+
+    def _tensors(self, rows: Rows, start: int, size: int) -> list[tf.Tensor]:
+        return [tf.constant(rows[name][start : start + size]) for name in self._names]
+
+
+def use_threads(threads: int) -> None:
+    """Before TensorFlow runs its first operation; later it has no effect."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _keras_call(path: str) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:
+    model = keras.models.load_model(path, compile=False)
+    structure = getattr(model, "_inputs_struct", None)
+
+    @tf.function(reduce_retracing=True)
+    def call(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        given = tensors[0] if structure is None else keras.tree.pack_sequence_as(structure, tensors)
+        return keras.tree.flatten(model(given, training=False))
+
+    return call
+
+
+def _saved_model_call(
+    path: str, request: Request
+) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:
+    loaded = tf.saved_model.load(path)
+    signature = loaded.signatures["serving_default"]
+
+    def call(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        outputs = signature(**dict(zip(request.inputs, tensors, strict=True)))
+        # `loaded` owns the variables that the signature reads.
+        return [outputs[name] for name in request.outputs] if loaded else []
+
+    return call

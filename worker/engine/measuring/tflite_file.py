@@ -1,0 +1,197 @@
+"""What a tflite file holds, read from its bytes: tensors, constants, operators, signatures."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+FloatArray = npt.NDArray[np.float32]
+
+DTYPES: dict[int, npt.DTypeLike] = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.FLOAT64: np.float64,
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.UINT8: np.uint8,
+    schema.TensorType.INT16: np.int16,
+    schema.TensorType.UINT16: np.uint16,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.UINT32: np.uint32,
+    schema.TensorType.INT64: np.int64,
+    schema.TensorType.UINT64: np.uint64,
+    schema.TensorType.BOOL: np.bool_,
+}
+FLOAT_TYPES = frozenset({"FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16"})
+BITS = {"INT2": 2, "INT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "FLOAT16": 16, "BFLOAT16": 16}
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """One tensor. `scale` and `zero_point` have one value, or one a channel along `axis`.
+
+    `real = scale * (quantized - zero_point)`. `raw` is empty unless the tensor is a constant.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type_name: str
+    scale: FloatArray
+    zero_point: npt.NDArray[np.int64]
+    axis: int
+    raw: npt.NDArray[np.uint8]
+
+    @property
+    def is_float(self) -> bool:
+        return self.type_name in FLOAT_TYPES
+
+    @property
+    def is_constant(self) -> bool:
+        return self.raw.size > 0
+
+    @property
+    def bits(self) -> int:
+        return BITS.get(self.type_name, 32)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @cached_property
+    def values(self) -> FloatArray:
+        """The constant as real numbers, [*shape]; empty where its type cannot be unpacked."""
+        dtype = DTYPES.get(getattr(schema.TensorType, self.type_name))
+        # Packed (int4) and sparse constants have fewer bytes than their shape says.
+        if dtype is None or self.raw.nbytes != self.size * np.dtype(dtype).itemsize:
+            return np.empty(0, np.float32)
+        stored = self.raw.view(dtype).reshape(self.shape)
+        if self.scale.size == 0:
+            return stored.astype(np.float32)
+        along = [1] * stored.ndim
+        if self.scale.size > 1:
+            along[self.axis] = self.scale.size
+        zero_point = self.zero_point.reshape(along) if self.zero_point.size else 0
+        return (self.scale.reshape(along) * (stored.astype(np.float32) - zero_point)).astype(
+            np.float32
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """One operator of a subgraph; an optional input that is absent is left out."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def constants(self) -> tuple[Tensor, ...]:
+        return tuple(tensor for tensor in self.inputs if tensor.is_constant)
+
+
+@dataclass(frozen=True, eq=False)
+class TfliteFile:
+    """A file, read. `operators` are those of all subgraphs; inputs and outputs are the main's."""
+
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def weights(self) -> Iterator[Tensor]:
+        """Constants that hold parameters: real numbers, or integers with a scale."""
+        return (
+            tensor
+            for tensor in self.tensors
+            if tensor.is_constant and (tensor.is_float or tensor.scale.size > 0)
+        )
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether weights or activations are stored in fewer bits than float32."""
+        return any(
+            tensor.scale.size > 0 or tensor.type_name in ("FLOAT16", "BFLOAT16")
+            for tensor in self.tensors
+        )
+
+    @property
+    def float_operators(self) -> tuple[Operator, ...]:
+        """Operators that compute on floats; converting to and from floats does not count."""
+        return tuple(
+            operator
+            for operator in self.operators
+            if operator.name not in ("QUANTIZE", "DEQUANTIZE")
+            and any(tensor.is_float for tensor in (*operator.inputs, *operator.outputs))
+        )
+
+
+def read_tflite(content: bytes) -> TfliteFile:
+    """Read a file that was written here or accepted at the door; constants are views of it."""
+    model = schema.Model.GetRootAs(content, 0)
+    tensors: list[Tensor] = []
+    operators: list[Operator] = []
+    main: list[Tensor] = []
+    codes = [_operator_name(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
+    for index in range(model.SubgraphsLength()):
+        subgraph = model.Subgraphs(index)
+        own = [_tensor(model, subgraph.Tensors(i)) for i in range(subgraph.TensorsLength())]
+        operators += [
+            _operator(subgraph.Operators(i), codes, own) for i in range(subgraph.OperatorsLength())
+        ]
+        tensors += own
+        main = main or own
+    first = model.Subgraphs(0)
+    return TfliteFile(
+        tensors=tuple(tensors),
+        operators=tuple(operators),
+        inputs=tuple(main[first.Inputs(i)] for i in range(first.InputsLength())),
+        outputs=tuple(main[first.Outputs(i)] for i in range(first.OutputsLength())),
+    )
+
+
+def _tensor(model: Any, tensor: Any) -> Tensor:
+    quantization = tensor.Quantization()
+    has_scale = quantization is not None and quantization.ScaleLength() > 0
+    buffer = model.Buffers(tensor.Buffer())
+    has_data = buffer.DataLength() > 0
+    return Tensor(
+        name=(tensor.Name() or b"").decode(errors="replace"),
+        shape=tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength())),
+        type_name=_names_by_code(schema.TensorType)[tensor.Type()],
+        scale=quantization.ScaleAsNumpy() if has_scale else np.empty(0, np.float32),
+        zero_point=_zero_points(quantization) if has_scale else np.empty(0, np.int64),
+        axis=quantization.QuantizedDimension() if has_scale else 0,
+        raw=buffer.DataAsNumpy() if has_data else np.empty(0, np.uint8),
+    )
+
+
+def _zero_points(quantization: Any) -> npt.NDArray[np.int64]:
+    if quantization.ZeroPointLength() == 0:
+        return np.empty(0, np.int64)
+    return np.asarray(quantization.ZeroPointAsNumpy(), np.int64)
+
+
+def _operator(operator: Any, codes: list[str], tensors: list[Tensor]) -> Operator:
+    inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
+    return Operator(
+        name=codes[operator.OpcodeIndex()],
+        inputs=tuple(tensors[i] for i in inputs if i >= 0),
+        outputs=tuple(tensors[operator.Outputs(i)] for i in range(operator.OutputsLength())),
+    )
+
+
+def _operator_name(code: Any) -> str:
+    # Codes above 127 are in the newer field; older files fill only the deprecated one.
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    return _names_by_code(schema.BuiltinOperator).get(number, f"OPERATOR_{number}")
+
+
+@cache
+def _names_by_code(enumeration: type) -> dict[int, str]:
+    return {
+        code: name for name, code in vars(enumeration).items() if isinstance(code, int)
+    }
