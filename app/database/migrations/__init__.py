@@ -1,0 +1,1 @@
+"""Alembic's scripts; `app.database.migrate` runs them."""

@@ -1,0 +1,99 @@
+"""Pages of jobs: filters, order, and a cursor that holds while rows are added."""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, or_, select
+
+from app.database.engine import Database
+from app.database.tables import job_labels, jobs
+from app.errors import Malformed
+from app.jobs.job import Job, JobState
+from app.jobs.rows import JOB_COLUMNS, job_of
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """All given conditions hold. `tag` is `key` or `key:value`."""
+
+    state: JobState | None = None
+    technique: str | None = None
+    model_id: str | None = None
+    tag: str | None = None
+    newest_first: bool = True
+
+
+@dataclass(frozen=True)
+class JobPage:
+    items: list[Job]
+    next_cursor: str | None
+
+
+def list_jobs(database: Database, wanted: JobFilter, limit: int, cursor: str | None) -> JobPage:
+    """One page, by creation time and id.
+
+    Raises: Malformed for a cursor that is not one of ours.
+    """
+    order = (jobs.c.created_at, jobs.c.id)
+    query = select(*JOB_COLUMNS).where(*_conditions(wanted))
+    if cursor:
+        query = query.where(_beyond(*decode_cursor(cursor), newest_first=wanted.newest_first))
+    query = query.order_by(*(c.desc() if wanted.newest_first else c.asc() for c in order))
+    with database.read() as connection:
+        rows = connection.execute(query.limit(limit + 1)).mappings().all()
+    items = [job_of(row) for row in rows[:limit]]
+    has_more = len(rows) > limit
+    return JobPage(items, encode_cursor(items[-1].created_at, items[-1].id) if has_more else None)
+
+
+def encode_cursor(created_at: datetime, row_id: str) -> str:
+    raw = json.dumps([created_at.isoformat(), row_id], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> tuple[datetime, str]:
+    """Raises: Malformed."""
+    try:
+        raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        at, row_id = json.loads(raw)
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None or not isinstance(row_id, str):
+            raise ValueError
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise Malformed(
+            "this cursor is not one that a list gave out", hint="Start again without a cursor."
+        ) from error
+    return moment, row_id
+
+
+def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.state is not None:
+        conditions.append(jobs.c.state == wanted.state)
+    if wanted.model_id is not None:
+        conditions.append(jobs.c.model_id == wanted.model_id)
+    if wanted.technique is not None:
+        conditions.append(_labelled("technique", wanted.technique, None))
+    if wanted.tag is not None:
+        key, colon, value = wanted.tag.partition(":")
+        conditions.append(_labelled("tag", key, value if colon else None))
+    return conditions
+
+
+def _labelled(kind: str, key: str, value: str | None) -> ColumnElement[bool]:
+    label = job_labels.c
+    same: list[Any] = [label.job_id == jobs.c.id, label.kind == kind, label.key == key]
+    if value is not None:
+        same.append(label.value == value)
+    return exists().where(*same)
+
+
+def _beyond(at: datetime, row_id: str, *, newest_first: bool) -> ColumnElement[bool]:
+    created, identity = jobs.c.created_at, jobs.c.id
+    if newest_first:
+        return or_(created < at, and_(created == at, identity < row_id))
+    return or_(created > at, and_(created == at, identity > row_id))

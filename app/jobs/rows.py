@@ -1,0 +1,86 @@
+"""Jobs, events and artifacts as database rows, and what is written beside each change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, update
+
+from app.database.tables import artifacts, job_events, jobs
+from app.jobs.job import Job, JobState, Verdict
+
+JOB_COLUMNS = tuple(jobs.c[field.name] for field in fields(Job))
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """Something that happened to a job, before it has its number."""
+
+    type: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One entry of a job's history; `seq` counts from 1 without gaps."""
+
+    seq: int
+    at: datetime
+    type: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that a job made; its bytes are the blob named `sha256`."""
+
+    id: str
+    job_id: str
+    kind: str
+    format: str
+    filename: str
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+
+
+def job_of(row: RowMapping) -> Job:
+    values = dict(row)
+    values["state"] = JobState(values["state"])
+    values["verdict"] = Verdict(values["verdict"]) if values["verdict"] else None
+    return Job(**values)
+
+
+def artifact_of(row: RowMapping) -> Artifact:
+    return Artifact(**{column.name: row[column.name] for column in artifacts.c})
+
+
+def append_events(
+    connection: Connection, job_id: str, events: Sequence[NewEvent], now: datetime
+) -> None:
+    """Number the events and store them.
+
+    The job's row counts them and is locked by the count, so that two writers never share a number.
+    """
+    if not events:
+        return
+    counted = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(event_count=jobs.c.event_count + len(events))
+        .returning(jobs.c.event_count)
+    ).scalar_one()
+    first = counted - len(events) + 1
+    connection.execute(
+        insert(job_events),
+        [
+            {"job_id": job_id, "seq": first + index, "at": now, "type": e.type, "data": e.data}
+            for index, e in enumerate(events)
+        ],
+    )
+
+
+def state_event(state: JobState, **facts: Any) -> NewEvent:
+    """The event of a change of state."""
+    return NewEvent("state", {"state": state.value, **facts})

@@ -1,0 +1,237 @@
+"""Jobs as the asking side sees them: add, read, list, cancel. The database is the truth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from app.database.engine import Database
+from app.database.tables import artifacts, idempotency_keys, job_events, job_labels, jobs
+from app.errors import IdempotencyKeyReused, NotFound
+from app.ids import new_id
+from app.jobs.job import Job, JobState
+from app.jobs.request import JobRequest
+from app.jobs.rows import (
+    JOB_COLUMNS,
+    Artifact,
+    JobEvent,
+    append_events,
+    artifact_of,
+    job_of,
+    state_event,
+)
+
+ACTIVE = (JobState.QUEUED, JobState.RUNNING)
+IDEMPOTENCY_TTL = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A client's key, and the digest of the request that came with it."""
+
+    key: str
+    digest: str
+
+
+class JobStore:
+    """What may be asked about jobs. Moves are single conditional statements."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        request: JobRequest,
+        *,
+        now: datetime,
+        retry_of: str | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Job:
+        """Store a queued job, or answer with the one that this key made before.
+
+        Job and key are one transaction: a crash leaves both or neither.
+        Raises: IdempotencyKeyReused where the key came with another request.
+        """
+        if idempotency and (earlier := self.replayed(idempotency, now)):
+            return earlier
+        job_id = new_id("job")
+        try:
+            with self._database.write() as connection:
+                _insert(connection, job_id, request, now, retry_of)
+                if idempotency:
+                    _remember(connection, idempotency, job_id, now)
+        except IntegrityError:
+            # Another request with this key was first, between our look and our write.
+            if idempotency and (earlier := self.replayed(idempotency, now)):
+                return earlier
+            raise
+        return self.get(job_id)
+
+    def replayed(self, idempotency: Idempotency, now: datetime) -> Job | None:
+        """The job that this key made, if it did within the last day.
+
+        Raises: IdempotencyKeyReused where the key came with another request.
+        """
+        key = idempotency_keys.c
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(key.digest, key.job_id).where(
+                    key.key == idempotency.key, key.created_at > now - IDEMPOTENCY_TTL
+                )
+            ).one_or_none()
+        if row is None:
+            return None
+        if row.digest != idempotency.digest:
+            raise IdempotencyKeyReused(
+                f"the Idempotency-Key {idempotency.key!r} was used for another request",
+                hint="Use a new key for a new request.",
+            )
+        return self.get(row.job_id)
+
+    def get(self, job_id: str) -> Job:
+        """Raises: NotFound."""
+        with self._database.read() as connection:
+            row = connection.execute(select(*JOB_COLUMNS).where(jobs.c.id == job_id)).mappings()
+            found = row.one_or_none()
+        if found is None:
+            raise NotFound(f"there is no job {job_id!r}")
+        return job_of(found)
+
+    def request_cancel(self, job_id: str, now: datetime) -> Job:
+        """Cancel a queued job at once, ask a running one to stop, leave a final one as it is."""
+        with self._database.write() as connection:
+            if not _cancel_queued(connection, job_id, now):
+                connection.execute(
+                    update(jobs)
+                    .where(
+                        jobs.c.id == job_id,
+                        jobs.c.state == JobState.RUNNING,
+                        ~jobs.c.cancel_requested,
+                    )
+                    .values(cancel_requested=True, version=jobs.c.version + 1)
+                )
+        return self.get(job_id)
+
+    def mark_sent(self, job_id: str, now: datetime) -> None:
+        with self._database.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(sent_at=now))
+
+    def events(self, job_id: str, after: int, limit: int) -> list[JobEvent]:
+        """Events with a number above `after`, in order."""
+        event = job_events.c
+        query = (
+            select(event.seq, event.at, event.type, event.data)
+            .where(event.job_id == job_id, event.seq > after)
+            .order_by(event.seq)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [JobEvent(**row) for row in connection.execute(query).mappings()]
+
+    def queue_position(self, job: Job) -> int | None:
+        """1 = next to be taken; null once a job is not queued."""
+        if job.state is not JobState.QUEUED:
+            return None
+        is_before = or_(
+            jobs.c.queued_at < job.queued_at,
+            (jobs.c.queued_at == job.queued_at) & (jobs.c.id < job.id),
+        )
+        query = select(func.count()).where(jobs.c.state == JobState.QUEUED, is_before)
+        with self._database.read() as connection:
+            return 1 + int(connection.execute(query).scalar_one())
+
+    def active_jobs_of(self, upload_id: str) -> bool:
+        """Whether a queued or running job uses this model or data set."""
+        is_used = (jobs.c.model_id == upload_id) | (jobs.c.dataset_id == upload_id)
+        query = select(exists().where(is_used, jobs.c.state.in_(ACTIVE)))
+        with self._database.read() as connection:
+            return bool(connection.execute(query).scalar_one())
+
+    def artifacts(self, job_id: str) -> list[Artifact]:
+        query = select(artifacts).where(artifacts.c.job_id == job_id).order_by(artifacts.c.id)
+        with self._database.read() as connection:
+            return [artifact_of(row) for row in connection.execute(query).mappings()]
+
+    def artifact(self, artifact_id: str) -> Artifact:
+        """Raises: NotFound."""
+        query = select(artifacts).where(artifacts.c.id == artifact_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no artifact {artifact_id!r}")
+        return artifact_of(row)
+
+    def blobs_in_use(self) -> set[str]:
+        """sha256 of every file that an artifact needs."""
+        with self._database.read() as connection:
+            return set(connection.execute(select(artifacts.c.sha256)).scalars())
+
+
+def _insert(
+    connection: Connection, job_id: str, request: JobRequest, now: datetime, retry_of: str | None
+) -> None:
+    connection.execute(
+        insert(jobs).values(
+            id=job_id,
+            name=request.name,
+            state=JobState.QUEUED,
+            request=request.model_dump(mode="json"),
+            model_id=request.model_id,
+            dataset_id=request.dataset_id,
+            tags=request.tags,
+            progress=0.0,
+            attempt=0,
+            fence=0,
+            cancel_requested=False,
+            retry_of=retry_of,
+            version=1,
+            event_count=0,
+            created_at=now,
+            queued_at=now,
+            queue_expires_at=now + timedelta(seconds=request.limits.queue_s),
+        )
+    )
+    if labels := list(_labels(job_id, request)):
+        connection.execute(insert(job_labels), labels)
+    append_events(connection, job_id, [state_event(JobState.QUEUED)], now)
+
+
+def _labels(job_id: str, request: JobRequest) -> list[Mapping[str, Any]]:
+    techniques = {step.technique for step in request.recipe.steps}
+    return [
+        *({"job_id": job_id, "kind": "technique", "key": t, "value": ""} for t in techniques),
+        *(
+            {"job_id": job_id, "kind": "tag", "key": key, "value": value}
+            for key, value in request.tags.items()
+        ),
+    ]
+
+
+def _remember(connection: Connection, given: Idempotency, job_id: str, now: datetime) -> None:
+    expired = idempotency_keys.c.created_at <= now - IDEMPOTENCY_TTL
+    connection.execute(idempotency_keys.delete().where(expired))
+    connection.execute(
+        insert(idempotency_keys).values(
+            key=given.key, digest=given.digest, job_id=job_id, created_at=now
+        )
+    )
+
+
+def _cancel_queued(connection: Connection, job_id: str, now: datetime) -> bool:
+    moved = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED)
+        .values(
+            state=JobState.CANCELLED,
+            cancel_requested=True,
+            finished_at=now,
+            version=jobs.c.version + 1,
+        )
+    )
+    if moved.rowcount == 0:
+        return False
+    append_events(connection, job_id, [state_event(JobState.CANCELLED)], now)
+    return True
