@@ -8,7 +8,7 @@ failed job stores.
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Complaint(BaseModel):
@@ -32,6 +32,27 @@ class Problem(BaseModel):
     errors: tuple[Complaint, ...]
     retryable: bool
     hint: str | None
+
+
+class ProblemView(BaseModel):
+    """A problem as the API answers it (RFC 9457): for a program (`code`, `errors`) and a person."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = Field(description="Stable name of this kind of problem.")
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="Path of what this happened to.")
+    code: str
+    stage: str | None = Field(description="How far a job or an upload had come.")
+    errors: tuple[Complaint, ...] = Field(
+        description="Each thing that is wrong. A pointer leads into the body that was sent; "
+        "/query/<name>, /path/<name> and /header/<name> stand for what is not in it."
+    )
+    retryable: bool = Field(description="The same request may succeed later.")
+    hint: str | None
+    request_id: str | None
 
 
 class PenjingError(Exception):

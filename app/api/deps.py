@@ -1,0 +1,41 @@
+"""What the handlers are given. `app.main` puts it together."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.blobs.store import BlobStore
+from app.jobs.service import JobService
+from app.settings import Settings
+from app.uploads.service import UploadService
+
+# One thing the service depends on: says how it is, or raises.
+Check = Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything the API can call on."""
+
+    settings: Settings
+    blobs: BlobStore
+    uploads: UploadService
+    jobs: JobService
+    checks: Mapping[str, Check]
+    clock: Callable[[], datetime]
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def jobs_of(request: Request) -> JobService:
+    return services_of(request).jobs
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+JobsDep = Annotated[JobService, Depends(jobs_of)]

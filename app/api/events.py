@@ -1,0 +1,105 @@
+"""The events of a job: as a stream that resumes, or a page at a time."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from app.api.deps import JobsDep
+from app.api.paging import PageView
+from app.jobs.service import JobService
+from app.jobs.views import EventView
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+POLL_S = 0.25
+HEARTBEAT_S = 10.0
+RECONNECT_MS = 1000
+EVENTS_A_READ = 500
+
+LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**31 - 1)]
+After = Annotated[int, Query(ge=0, le=2**31 - 1, description="Only events after this `seq`.")]
+EventLimit = Annotated[int, Query(ge=1, le=1000, description="Events of one JSON page at most.")]
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "id = seq, event = type, data = the event as JSON.",
+            "content": {
+                "text/event-stream": {"schema": {"type": "string"}},
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/PageView_EventView_"}
+                },
+            },
+        },
+        204: {"description": "The job is final and there are no later events: do not reconnect."},
+    },
+)
+async def read_events(
+    job_id: str,
+    request: Request,
+    jobs: JobsDep,
+    last_event_id: LastEventId = None,
+    after: After = 0,
+    limit: EventLimit = 200,
+) -> Response:
+    """Follow a job by Server-Sent Events, or read a page with `Accept: application/json`."""
+    start = max(after, last_event_id or 0)
+    if wants_json(request.headers.get("accept", "")):
+        return await run_in_threadpool(_page, jobs, job_id, start, limit)
+    events, is_final = await run_in_threadpool(jobs.news, job_id, start, EVENTS_A_READ)
+    if is_final and not events:
+        return Response(status_code=204)
+    # X-Accel-Buffering: nginx would hold events back.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        stream(jobs, job_id, start), media_type="text/event-stream", headers=headers
+    )
+
+
+def wants_json(accept: str) -> bool:
+    return "application/json" in accept and "text/event-stream" not in accept
+
+
+async def stream(jobs: JobService, job_id: str, after: int) -> AsyncIterator[bytes]:
+    """Every event after this one, as soon as it is stored, until the job is final.
+
+    A poll takes a thread for one short query; while it waits, the stream holds none.
+    """
+    loop = asyncio.get_running_loop()
+    spoke_at = loop.time()
+    yield b"retry: %d\n\n" % RECONNECT_MS
+    while True:
+        events, is_final = await run_in_threadpool(jobs.news, job_id, after, EVENTS_A_READ)
+        for event in events:
+            yield frame(event)
+            after = event.seq
+            spoke_at = loop.time()
+        if events:
+            continue
+        if is_final:
+            return
+        if loop.time() - spoke_at >= HEARTBEAT_S:
+            yield b": still here\n\n"
+            spoke_at = loop.time()
+        await asyncio.sleep(POLL_S)
+
+
+def frame(event: EventView) -> bytes:
+    """One event on the wire. JSON has no raw line breaks, so one data line holds it."""
+    return f"id: {event.seq}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n".encode()
+
+
+def _page(jobs: JobService, job_id: str, after: int, limit: int) -> Response:
+    events, _ = jobs.news(job_id, after, limit)
+    page = PageView[EventView](
+        items=events, next_cursor=str(events[-1].seq) if len(events) == limit else None
+    )
+    return JSONResponse(json.loads(page.model_dump_json()))

@@ -1,0 +1,139 @@
+"""Errors as RFC 9457 problem details. The only place where an error becomes an HTTP status."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.api.complaints import complaints_of
+from app.api.content import NoSuchRange
+from app.api.request_id import HEADER, request_id_of
+from app.errors import PenjingError, Problem, ProblemView
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+
+# By family; a child has the status of its nearest listed ancestor.
+STATUSES: dict[type[PenjingError], int] = {
+    errors.Malformed: 400,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.UnsupportedFormat: 415,
+    errors.RangeNotSatisfiable: 416,
+    errors.Invalid: 422,
+    errors.JobError: 500,
+    errors.PenjingError: 500,
+    errors.Unavailable: 503,
+    errors.StorageFull: 507,
+}
+
+# What the router itself refuses: (code, title) by status.
+ROUTER_REFUSALS: dict[int, tuple[str, str]] = {
+    400: (errors.Malformed.code, errors.Malformed.title),
+    404: ("no_such_path", "There is nothing at this path"),
+    405: ("method_not_allowed", "This path does not know this method"),
+    413: (errors.TooLarge.code, errors.TooLarge.title),
+}
+
+
+def status_of(kind: type[PenjingError]) -> int:
+    return next(STATUSES[family] for family in kind.__mro__ if family in STATUSES)
+
+
+def stored_view(problem: Mapping[str, Any], instance: str) -> ProblemView:
+    """A problem that was kept with a job or an upload, as it is shown with it."""
+    return _view(Problem.model_validate(problem), _status_of_code(problem["code"]), instance, None)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of this application with problem details."""
+    app.add_exception_handler(PenjingError, _named)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused_by_router)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _named(request: Request, error: Exception) -> Response:
+    if not isinstance(error, PenjingError):
+        raise error
+    return _answer(request, error.as_problem(), status_of(type(error)), _headers_of(error))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return await _named(request, complaints_of(error, request))
+
+
+async def _refused_by_router(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code, title = ROUTER_REFUSALS.get(error.status_code, (f"http_{error.status_code}", "Refused"))
+    problem = Problem(
+        code=code,
+        title=title,
+        detail=f"{request.method} {request.url.path}: {error.detail}",
+        stage=None,
+        errors=(),
+        retryable=False,
+        hint="GET /openapi.json lists every path and method.",
+    )
+    return _answer(request, problem, error.status_code, error.headers or {})
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    # The server logs the traceback itself; this line ties it to the request.
+    log.error(
+        "request.failed",
+        extra={"request_id": request_id_of(request.scope), "error": type(error).__name__},
+    )
+    known = PenjingError(
+        "an unexpected error; it was logged under this request_id",
+        hint="Tell the operator of this service the request_id.",
+    )
+    return _answer(request, known.as_problem(), 500, {})
+
+
+def _answer(
+    request: Request, problem: Problem, status: int, headers: Mapping[str, str]
+) -> Response:
+    request_id = request_id_of(request.scope)
+    view = _view(problem, status, request.url.path, request_id)
+    # ASCII only: a detail may quote what cannot be encoded (lone surrogates).
+    body = json.dumps(view.model_dump(), allow_nan=False).encode("ascii")
+    sent = {**headers, HEADER: request_id, "Cache-Control": "no-store"}
+    return Response(body, status, sent, media_type=MEDIA_TYPE)
+
+
+def _headers_of(error: PenjingError) -> Mapping[str, str]:
+    if isinstance(error, errors.Unavailable):
+        return {"Retry-After": str(RETRY_AFTER_S)}
+    if isinstance(error, NoSuchRange):
+        return {"Content-Range": f"bytes */{error.size_bytes}"}
+    return {}
+
+
+def _view(problem: Problem, status: int, instance: str, request_id: str | None) -> ProblemView:
+    return ProblemView(
+        type=f"urn:penjing:problem:{problem.code}",
+        status=status,
+        instance=instance,
+        request_id=request_id,
+        **dict(problem),
+    )
+
+
+def _status_of_code(code: str) -> int:
+    return next((status_of(kind) for kind in _kinds(PenjingError) if kind.code == code), 500)
+
+
+def _kinds(root: type[PenjingError]) -> list[type[PenjingError]]:
+    return [root, *(kind for child in root.__subclasses__() for kind in _kinds(child))]
