@@ -1,0 +1,1 @@
+"""What README claims, measured: each module is a script that prints its table."""
