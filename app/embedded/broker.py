@@ -14,6 +14,7 @@ from app.embedded.errors import StackNotStarted
 SOCKET_NAME = "broker.sock"
 # sun_path of sockaddr_un holds 108 bytes with its final zero.
 MAX_SOCKET_PATH_BYTES = 107
+PING_TIMEOUT_S = 0.5
 SERVERS_ON_PATH = ("valkey-server", "redis-server")
 
 
@@ -85,13 +86,14 @@ def make_private(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def answers(socket_path: Path, timeout_s: float = 0.5) -> bool:
-    """True once the broker has loaded its data and takes commands."""
+def missing_from_broker(socket_path: Path) -> str | None:
+    """None once the broker has loaded its data and takes commands."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout_s)
+        connection.settimeout(PING_TIMEOUT_S)
         try:
             connection.connect(str(socket_path))
             connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
+            answer = connection.recv(128)
         except OSError:
-            return False
+            return "it does not answer"
+    return None if answer.startswith(b"+PONG") else answer.decode(errors="replace").strip()

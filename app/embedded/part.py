@@ -21,14 +21,14 @@ MAX_BACK_OFF_S = 30.0
 class PartSpec:
     """What to run, and how long it may take to end when asked to.
 
-    `readiness` is asked until it says yes before the next part is started.
+    `missing` says what still keeps it from being ready; the next part waits until it is None.
     """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     grace_s: float
-    readiness: Callable[[], bool] | None = None
+    missing: Callable[[], str | None] | None = None
     inherited_fds: tuple[int, ...] = ()
 
 

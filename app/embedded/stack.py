@@ -11,7 +11,13 @@ from pathlib import Path
 
 import httpx
 
-from app.embedded.broker import answers, find_server, make_private, private_socket, server_command
+from app.embedded.broker import (
+    find_server,
+    make_private,
+    missing_from_broker,
+    private_socket,
+    server_command,
+)
 from app.embedded.errors import StackNotStarted
 from app.embedded.lock import RunningStack, hold, publish
 from app.embedded.part import PartSpec
@@ -25,6 +31,7 @@ BROKER_GRACE_S = 8.0
 # Beyond the grace it gives its jobs, a worker needs a moment to hand them back.
 WORKER_MARGIN_S = 10.0
 BACKLOG = 512
+READINESS_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def parts(
         command=(sys.executable, "-m", "app.embedded.serve", str(listener.fileno())),
         environment=shared,
         grace_s=API_GRACE_S,
-        readiness=lambda: is_ready(url),
+        missing=lambda: missing_from(url),
         inherited_fds=(listener.fileno(),),
     )
     return [*([broker] if broker else []), worker, api]
@@ -103,16 +110,17 @@ def broker_part(home: Path, environment: Mapping[str, str]) -> PartSpec:
         command=server_command(find_server(), socket_path, data),
         environment=environment,
         grace_s=BROKER_GRACE_S,
-        readiness=lambda: answers(socket_path),
+        missing=lambda: missing_from_broker(socket_path),
     )
 
 
-def is_ready(url: str) -> bool:
-    """Database, broker, blob store and a live worker, as the API sees them."""
+def missing_from(url: str) -> str | None:
+    """What the service lacks, by its own word: database, broker, blob store, a live worker."""
     try:
-        return httpx.get(f"{url}/readyz", timeout=1.0, trust_env=False).status_code == 200
+        answer = httpx.get(f"{url}/readyz", timeout=READINESS_TIMEOUT_S, trust_env=False)
     except httpx.HTTPError:
-        return False
+        return "it does not answer"
+    return None if answer.is_success else answer.text
 
 
 @contextmanager

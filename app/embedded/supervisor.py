@@ -50,11 +50,11 @@ class Supervisor:
         deadline = time.monotonic() + limit_s
         for part in self._parts:
             self._start(part)
-            while part.spec.readiness and not part.spec.readiness():
+            while part.spec.missing and (lack := part.spec.missing()):
                 self._turn(READINESS_PAUSE_S)
                 if self._signals.count:
                     return False
-                self._require_progress(part, deadline)
+                self._require_progress(part, lack, deadline)
         self._is_up = True
         self._announce()
         return True
@@ -139,7 +139,7 @@ class Supervisor:
             f"Its log: {part.log.path}"
         )
 
-    def _require_progress(self, waiting_for: Part, deadline: float) -> None:
+    def _require_progress(self, waiting_for: Part, lack: str, deadline: float) -> None:
         for part in self._parts:
             if part.failures >= DEATHS_BEFORE_GIVING_UP:
                 raise StackNotStarted(
@@ -148,7 +148,7 @@ class Supervisor:
                 )
         if time.monotonic() > deadline:
             raise StackNotStarted(
-                f"the {waiting_for.spec.name} was not ready in time. "
+                f"the {waiting_for.spec.name} was not ready in time: {lack}. "
                 f"The end of {waiting_for.log.path}:\n{waiting_for.log.tail(15)}"
             )
 

@@ -1,0 +1,30 @@
+"""The service a command talks to: a given one, or the stack of a home."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.cli.output import Output
+from app.client import Client
+from app.embedded.borrowed import borrowed_stack
+from app.embedded.lock import is_locked
+
+
+@contextmanager
+def connected(url: str | None, home: Path, output: Output) -> Iterator[Client]:
+    """A client of `url`, else of the stack that runs on `home`, else of one started here.
+
+    Raises: StackNotStarted, Malformed.
+    """
+    if url:
+        with Client(url) as client:
+            yield client
+        return
+    is_ours = not is_locked(home)
+    if is_ours:
+        output.say(f"Starting broker, API and worker in {home} ...")
+    with borrowed_stack(home) as stack, Client(stack.url) as client:
+        output.say(f"The stack answers at {stack.url}")
+        yield client
+        if is_ours:
+            output.say("Stopping the stack ...")

@@ -1,0 +1,188 @@
+"""From flags to the body of a job; pure. The service judges what it means."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from app.errors import Malformed
+from app.recipes.facts import DatasetOptions
+from app.recipes.outputs import OutputKind
+
+# A gradual schedule needs training to go with it; this many passes, unless --epochs says otherwise.
+PRUNING_EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for on the command line; null, false and empty = not asked for."""
+
+    prune: float | None
+    epochs: int | None
+    fine_tune: int | None
+    fold_batch_norm: bool
+    conversions: Sequence[str]
+    recipe: str | None
+    seed: int | None
+    max_accuracy_drop: float | None
+    max_size_bytes: int | None
+    max_latency_ms: float | None
+    outputs: Sequence[str] | None
+    control: bool | None
+
+    @property
+    def names_techniques(self) -> bool:
+        return bool(
+            self.fold_batch_norm
+            or self.fine_tune
+            or self.conversions
+            or self.prune is not None
+            or self.epochs is not None
+        )
+
+
+CONVERSIONS: dict[str, dict[str, Any]] = {
+    "int8": {"technique": "full_integer_quantization"},
+    "int16x8": {"technique": "full_integer_quantization", "activation_bits": 16},
+    "float16": {"technique": "float16_quantization"},
+    "dynamic_range": {"technique": "dynamic_range_quantization"},
+}
+CONSTRAINTS = ("max_accuracy_drop", "max_size_bytes", "max_latency_ms")
+
+
+def job_body(wishes: Wishes, has_data: bool) -> dict[str, Any]:
+    """The job without its model and data: from a recipe file or from technique flags.
+
+    Raises: Malformed if both or neither were given, or the file cannot be read.
+    """
+    if len(wishes.conversions) > 1:
+        raise Malformed(
+            f"one file holds one kind of numbers; given {', '.join(wishes.conversions)}",
+            hint="Choose one of --int8, --int16x8, --float16, --dynamic-range.",
+        )
+    if wishes.recipe and wishes.names_techniques:
+        raise Malformed(
+            "--recipe says which techniques to use; technique flags beside it are ambiguous",
+            hint="Put everything into the recipe file, or use flags alone.",
+        )
+    if not wishes.recipe and not wishes.names_techniques:
+        raise Malformed(
+            "nothing was asked for",
+            hint="Give --recipe FILE, or one of --prune, --fine-tune, --fold-batch-norm, --int8, "
+            "--int16x8, --float16, --dynamic-range.",
+        )
+    body = (
+        read_body(Path(wishes.recipe)) if wishes.recipe else {"recipe": steps_of(wishes, has_data)}
+    )
+    if wishes.seed is not None:
+        body["recipe"] = {**body["recipe"], "seed": wishes.seed}
+    constraints = {
+        name: value for name in CONSTRAINTS if (value := getattr(wishes, name)) is not None
+    }
+    if constraints:
+        body["constraints"] = {**body.get("constraints", {}), **constraints}
+    if wishes.outputs:
+        body["outputs"] = list(wishes.outputs)
+    if wishes.control is not None:
+        body["control"] = wishes.control
+    return body
+
+
+def steps_of(wishes: Wishes, has_data: bool) -> dict[str, Any]:
+    """A recipe in the order that works: fold, prune, train, convert."""
+    steps: list[dict[str, Any]] = []
+    if wishes.fold_batch_norm:
+        steps.append({"technique": "batch_norm_folding"})
+    if wishes.prune is not None:
+        steps.append(_pruning(wishes.prune, wishes.epochs, has_data))
+    if wishes.fine_tune:
+        steps.append({"technique": "fine_tuning", "epochs": wishes.fine_tune})
+    steps += [dict(CONVERSIONS[name]) for name in wishes.conversions]
+    return {"steps": steps}
+
+
+def read_body(path: Path) -> dict[str, Any]:
+    """A recipe, or a whole job without its ids, from a JSON file.
+
+    Raises: Malformed.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise Malformed(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise Malformed(f"{path} is not JSON: {error}") from error
+    if isinstance(content, dict) and isinstance(content.get("recipe"), dict):
+        return content
+    if isinstance(content, dict) and "steps" in content:
+        return {"recipe": content}
+    raise Malformed(
+        f"{path} holds neither a recipe nor a job",
+        hint='A recipe is {"steps": [...]}; a job is {"recipe": {"steps": [...]}, ...}.',
+    )
+
+
+def number(text: str) -> float:
+    """A number, or a quotient such as 1/255.
+
+    Raises: ValueError.
+    """
+    value = float(Fraction(text)) if "/" in text else float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
+def size_bytes(text: str) -> int:
+    """Bytes, plain or with a unit: 500000, 500kB, 0.5MB, 488KiB.
+
+    Raises: ValueError.
+    """
+    units = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+    lowered = text.strip().lower()
+    for unit, factor in units.items():
+        if lowered.endswith(unit):
+            return round(float(lowered.removesuffix(unit)) * factor)
+    return int(lowered.removesuffix("b"))
+
+
+def output_kinds(text: str) -> tuple[str, ...]:
+    """Kinds of files, separated by commas.
+
+    Raises: ValueError.
+    """
+    kinds = tuple(kind.strip() for kind in text.split(","))
+    if not set(kinds) <= set(get_args(OutputKind)):
+        raise ValueError(f"unknown kind in {text}")
+    return kinds
+
+
+def dataset_options(given: Mapping[str, Any], has_data: bool) -> DatasetOptions:
+    """How the data set is to be read.
+
+    Raises: Malformed.
+    """
+    known = {name: value for name, value in given.items() if value is not None}
+    if known and not has_data:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in known)
+        raise Malformed(f"{named}: there is no data set to read so", hint="Give --data FILE.")
+    try:
+        return DatasetOptions(**known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = f"--{str(first['loc'][0]).replace('_', '-')}"
+        raise Malformed(f"{flag} is {first['input']!r}: {first['msg']}") from error
+
+
+def _pruning(sparsity: float, epochs: int | None, has_data: bool) -> dict[str, Any]:
+    """Little by little while training, where there is data to train on; else all at once."""
+    step: dict[str, Any] = {"technique": "magnitude_pruning", "sparsity": sparsity}
+    epochs = PRUNING_EPOCHS if epochs is None else epochs
+    if has_data and epochs > 0:
+        step |= {"schedule": "polynomial", "recovery": {"epochs": epochs}}
+    return step

@@ -1,0 +1,91 @@
+"""What every command has in common: --json, where state lives, how it ends."""
+
+import functools
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+import click
+
+from app.cli.output import Output
+from app.client import ApiProblem
+from app.errors import (
+    Conflict,
+    Invalid,
+    Malformed,
+    NotFound,
+    PenjingError,
+    TooLarge,
+    UnsupportedFormat,
+)
+from app.jobs.job import JobState, Verdict
+from app.jobs.views import JobView
+
+
+class Exit(IntEnum):
+    """Exit codes. Two is also what click uses for a mistyped command line."""
+
+    MET = 0
+    BAD_INPUT = 2
+    TARGET_MISSED = 3
+    FAILED = 4
+    INTERRUPTED = 130
+
+
+CALLERS_FAULT = (Conflict, Invalid, Malformed, NotFound, TooLarge, UnsupportedFormat)
+
+P = ParamSpec("P")
+Body = Callable[Concatenate[Output, P], Exit]
+
+
+def exit_of_error(error: PenjingError) -> Exit:
+    """Bad input is what the caller can put right; the rest failed."""
+    if isinstance(error, ApiProblem):
+        return Exit.BAD_INPUT if error.problem.status < 500 else Exit.FAILED
+    return Exit.BAD_INPUT if isinstance(error, CALLERS_FAULT) else Exit.FAILED
+
+
+def exit_of_job(job: JobView) -> Exit:
+    """A model that got no better has missed its target, too."""
+    if job.state is not JobState.SUCCEEDED:
+        return Exit.FAILED
+    return Exit.MET if job.verdict is Verdict.MET else Exit.TARGET_MISSED
+
+
+def command(body: Body[P]) -> Callable[..., Any]:
+    """Give a command its --json and its `Output`; turn errors and results into exit codes."""
+
+    @click.option("--json", "is_json", is_flag=True, help="Machine-readable result on stdout.")
+    @functools.wraps(body)
+    def framed(is_json: bool, *args: P.args, **kwargs: P.kwargs) -> None:
+        output = Output(is_json=is_json)
+        try:
+            code = body(output, *args, **kwargs)
+        except PenjingError as error:
+            output.fail(error)
+            code = exit_of_error(error)
+        except KeyboardInterrupt:
+            output.say("Interrupted.")
+            code = Exit.INTERRUPTED
+        click.get_current_context().exit(code)
+
+    return framed
+
+
+home_option = click.option(
+    "--home",
+    envvar="PENJING_HOME",
+    default=".penjing",
+    show_default=True,
+    show_envvar=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    callback=lambda _context, _parameter, value: value.absolute(),
+    help="The folder that holds all state.",
+)
+url_option = click.option(
+    "--url",
+    envvar="PENJING_URL",
+    show_envvar=True,
+    help="A running service; without it, the stack of --home is used, or started for the command.",
+)

@@ -1,0 +1,125 @@
+"""One job from files to files: upload, submit, follow, fetch, tell."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.cli.figures import bytes_text, duration_text
+from app.cli.output import Output, in_words
+from app.cli.tables import before_after, circumstances
+from app.cli.watching import watch
+from app.client import Client
+from app.jobs.job import JobState, Verdict
+from app.jobs.views import JobView
+from app.recipes.facts import DatasetOptions
+from app.reports.report import Report
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a job reads and where its results go."""
+
+    model: Path
+    data: Path | None
+    options: DatasetOptions
+    results: Path
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was written for a finished job."""
+
+    report: Path
+    layers: Path
+    artifacts: dict[str, Path]
+
+
+VERDICTS = {
+    Verdict.MET: "Met: every target held.",
+    Verdict.TARGET_NOT_MET: "Target missed: a constraint does not hold; the best model was kept.",
+    Verdict.NO_IMPROVEMENT: "No improvement: the file became neither smaller nor faster.",
+}
+
+
+def run_job(client: Client, files: Files, body: Mapping[str, Any], output: Output) -> JobView:
+    """Carry one job through the service and leave its results in a folder."""
+    job = client.submit({**body, **_uploaded(client, files, output)})
+    output.say(f"Job {job.id} was accepted.")
+    job = watch(client, job.id, output)
+    if job.state is not JobState.SUCCEEDED:
+        tell_end(job, output)
+        output.give({"job": job.model_dump(mode="json"), "files": None})
+        return job
+    fetched = fetch(client, job, files.results)
+    tell_end(job, output)
+    tell_files(client, job, fetched, output)
+    output.give({"job": job.model_dump(mode="json"), "files": _paths(fetched)})
+    return job
+
+
+def fetch(client: Client, job: JobView, folder: Path) -> Fetched:
+    """Download report, layers and artifacts, verified, each put in place in one move."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report, layers = client.report(job.id), client.layers(job.id)
+    artifacts = {item.kind: client.download(item, folder) for item in client.artifacts(job.id)}
+    return Fetched(
+        report=_write_json(folder / "report.json", report.model_dump(mode="json")),
+        layers=_write_json(folder / "layers.json", [row.model_dump(mode="json") for row in layers]),
+        artifacts=dict(artifacts),
+    )
+
+
+def tell_end(job: JobView, output: Output) -> None:
+    """How it ended: the table and the verdict, or the problem."""
+    if job.report is None or job.verdict is None:
+        output.say(in_words(job.error) if job.error else f"The job was {job.state}.")
+        return
+    report = Report.model_validate(job.report, extra="ignore")
+    output.show(before_after(report))
+    output.show(circumstances(report))
+    for warning in report.warnings:
+        output.show(f"! {warning}")
+    output.show(VERDICTS[job.verdict])
+
+
+def tell_files(client: Client, job: JobView, fetched: Fetched, output: Output) -> None:
+    """Where everything is."""
+    output.show("Files:")
+    for path in (fetched.report, fetched.layers, *fetched.artifacts.values()):
+        output.show(f"  {_shown(path)}  ({bytes_text(path.stat().st_size)})")
+    output.show(f"Job:    {client.url_of(f'/v1/jobs/{job.id}')}")
+    output.show(f"Report: {client.url_of(f'/v1/jobs/{job.id}/report')}")
+    if job.started_at and job.finished_at:
+        took = (job.finished_at - job.started_at).total_seconds()
+        output.show(f"The job took {duration_text(took)}.")
+
+
+def _uploaded(client: Client, files: Files, output: Output) -> dict[str, str]:
+    output.say(f"Uploading {_shown(files.model)} ({bytes_text(files.model.stat().st_size)})")
+    ids = {"model_id": client.upload_model(files.model).id}
+    if files.data:
+        output.say(f"Uploading {_shown(files.data)} ({bytes_text(files.data.stat().st_size)})")
+        ids["dataset_id"] = client.upload_dataset(files.data, options=files.options).id
+    return ids
+
+
+def _write_json(path: Path, content: Any) -> Path:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    return temporary.replace(path)
+
+
+def _paths(fetched: Fetched) -> dict[str, Any]:
+    return {
+        "report": str(fetched.report),
+        "layers": str(fetched.layers),
+        "artifacts": {kind: str(path) for kind, path in fetched.artifacts.items()},
+    }
+
+
+def _shown(path: Path) -> str:
+    """Relative to where we are, if it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,51 @@
+"""The events of a job as they happen, over any number of connections, without a gap."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+import httpx
+
+from app.client.transport import Transport
+from app.jobs.views import EventView
+
+# The service speaks at least every 10 s; silence beyond this is a dead connection.
+SILENCE_S = 30.0
+RECONNECT_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
+NOTHING_MORE = 204
+
+
+def follow(transport: Transport, path: str, after: int) -> Iterator[EventView]:
+    """Every event after `after`, each once, until the job is final.
+
+    A lost connection is taken up again after the last event that came (Last-Event-ID).
+    Raises: ApiProblem, ServiceUnreachable when reconnecting failed for half a minute.
+    """
+    fruitless = 0
+    while True:
+        lost: httpx.TransportError | None = None
+        begun_after = after
+        try:
+            headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+            with transport.stream(path, headers, SILENCE_S) as response:
+                if response.status_code == NOTHING_MORE:
+                    return
+                for event in parsed(response.iter_lines()):
+                    after = event.seq
+                    yield event
+        except httpx.TransportError as error:
+            lost = error
+        fruitless = 0 if after > begun_after else fruitless + 1
+        if lost and fruitless == len(RECONNECT_PAUSES_S):
+            raise transport.unreachable(lost) from lost
+        time.sleep(RECONNECT_PAUSES_S[min(fruitless, len(RECONNECT_PAUSES_S) - 1)])
+
+
+def parsed(lines: Iterable[str]) -> Iterator[EventView]:
+    """The events in a text/event-stream; one that was cut off is not among them."""
+    data: list[str] = []
+    for line in lines:
+        if line == "" and data:
+            yield EventView.model_validate_json("\n".join(data))
+            data = []
+        elif line.startswith("data:"):
+            data.append(line.removeprefix("data:").removeprefix(" "))
