@@ -54,4 +54,4 @@ USER 10001:10001
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 \
     CMD ["python", "-m", "worker.health"]
 ENTRYPOINT ["celery", "--app", "worker.celery_app", "worker", "--pool", "threads"]
-CMD ["--concurrency", "1", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+CMD ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]

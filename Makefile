@@ -87,6 +87,10 @@ format: install ## Format the code and mend what the linter can mend
 	@$(RUN) ruff check --quiet --fix-only $(SOURCES)
 	@$(RUN) ruff format --quiet $(SOURCES)
 
+.PHONY: openapi
+openapi: install ## Write docs/openapi.json as the API now is
+	@$(RUN) app.api.openapi > docs/openapi.new && mv docs/openapi.new docs/openapi.json
+
 .PHONY: figures
 figures: install ## Measure what README claims (about 15 minutes; MNIST=/path/to/mnist.npz)
 	@$(RUN) benchmarks.api_process

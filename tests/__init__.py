@@ -1,0 +1,1 @@
+"""Tests; they mirror `app` and `worker`."""
