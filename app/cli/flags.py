@@ -38,11 +38,7 @@ class Wishes:
     @property
     def names_techniques(self) -> bool:
         return bool(
-            self.fold_batch_norm
-            or self.fine_tune
-            or self.conversions
-            or self.prune is not None
-            or self.epochs is not None
+            self.fold_batch_norm or self.fine_tune or self.conversions or self.prune is not None
         )
 
 
@@ -58,12 +54,26 @@ CONSTRAINTS = ("max_accuracy_drop", "max_size_bytes", "max_latency_ms")
 def job_body(wishes: Wishes, has_data: bool) -> dict[str, Any]:
     """The job without its model and data: from a recipe file or from technique flags.
 
-    Raises: Malformed if both or neither were given, or the file cannot be read.
+    Raises: Malformed if that is ambiguous or nothing, or the file cannot be read.
     """
+    _require_one_meaning(wishes)
+    if wishes.recipe:
+        body = read_body(Path(wishes.recipe))
+    else:
+        body = {"recipe": steps_of(wishes, has_data)}
+    return body | _settings(body, wishes)
+
+
+def _require_one_meaning(wishes: Wishes) -> None:
     if len(wishes.conversions) > 1:
         raise Malformed(
             f"one file holds one kind of numbers; given {', '.join(wishes.conversions)}",
             hint="Choose one of --int8, --int16x8, --float16, --dynamic-range.",
+        )
+    if wishes.epochs is not None and wishes.prune is None:
+        raise Malformed(
+            "--epochs is the length of the training while pruning, and nothing is pruned",
+            hint="Give --prune SPARSITY with it, or --fine-tune EPOCHS in its place.",
         )
     if wishes.recipe and wishes.names_techniques:
         raise Malformed(
@@ -76,21 +86,23 @@ def job_body(wishes: Wishes, has_data: bool) -> dict[str, Any]:
             hint="Give --recipe FILE, or one of --prune, --fine-tune, --fold-batch-norm, --int8, "
             "--int16x8, --float16, --dynamic-range.",
         )
-    body = (
-        read_body(Path(wishes.recipe)) if wishes.recipe else {"recipe": steps_of(wishes, has_data)}
-    )
+
+
+def _settings(body: dict[str, Any], wishes: Wishes) -> dict[str, Any]:
+    """What flags say beside or over a recipe file."""
+    said: dict[str, Any] = {}
     if wishes.seed is not None:
-        body["recipe"] = {**body["recipe"], "seed": wishes.seed}
+        said["recipe"] = body["recipe"] | {"seed": wishes.seed}
     constraints = {
         name: value for name in CONSTRAINTS if (value := getattr(wishes, name)) is not None
     }
     if constraints:
-        body["constraints"] = {**body.get("constraints", {}), **constraints}
+        said["constraints"] = body.get("constraints", {}) | constraints
     if wishes.outputs:
-        body["outputs"] = list(wishes.outputs)
+        said["outputs"] = list(wishes.outputs)
     if wishes.control is not None:
-        body["control"] = wishes.control
-    return body
+        said["control"] = wishes.control
+    return said
 
 
 def steps_of(wishes: Wishes, has_data: bool) -> dict[str, Any]:

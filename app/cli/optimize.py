@@ -48,6 +48,7 @@ DATASET_OPTIONS = ("scale", "offset", "test_fraction", "label")
 @command
 def optimize(
     output: Output,
+    /,
     model: str,
     data: str | None,
     out: str | None,

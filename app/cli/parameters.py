@@ -10,7 +10,7 @@ from app.cli.flags import number, output_kinds, size_bytes
 Value = TypeVar("Value")
 
 
-class Parsed(click.ParamType, Generic[Value]):
+class Parsed(click.ParamType[Value], Generic[Value]):
     """A value read by a pure function that raises ValueError on nonsense."""
 
     def __init__(self, name: str, parse: Callable[[str], Value], example: str) -> None:

@@ -63,11 +63,11 @@ def fetch(client: Client, job: JobView, folder: Path) -> Fetched:
     """Download report, layers and artifacts, verified, each put in place in one move."""
     folder.mkdir(parents=True, exist_ok=True)
     report, layers = client.report(job.id), client.layers(job.id)
-    artifacts = {item.kind: client.download(item, folder) for item in client.artifacts(job.id)}
+    artifacts = {str(item.kind): client.download(item, folder) for item in client.artifacts(job.id)}
     return Fetched(
         report=_write_json(folder / "report.json", report.model_dump(mode="json")),
         layers=_write_json(folder / "layers.json", [row.model_dump(mode="json") for row in layers]),
-        artifacts=dict(artifacts),
+        artifacts=artifacts,
     )
 
 
