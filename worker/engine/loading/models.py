@@ -64,9 +64,11 @@ def heads(model: keras.Model, compile_config: Config | None) -> tuple[Head, ...]
 
 def packed_inputs(model: keras.Model, arrays: Mapping[str, Any]) -> Any:
     """Inputs by name, in the structure the model is called with."""
-    return keras.tree.pack_sequence_as(
-        model.input, [arrays[tensor.name] for tensor in model.inputs]
-    )
+    flat = [arrays[tensor.name] for tensor in model.inputs]
+    # A Sequential model has no `input` until it was called on a symbolic tensor.
+    if isinstance(model, keras.Sequential):
+        return flat[0]
+    return keras.tree.pack_sequence_as(model.input, flat)
 
 
 def flat_outputs(outputs: Any) -> Sequence[Any]:

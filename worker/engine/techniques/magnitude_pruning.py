@@ -1,0 +1,293 @@
+"""Magnitude pruning: the smallest weights become zero and stay zero."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import StepFailed
+from app.recipes.steps.magnitude_pruning import MagnitudePruning
+from app.reports.report import SkippedLayer
+from worker.engine.context import BoolArray, Masks, StepContext, StepOutcome
+from worker.engine.surgery.cloning import clone_with_weights
+from worker.engine.surgery.kernels import Kernel, NoKernel, kernels
+from worker.engine.training.evaluation import evaluate
+from worker.engine.training.trainer import Interventions, optimizer_steps, train
+from worker.engine.training.zeros import HeldZeros
+
+FloatArray = NDArray[np.floating[Any]]
+
+DEFAULT_END = 0.6
+DEFAULT_UPDATES = 50
+
+
+def apply(step: MagnitudePruning, model: keras.Model, context: StepContext) -> StepOutcome:
+    """A pruned copy, trained with its zeros held if the step says so."""
+    pruned = clone_with_weights(model)
+    chosen, skipped = _chosen(step, pruned)
+    if not chosen:
+        raise StepFailed(
+            "no layer can be pruned: "
+            + ("; ".join(f"{skip.layer}: {skip.reason}" for skip in skipped) or "none has kernels"),
+            hint="Change `include` and `exclude`.",
+        )
+    everything = {kernel.name: np.ones(tuple(kernel.variable.shape), np.bool_) for kernel in chosen}
+    zeros = HeldZeros(pruned, {**everything, **context.masks})
+    work = _Pruning(step, chosen, zeros, context)
+    after_change, history = work.run(pruned)
+    return StepOutcome(
+        model=pruned,
+        masks=zeros.masks,
+        accuracy_after_change=after_change,
+        facts={**_facts(chosen, zeros.masks), **history},
+        skipped=skipped,
+    )
+
+
+@dataclass(frozen=True)
+class _Pruning:
+    """One step under way on a copy of the model."""
+
+    step: MagnitudePruning
+    chosen: Sequence[Kernel]
+    zeros: HeldZeros
+    context: StepContext
+
+    def run(self, model: keras.Model) -> tuple[float | None, dict[str, Any]]:
+        """Prune and train. Returns: the score right after a one-shot change, the training's facts.
+
+        A gradual schedule has no moment right after the change.
+        """
+        recovery = self.step.effective_recovery()
+        if self.step.schedule == "one_shot" or recovery is None:
+            self.prune(self.step.sparsity)
+            if recovery is None:
+                return None, {}
+            after_change = self._score(model)
+            history = train(model, self.context, recovery, Interventions(zeros=self.zeros))
+            return after_change, history.facts()
+        rows, _ = self.context.divided(recovery.validation_fraction)
+        schedule = schedule_of(self.step, optimizer_steps(len(rows), recovery))
+        gradual = Interventions(
+            self.zeros, after_step=_Gradual(self, schedule), counts_from=schedule.end_step
+        )
+        return None, train(model, self.context, recovery, gradual).facts()
+
+    def prune(self, sparsity: float) -> None:
+        """Zero the smallest weights of the chosen kernels, as they are now."""
+        self.context.check_cancelled()
+        before = self.zeros.masks
+        held = {kernel.name: before[kernel.name] for kernel in self.chosen}
+        masks = keep_masks(self.step, self.chosen, held, sparsity)
+        self.zeros.change(masks)
+        if sparsity == self.step.sparsity:
+            self.context.report_progress(0.0, f"pruned to a sparsity of {sparsity:g}")
+
+    def _score(self, model: keras.Model) -> float | None:
+        rows = self.context.validation_of(self.step)
+        if rows is None:
+            return None
+        return evaluate(model, rows, self.context.tasks, self.context.check_cancelled).score
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Sparsity over the optimizer steps done."""
+
+    initial_sparsity: float
+    final_sparsity: float
+    begin_step: int
+    end_step: int
+    frequency: int
+
+    def is_due(self, steps_done: int) -> bool:
+        """Whether masks are renewed now: every `frequency` steps from begin to end, and at both."""
+        since = steps_done - self.begin_step
+        return steps_done == self.end_step or (
+            0 <= since and steps_done < self.end_step and since % self.frequency == 0
+        )
+
+    def sparsity_at(self, steps_done: int) -> float:
+        """s_t = s_f + (s_i - s_f)(1 - (t - t_0) / (n dt))^3 (Zhu & Gupta 2017, equation 1)."""
+        if steps_done >= self.end_step:
+            return self.final_sparsity
+        done = (steps_done - self.begin_step) / (self.end_step - self.begin_step)
+        missing = self.initial_sparsity - self.final_sparsity
+        return self.final_sparsity + missing * (1 - done) ** 3
+
+
+def schedule_of(step: MagnitudePruning, optimizer_steps: int) -> Schedule:
+    """The schedule with its defaults filled in for a training of this many optimizer steps."""
+    begin = min(step.begin_step, optimizer_steps)
+    if step.schedule == "constant":
+        return Schedule(step.sparsity, step.sparsity, begin, begin, frequency=1)
+    end = min(
+        step.end_step or max(begin + 1, round(DEFAULT_END * optimizer_steps)), optimizer_steps
+    )
+    frequency = step.frequency or max(1, (end - begin) // DEFAULT_UPDATES)
+    return Schedule(step.initial_sparsity, step.sparsity, begin, end, frequency)
+
+
+@dataclass(frozen=True)
+class _Gradual:
+    """Called after every optimizer step: prunes a little more when it is due."""
+
+    pruning: _Pruning
+    schedule: Schedule
+
+    def __call__(self, steps_done: int) -> None:
+        if self.schedule.is_due(steps_done):
+            self.pruning.prune(self.schedule.sparsity_at(steps_done))
+
+
+def keep_masks(
+    step: MagnitudePruning, chosen: Sequence[Kernel], held: Masks, sparsity: float
+) -> dict[str, BoolArray]:
+    """New masks for these kernels; what `held` dropped before ranks lowest and stays dropped."""
+    magnitudes = {
+        kernel.name: np.where(held[kernel.name], np.abs(kernel.variable.numpy()), -1.0)
+        for kernel in chosen
+    }
+    if step.pattern == "n_m":
+        # The schedule thins groups out one weight at a time, up to m - n of every m.
+        kept = step.m - round(sparsity * step.m)
+        found = {
+            k.name: keep_n_of_m(magnitudes[k.name], kept, step.m, k.channel_axis) for k in chosen
+        }
+    elif step.pattern == "block":
+        found = _keep_blocks(step, chosen, magnitudes, sparsity)
+    else:
+        found = _keep_lowest_out(step, magnitudes, sparsity)
+    return {name: mask & held[name] for name, mask in found.items()}
+
+
+def _keep_lowest_out(
+    step: MagnitudePruning, scores: Mapping[str, FloatArray], sparsity: float
+) -> dict[str, BoolArray]:
+    """Masks over scores of any shape, ranked within each array or over all of them."""
+    if step.scope == "per_layer":
+        return {name: keep_mask(values, sparsity) for name, values in scores.items()}
+    together = keep_mask(np.concatenate([values.ravel() for values in scores.values()]), sparsity)
+    ends = np.cumsum([values.size for values in scores.values()])[:-1]
+    parts = np.split(together, ends)
+    return {
+        name: part.reshape(values.shape)
+        for (name, values), part in zip(scores.items(), parts, strict=True)
+    }
+
+
+def _keep_blocks(
+    step: MagnitudePruning,
+    chosen: Sequence[Kernel],
+    magnitudes: Mapping[str, FloatArray],
+    sparsity: float,
+) -> dict[str, BoolArray]:
+    matrices = {k.name: as_matrix(magnitudes[k.name], k.input_axes) for k in chosen}
+    scores = {name: block_means(matrix, step.block_shape) for name, matrix in matrices.items()}
+    blocks = _keep_lowest_out(step, scores, sparsity)
+    return {
+        k.name: from_matrix(
+            spread_blocks(blocks[k.name], step.block_shape, matrices[k.name].shape),
+            tuple(k.variable.shape),
+            k.input_axes,
+        )
+        for k in chosen
+    }
+
+
+def keep_mask(scores: FloatArray, sparsity: float) -> BoolArray:
+    """True for what is kept. Exactly round(sparsity x size) lowest scores are dropped.
+
+    A count, not a threshold: equal scores would be dropped together and overshoot `sparsity`. Of
+    equal scores those with the lowest index go first.
+    """
+    flat = scores.ravel()
+    count = round(sparsity * flat.size)
+    keep = np.ones(flat.size, np.bool_)
+    if count == 0:
+        return keep.reshape(scores.shape)
+    last = np.partition(flat, count - 1)[count - 1]
+    lower = flat < last
+    keep[lower] = False
+    keep[np.flatnonzero(flat == last)[: count - int(lower.sum())]] = False
+    return keep.reshape(scores.shape)
+
+
+def keep_n_of_m(magnitudes: FloatArray, n: int, m: int, axis: int) -> BoolArray:
+    """The n largest of every m along `axis`; a last group of r < m keeps ceil(n r / m)."""
+    moved = np.moveaxis(magnitudes, axis, -1)
+    length = moved.shape[-1]
+    keep = np.zeros(moved.shape, np.bool_)
+    for start in range(0, length, m):
+        group = moved[..., start : start + m]
+        kept = -(-n * group.shape[-1] // m)
+        # Stable, and from the largest: of equal weights those with the lowest index stay.
+        order = np.argsort(-group, axis=-1, kind="stable")[..., :kept]
+        np.put_along_axis(keep[..., start : start + m], order, True, axis=-1)
+    return np.moveaxis(keep, -1, axis)
+
+
+def as_matrix(kernel: FloatArray, input_axes: Sequence[int]) -> FloatArray:
+    """The kernel as [inputs, outputs]."""
+    output_axes = [axis for axis in range(kernel.ndim) if axis not in input_axes]
+    outputs = int(np.prod([kernel.shape[axis] for axis in output_axes]))
+    return np.transpose(kernel, (*input_axes, *output_axes)).reshape(-1, outputs)
+
+
+def from_matrix(matrix: BoolArray, shape: tuple[int, ...], input_axes: Sequence[int]) -> BoolArray:
+    """The inverse of `as_matrix`."""
+    order = (*input_axes, *(axis for axis in range(len(shape)) if axis not in input_axes))
+    moved = matrix.reshape([shape[axis] for axis in order])
+    return np.transpose(moved, np.argsort(order))
+
+
+def block_means(matrix: FloatArray, block_shape: tuple[int, int]) -> FloatArray:
+    """Mean of every block, [row blocks, column blocks]; blocks at the edge may be smaller."""
+    row_starts = np.arange(0, matrix.shape[0], block_shape[0])
+    column_starts = np.arange(0, matrix.shape[1], block_shape[1])
+    sums = np.add.reduceat(np.add.reduceat(matrix, row_starts, axis=0), column_starts, axis=1)
+    heights = np.diff([*row_starts, matrix.shape[0]])
+    widths = np.diff([*column_starts, matrix.shape[1]])
+    means: FloatArray = sums / np.outer(heights, widths)
+    return means
+
+
+def spread_blocks(
+    blocks: BoolArray, block_shape: tuple[int, int], shape: tuple[int, ...]
+) -> BoolArray:
+    """One value a block -> one value a weight, [inputs, outputs] = `shape`."""
+    rows = np.repeat(blocks, block_shape[0], axis=0)[: shape[0]]
+    return np.repeat(rows, block_shape[1], axis=1)[:, : shape[1]]
+
+
+def _chosen(
+    step: MagnitudePruning, model: keras.Model
+) -> tuple[tuple[Kernel, ...], tuple[SkippedLayer, ...]]:
+    chosen: list[Kernel] = []
+    skipped: dict[str, str] = {}
+    for found in kernels(model):
+        if not step.selects(found.layer_name):
+            skipped[found.layer_name] = "not chosen by the recipe"
+        elif isinstance(found, NoKernel):
+            skipped[found.layer_name] = found.reason
+        elif not np.issubdtype(np.dtype(found.variable.dtype), np.floating):
+            skipped[found.layer_name] = f"its kernel is stored as {found.variable.dtype}"
+        else:
+            chosen.append(found)
+    return tuple(chosen), tuple(
+        SkippedLayer(layer=name, reason=why) for name, why in skipped.items()
+    )
+
+
+def _facts(chosen: Sequence[Kernel], masks: Masks) -> dict[str, Any]:
+    dropped = {kernel.name: int((~masks[kernel.name]).sum()) for kernel in chosen}
+    weights = sum(kernel.size for kernel in chosen)
+    return {
+        "sparsity": sum(dropped.values()) / weights,
+        "chosen_weights": weights,
+        "pruned_weights": sum(dropped.values()),
+        "kernel_sparsity": {kernel.name: dropped[kernel.name] / kernel.size for kernel in chosen},
+    }

@@ -1,0 +1,254 @@
+"""The one training loop: recovery after a change, and fine-tuning."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from app.errors import TrainingDiverged
+from app.recipes.steps.recovery import Recovery
+from app.recipes.task import Task
+from worker.engine.context import StepContext
+from worker.engine.loading.models import flat_outputs, packed_inputs
+from worker.engine.loading.splits import Split
+from worker.engine.training.evaluation import Evaluation, Evaluator
+from worker.engine.training.prediction import Predictor, input_signature
+from worker.engine.training.targets import HeadLoss, targets
+from worker.engine.training.zeros import HeldZeros
+
+Array = NDArray[Any]
+AfterStep = Callable[[int], None]
+
+OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": keras.optimizers.SGD,
+    "rmsprop": keras.optimizers.RMSprop,
+    "nadam": keras.optimizers.Nadam,
+}
+SGD_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training rows came to; `validation` is null without such rows."""
+
+    train_loss: float
+    validation: Evaluation | None
+
+
+@dataclass(frozen=True)
+class TrainingHistory:
+    """Every epoch, and the number (from 1) of the one whose weights the model now has."""
+
+    epochs: tuple[Epoch, ...]
+    kept_epoch: int
+    optimizer_steps: int
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values for a step's report."""
+        losses = [round(epoch.train_loss, 6) for epoch in self.epochs]
+        scores = [epoch.validation.score for epoch in self.epochs if epoch.validation]
+        return {
+            "epochs": len(self.epochs),
+            "kept_epoch": self.kept_epoch,
+            "optimizer_steps": self.optimizer_steps,
+            "train_loss": losses,
+            "validation_score": scores,
+        }
+
+
+@dataclass(frozen=True)
+class Interventions:
+    """What a technique does while its model trains.
+
+    `after_step` is called with the number of optimizer steps done: 0 before the first, then 1, 2,
+    ... Epochs that end before `counts_from` steps are never the best: the model was not yet what
+    it is to become. `zeros` are held after every step.
+    """
+
+    zeros: HeldZeros | None = None
+    after_step: AfterStep | None = None
+    counts_from: int = 0
+
+
+@dataclass
+class _Best:
+    """The best epoch so far: highest accuracy, or lowest loss in regression; ties go to the later.
+
+    What is trained longer at full sparsity is better recovered, though a few rows cannot show it.
+    """
+
+    rank: float = -math.inf
+    epoch: int = 0
+    weights: list[Array] = field(default_factory=list)
+
+    def offer(self, epoch: int, evaluation: Evaluation, model: keras.Model) -> None:
+        accuracy = evaluation.accuracy
+        rank = accuracy if accuracy is not None else -evaluation.loss
+        if rank >= self.rank:
+            self.rank, self.epoch, self.weights = rank, epoch, model.get_weights()
+
+
+def optimizer_steps(rows: int, options: Recovery) -> int:
+    """Batches in the whole training; the last one of an epoch may be smaller."""
+    return options.epochs * math.ceil(rows / options.batch_size)
+
+
+def train(
+    model: keras.Model,
+    context: StepContext,
+    options: Recovery,
+    interventions: Interventions = Interventions(),  # noqa: B008 - frozen
+) -> TrainingHistory:
+    """Train `model` in place, a clone made for it, and leave it with the best epoch's weights.
+
+    Adam or another optimizer with cosine decay to 0; the same seed gives the same weights.
+    Raises: TrainingDiverged at the first loss that is not finite; Cancelled.
+    """
+    rows, validation = context.divided(options.validation_fraction)
+    seed_layers(model, context.seed)
+    run = _Run(model, context, options, interventions, rows)
+    predict = Predictor(model, rows.columns)
+    evaluator = (
+        Evaluator(predict, validation, context.tasks, context.check_cancelled)
+        if validation
+        else None
+    )
+    best = _Best()
+    epochs: list[Epoch] = []
+    for number in range(1, options.epochs + 1):
+        train_loss = run.epoch(number)
+        evaluation = evaluator() if evaluator else None
+        epochs.append(Epoch(train_loss, evaluation))
+        if evaluation and run.steps_done >= interventions.counts_from:
+            best.offer(number, evaluation, model)
+    if best.weights:
+        model.set_weights(best.weights)
+    return TrainingHistory(tuple(epochs), best.epoch or options.epochs, run.steps_done)
+
+
+def seed_layers(model: keras.Model, seed: int) -> None:
+    """Start the random layers (dropout, noise) from `seed`: Keras starts them anywhere."""
+    for index, variable in enumerate(model.non_trainable_variables):
+        if variable.name == "seed_generator_state":
+            variable.assign(np.array([seed, index], variable.dtype))
+
+
+class _Run:
+    """One training under way: the compiled step, the order of rows, the count of steps."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        context: StepContext,
+        options: Recovery,
+        interventions: Interventions,
+        rows: Split,
+    ) -> None:
+        self._context = context
+        self._options = options
+        self._interventions = interventions
+        self._rows = rows
+        self._targets = {
+            task.output: targets(task, rows.labels[task.output]) for task in context.tasks
+        }
+        self._steps = optimizer_steps(len(rows), options)
+        self._rng = np.random.default_rng(context.seed)
+        self._train_step = _compiled_step(
+            _TrainStep(
+                model,
+                _optimizer(options, self._steps),
+                tuple((task.output, HeadLoss(task, options.loss)) for task in context.tasks),
+                interventions.zeros,
+            ),
+            rows,
+            self._targets,
+        )
+        self.steps_done = 0
+        self._after_step()
+
+    def epoch(self, number: int) -> float:
+        """One pass in a new random order. Returns: mean training loss."""
+        order = self._rng.permutation(len(self._rows))
+        total = 0.0
+        for start in range(0, len(order), self._options.batch_size):
+            positions = order[start : start + self._options.batch_size]
+            loss = self._step(positions)
+            total += loss * len(positions)
+            self._context.report_progress(
+                self.steps_done / self._steps,
+                f"epoch {number} of {self._options.epochs}",
+                loss=loss,
+            )
+        return total / len(order)
+
+    def _step(self, positions: NDArray[np.int64]) -> float:
+        self._context.check_cancelled()
+        labels = {name: values[positions] for name, values in self._targets.items()}
+        loss = float(self._train_step(self._rows.fed(positions), labels))
+        self.steps_done += 1
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss became {loss} at optimizer step {self.steps_done} of {self._steps}",
+                hint=f"Lower learning_rate (it was {self._options.learning_rate:g}) or check the "
+                "range of the inputs (`scale` and `offset` of the data set).",
+            )
+        self._after_step()
+        return loss
+
+    def _after_step(self) -> None:
+        if self._interventions.after_step:
+            self._interventions.after_step(self.steps_done)
+
+
+@dataclass(frozen=True)
+class _TrainStep:
+    """Forward, backward, update, zeros: one graph. Returns the data loss before the update."""
+
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    losses: tuple[tuple[str, HeadLoss], ...]
+    zeros: HeldZeros | None
+
+    def __call__(self, inputs: Mapping[str, Any], labels: Mapping[str, Any]) -> Any:
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = flat_outputs(self.model(packed_inputs(self.model, inputs), training=True))
+            parts = [
+                loss(labels[name], output)
+                for (name, loss), output in zip(self.losses, outputs, strict=True)
+            ]
+            data_loss = tf.add_n([tf.cast(part, tf.float32) for part in parts])
+            penalties = [tf.cast(penalty, tf.float32) for penalty in self.model.losses]
+            total = tf.add_n([data_loss, *penalties])
+        self.optimizer.apply(tape.gradient(total, variables), variables)
+        if self.zeros:
+            self.zeros.hold()
+        return data_loss
+
+
+def _compiled_step(
+    step: _TrainStep, rows: Split, labels: Mapping[str, Array]
+) -> Callable[[Mapping[str, Array], Mapping[str, Array]], Any]:
+    step.optimizer.build(step.model.trainable_variables)
+    label_signature = {
+        name: tf.TensorSpec((None, *values.shape[1:]), tf.as_dtype(values.dtype))
+        for name, values in labels.items()
+    }
+    signature = [input_signature(rows.columns), label_signature]
+    compiled: Callable[[Mapping[str, Array], Mapping[str, Array]], Any] = tf.function(
+        step.__call__, input_signature=signature, autograph=False
+    )
+    return compiled
+
+
+def _optimizer(options: Recovery, steps: int) -> keras.optimizers.Optimizer:
+    decay = keras.optimizers.schedules.CosineDecay(options.learning_rate, decay_steps=steps)
+    momentum = {"momentum": SGD_MOMENTUM} if options.optimizer == "sgd" else {}
+    return OPTIMIZERS[options.optimizer](learning_rate=decay, **momentum)
