@@ -1,0 +1,191 @@
+"""One confined child process a job: started, fed, watched, collected from."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from app.errors import ChildCrashed, EngineFault, JobError, OutOfMemory
+from worker.engine.order import Event
+from worker.limits import Limits, child_environment
+
+LINE_LIMIT_BYTES = 1 << 20
+LOG_TAIL_BYTES = 64 << 10
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# What a process says before it aborts for want of memory.
+OUT_OF_MEMORY_SIGNS = ("bad_alloc", "out of memory", "cannot allocate memory", "memoryerror")
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Starts children, all from one thread that lives as long as the worker.
+
+    The kernel kills a child when the *thread* that started it ends (PR_SET_PDEATHSIG).
+    """
+
+    command: tuple[str, ...]
+    limits: Limits
+    home: Path
+    thread: ThreadPoolExecutor
+
+    @classmethod
+    def of_engine(cls, limits: Limits, home: Path) -> "Launcher":
+        return cls((sys.executable, "-m", "worker.child"), limits, home, _one_thread())
+
+    def start(self) -> "Child":
+        return self.thread.submit(self._start).result()
+
+    def _start(self) -> "Child":
+        reading, writing = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [*self.command, str(writing), str(os.getpid()), json.dumps(self.limits.as_dict())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writing,),
+                env=child_environment(self.home),
+                cwd=self.home,
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        return Child(process, reading)
+
+
+def _one_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
+
+
+class Child:
+    """A running child: give it a folder, read its events, kill it with all it started."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", channel: int) -> None:
+        self.process = process
+        self._channel = channel
+        self._buffer = b""
+        self._tail: deque[bytes] = deque()
+        self._log = threading.Thread(target=self._keep_tail, name="child-log", daemon=True)
+        self._log.start()
+
+    def go(self, folder: Path) -> None:
+        """Tell it which job folder is its own."""
+        stdin: IO[bytes] | None = self.process.stdin
+        assert stdin is not None
+        try:
+            stdin.write(json.dumps({"folder": str(folder)}).encode() + b"\n")
+            stdin.close()
+        except BrokenPipeError:
+            return  # it is gone already; reading its events says so
+
+    def read(self, timeout_s: float) -> list[Event] | None:
+        """Events that came within the time; None once it has closed its channel.
+
+        Raises: EngineFault for what is no event.
+        """
+        ready, _, _ = select.select([self._channel], [], [], timeout_s)
+        if not ready:
+            return []
+        chunk = os.read(self._channel, 1 << 16)
+        if not chunk:
+            return None
+        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        if len(self._buffer) > LINE_LIMIT_BYTES:
+            raise EngineFault("the child sent more than one event may hold")
+        try:
+            return [Event.model_validate_json(line) for line in lines]
+        except ValidationError as error:
+            raise EngineFault("the child sent something that is no event") from error
+
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def resident_bytes(self) -> int:
+        """Memory of the child and everything in its session."""
+        return sum(_resident_bytes(pid) for pid in _session(self.process.pid))
+
+    def kill(self) -> None:
+        """End it and its whole process group, and give its file descriptors back."""
+        for pid in _session(self.process.pid):
+            _kill_group(pid)
+        _kill_group(self.process.pid)
+        self.process.wait()
+        self._log.join(timeout=1)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+        if self._channel >= 0:
+            os.close(self._channel)
+            self._channel = -1
+
+    def log_tail(self) -> str:
+        """The last it wrote to its standard output and error; for the worker's log, not clients."""
+        return b"".join(self._tail).decode(errors="replace")
+
+    def cause_of_death(self, stage: str) -> JobError:
+        """Why it closed its channel without a word."""
+        code = self.process.wait()
+        said = self.log_tail().lower()
+        if code == -signal.SIGKILL or any(sign in said for sign in OUT_OF_MEMORY_SIGNS):
+            return OutOfMemory(
+                "the process doing the work was ended for want of memory",
+                hint="Give smaller batches or a smaller model, or a worker with more memory.",
+                stage=stage,
+            )
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return ChildCrashed(
+            f"the process doing the work died with {how}",
+            hint="A converter or an operator of this model crashed; leave out the last step to "
+            "see which, or choose another conversion.",
+            stage=stage,
+        )
+
+    def _keep_tail(self) -> None:
+        output = self.process.stdout
+        assert output is not None
+        held = 0
+        while chunk := output.read1(1 << 14):  # type: ignore[attr-defined]  # a BufferedReader
+            self._tail.append(chunk)
+            held += len(chunk)
+            while held > LOG_TAIL_BYTES and len(self._tail) > 1:
+                held -= len(self._tail.popleft())
+
+
+def _session(leader: int) -> list[int]:
+    """Processes of the session that `leader` leads; Linux."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.getsid(int(entry.name)) == leader:
+                    members.append(int(entry.name))
+            except ProcessLookupError:
+                continue
+    return members
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(os.getpgid(pid), signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
+    except (OSError, IndexError):
+        return 0

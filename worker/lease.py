@@ -1,0 +1,79 @@
+"""Keeping a job while it runs."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.jobs.job import Job
+from app.jobs.leases import JobLeases, Renewal
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+class Hold:
+    """Renews the lease of one job in the background; knows when it is lost or to be cancelled."""
+
+    def __init__(self, leases: JobLeases, job: Job, settings: Settings, clock: Clock) -> None:
+        self.job = job
+        self._leases = leases
+        self._settings = settings
+        self._clock = clock
+        self._lost = threading.Event()
+        self._cancelled = threading.Event()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"hold-{job.id}", daemon=True)
+
+    @property
+    def is_lost(self) -> bool:
+        return self._lost.is_set()
+
+    @property
+    def cancel_requested(self) -> bool:
+        return self._cancelled.is_set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        renewed_at = time.monotonic()
+        while not self._done.wait(self._settings.poll_s):
+            is_due = time.monotonic() - renewed_at >= self._settings.heartbeat_s
+            try:
+                seen = self._renew() if is_due else self._leases.look(self.job.id, self.job.fence)
+            except SQLAlchemyError as error:
+                log.warning("lease.unreachable", extra={"job_id": self.job.id, "why": repr(error)})
+                if time.monotonic() - renewed_at > self._settings.lease_s:
+                    self._lost.set()
+                    return
+                continue
+            if is_due:
+                renewed_at = time.monotonic()
+            if seen.cancel_requested:
+                self._cancelled.set()
+            if not seen.is_held:
+                self._lost.set()
+                return
+
+    def _renew(self) -> Renewal:
+        return self._leases.renew(
+            self.job.id, self.job.fence, self._clock(), self._settings.lease_s
+        )

@@ -1,0 +1,115 @@
+"""`optimize(job_id)`: claim a job, have it done in the box, commit what came out."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import Cancelled, ChildCrashed, EngineFault, PenjingError, Problem, RunTimeExceeded
+from app.jobs.job import Job, JobState, Verdict
+from app.jobs.leases import Outcome
+from app.jobs.queue import TASK
+from worker.attempt import (
+    LeaseLost,
+    ReportedFailure,
+    ShuttingDown,
+    job_folder,
+    keep_artifacts,
+    run_in_box,
+    write_order,
+)
+from worker.box import Launcher
+from worker.celery_app import app, settings
+from worker.lease import Hold
+from worker.shift import Shift
+from worker.workshop import Workshop
+
+log = logging.getLogger(__name__)
+
+shift = Shift(settings, Launcher.of_engine)
+shift.follow_signals()
+
+
+@app.task(name=TASK)
+def optimize(job_id: str) -> None:
+    """The one task: a message is a job's id, everything else is in the database."""
+    carry_out(shift.workshop, job_id)
+
+
+@dataclass(frozen=True)
+class HandBack:
+    """The attempt ends, the job goes on: `counts` where it is one of `max_attempts`."""
+
+    counts: bool
+
+
+def carry_out(shop: Workshop, job_id: str) -> None:
+    """Do one job, if it is still there to be done."""
+    job = shop.leases.claim(job_id, shop.name, shop.clock(), shop.settings.lease_s)
+    if job is None:
+        return  # delivered twice, cancelled meanwhile, or waited too long
+    log.info("job.claimed", extra={"job_id": job.id, "attempt": job.attempt})
+    with Hold(shop.leases, job, shop.settings, shop.clock) as hold:
+        ending = attempt(shop, job, hold)
+        if isinstance(ending, Outcome):
+            is_mine = shop.leases.commit(job.id, job.fence, ending, shop.clock())
+            log.info("job.ended", extra={"job_id": job.id, "as": ending.state, "kept": is_mine})
+        elif isinstance(ending, HandBack) and hand_back(shop, job, ending):
+            log.info("job.handed_back", extra={"job_id": job.id, "counts": ending.counts})
+    if not shop.closing.since:
+        shop.spares.refill()
+
+
+def attempt(shop: Workshop, job: Job, hold: Hold) -> Outcome | HandBack | None:
+    """How it ended; None where the job is not ours any more. Every failure becomes data here."""
+    try:
+        with job_folder(shop, job) as folder:
+            return succeed(shop, job, hold, folder)
+    except LeaseLost:
+        log.warning("job.lost", extra={"job_id": job.id, "fence": job.fence})
+        return None
+    except ShuttingDown:
+        return HandBack(counts=False)
+    except ChildCrashed as error:
+        if job.attempt < shop.settings.max_attempts:
+            return HandBack(counts=True)
+        return failure(error.as_problem())
+    except ReportedFailure as error:
+        return failure(error.problem)
+    except PenjingError as error:
+        return failure(error.at_stage("running").as_problem())
+    except Exception:
+        log.exception("job.fault", extra={"job_id": job.id})
+        fault = EngineFault("the worker hit an unexpected error", hint="Its log says more.")
+        return failure(fault.as_problem())
+
+
+def succeed(shop: Workshop, job: Job, hold: Hold, folder: Path) -> Outcome:
+    """The way of an attempt that goes well."""
+    write_order(shop, job, folder)
+    result = run_in_box(shop, job, hold, folder)
+    return Outcome(
+        state=JobState.SUCCEEDED,
+        verdict=Verdict(result.verdict),
+        report=result.report.model_dump(mode="json"),
+        layers=[layer.model_dump(mode="json") for layer in result.layers],
+        artifacts=keep_artifacts(shop.blobs, folder, result),
+    )
+
+
+def failure(problem: Problem) -> Outcome:
+    """The final state that fits a problem."""
+    if problem.code == Cancelled.code:
+        return Outcome(JobState.CANCELLED)
+    if problem.code == RunTimeExceeded.code:
+        return Outcome(JobState.TIMED_OUT, problem=problem)
+    return Outcome(JobState.FAILED, problem=problem)
+
+
+def hand_back(shop: Workshop, job: Job, ending: HandBack) -> bool:
+    if not shop.leases.hand_back(job.id, job.fence, shop.clock(), counts=ending.counts):
+        return False
+    try:
+        shop.send(job.id)
+    except Exception as error:  # noqa: BLE001 - the row is queued; a reaper will send its id
+        log.warning("queue.unreachable", extra={"job_id": job.id, "why": repr(error)})
+    return True
