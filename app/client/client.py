@@ -3,7 +3,7 @@
 import math
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -59,9 +59,14 @@ class Client:
     """
 
     def __init__(
-        self, url: str, *, timeout: float = 30.0, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        *,
+        timeout: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._transport = Transport(url, timeout, transport)
+        self._transport = Transport(url, timeout, transport, sleep)
 
     def __enter__(self) -> Self:
         return self
@@ -217,7 +222,7 @@ class Client:
     def _inspected(self, view: type[Upload], path: str, sent: httpx.Response) -> Upload:
         upload = _read(view, sent)
         while upload.status == "inspecting":
-            time.sleep(INSPECTION_POLL_S)
+            self._transport.sleep(INSPECTION_POLL_S)
             upload = _read(view, self._transport.get(f"{path}/{upload.id}"))
         if upload.problem:
             raise ApiProblem(upload.problem)

@@ -1,6 +1,5 @@
 """The events of a job as they happen, over any number of connections, without a gap."""
 
-import time
 from collections.abc import Iterable, Iterator
 
 import httpx
@@ -37,7 +36,7 @@ def follow(transport: Transport, path: str, after: int) -> Iterator[EventView]:
         fruitless = 0 if after > begun_after else fruitless + 1
         if lost and fruitless == len(RECONNECT_PAUSES_S):
             raise transport.unreachable(lost) from lost
-        time.sleep(RECONNECT_PAUSES_S[min(fruitless, len(RECONNECT_PAUSES_S) - 1)])
+        transport.sleep(RECONNECT_PAUSES_S[min(fruitless, len(RECONNECT_PAUSES_S) - 1)])
 
 
 def parsed(lines: Iterable[str]) -> Iterator[EventView]:

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ class Download:
         self.folder.mkdir(parents=True, exist_ok=True)
         headers = self._fetch_all()
         self._verify(headers)
-        target = self.folder / Path(filename or offered_name(headers) or self.artifact.id).name
+        target = self.folder / (filename or offered_name(headers) or self.artifact.id)
         self._partial.replace(target)
         return target
 
@@ -72,7 +71,7 @@ class Download:
             try:
                 return self._fetch_rest()
             except httpx.TransportError:
-                time.sleep(pause_s)
+                self.transport.sleep(pause_s)
         try:
             return self._fetch_rest()
         except httpx.TransportError as error:
@@ -82,13 +81,16 @@ class Download:
         already = self._partial.stat().st_size if self._partial.exists() else 0
         if already >= self.artifact.size_bytes:
             already = 0
-        wanted = {"If-Range": f'"{self.artifact.sha256}"', "Range": f"bytes={already}-"}
+        # Ranges count the bytes of the file, so nothing on the way may compress it.
+        headers = {"Accept-Encoding": "identity"}
+        if already:
+            headers |= {"If-Range": f'"{self.artifact.sha256}"', "Range": f"bytes={already}-"}
         with self.transport.stream(
-            self.artifact.url, wanted if already else {}, self.transport.timeout_s
+            self.artifact.url, headers, self.transport.timeout_s
         ) as response:
             is_continued = response.status_code == PARTIAL_CONTENT
             with self._partial.open("ab" if is_continued else "wb") as file:
-                for chunk in response.iter_bytes(CHUNK_BYTES):
+                for chunk in response.iter_bytes():
                     file.write(chunk)
                     self.on_progress(file.tell(), self.artifact.size_bytes)
                 file.flush()
@@ -117,9 +119,12 @@ def promised_sha256(headers: httpx.Headers) -> str | None:
 
 
 def offered_name(headers: httpx.Headers) -> str | None:
-    """The file name of Content-Disposition (RFC 6266); the caller strips any folder from it."""
+    """The file name of Content-Disposition (RFC 6266), without any folder."""
     given = headers.get("Content-Disposition", "")
-    if found := re.search(r"filename\*=UTF-8''([^;]+)", given):
-        return unquote(found[1])
+    extended = re.search(r"filename\*=UTF-8''([^;]+)", given)
     plain = re.search(r'filename="([^"]+)"', given)
-    return plain[1] if plain else None
+    if extended:
+        name = Path(unquote(extended[1])).name
+    else:
+        name = Path(plain[1]).name if plain else ""
+    return None if name in ("", "..") else name

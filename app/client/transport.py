@@ -1,8 +1,7 @@
 """Requests to one service: what may be repeated is repeated, refusals become exceptions."""
 
 import ipaddress
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,9 +19,16 @@ Params = Mapping[str, str | int | float | None]
 class Transport:
     """One connection pool to one service."""
 
-    def __init__(self, url: str, timeout_s: float, inner: httpx.BaseTransport | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        inner: httpx.BaseTransport | None,
+        sleep: Callable[[float], None],
+    ) -> None:
         self.url = checked_url(url)
         self.timeout_s = timeout_s
+        self.sleep = sleep
         # A proxy from the environment must not get between this machine and itself.
         self._http = httpx.Client(
             base_url=self.url,
@@ -107,12 +113,12 @@ class Transport:
             try:
                 return _accepted(self._http.send(request), also_accepted)
             except httpx.TransportError:
-                time.sleep(pause_s)
+                self.sleep(pause_s)
             except ApiProblem as refusal:
                 # The first delivery of this very request is still being handled.
                 if refusal.problem.code != RequestInFlight.code:
                     raise
-                time.sleep(pause_s)
+                self.sleep(pause_s)
         try:
             return _accepted(self._http.send(request), also_accepted)
         except httpx.TransportError as error:
@@ -123,7 +129,7 @@ def checked_url(url: str) -> httpx.URL:
     """Raises: Malformed unless it is an http(s) address."""
     try:
         parsed = httpx.URL(url.rstrip("/"))
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, ValueError) as error:
         raise Malformed(f"{url!r} is not a URL: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise Malformed(
