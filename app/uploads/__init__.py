@@ -1,0 +1,1 @@
+"""The door: files come in, are looked at by a child process, and become models and data sets."""

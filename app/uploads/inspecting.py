@@ -1,0 +1,130 @@
+"""Runs the inspector: one short-lived child process a file, with a wall clock around it."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import ValidationError
+
+import app
+from app.errors import RejectedUpload
+from app.recipes.facts import DatasetOptions
+from app.uploads.inspector.order import Inspection, InspectionOrder
+
+log = logging.getLogger(__name__)
+
+MAX_ANSWER_BYTES = 32 * 2**20
+MAX_COMPLAINT_BYTES = 4096
+# What the project's own modules are found by; nothing else of the environment is handed on.
+SOURCE_ROOT = Path(app.__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Inspector:
+    """How files are inspected. `scratch` is a folder on the disk of the blobs."""
+
+    scratch: Path
+    limit_s: float
+    memory_bytes: int
+    file_bytes: int
+    concurrency: asyncio.Semaphore
+
+    async def inspect(self, path: Path, file_format: str, options: DatasetOptions) -> Inspection:
+        """What the child says of a file. That it crashed or took too long is an answer too."""
+        order = InspectionOrder(
+            format=file_format,
+            options=options,
+            memory_bytes=self.memory_bytes,
+            cpu_s=int(self.limit_s) + 1,
+            file_bytes=self.file_bytes,
+            parent=os.getpid(),
+        )
+        # Opened at once: the file may get its final name while this waits for its turn.
+        with path.open("rb") as file:
+            async with self.concurrency:
+                return await self._run(file, order)
+
+    async def _run(self, file: BinaryIO, order: InspectionOrder) -> Inspection:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-P", "-s", "-m", "app.uploads.inspector"),
+            order.model_dump_json(),
+            stdin=file,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=self.scratch,
+            env=_environment(),
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(self.limit_s):
+                answer, complaint = await _outcome(child)
+        except TimeoutError:
+            return _refusal(
+                f"reading the file took longer than {self.limit_s:g} s",
+                hint="The file may be damaged, or too large to be checked here.",
+            )
+        finally:
+            await _end(child)
+        return _read_answer(child.returncode, answer, complaint)
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "PYTHONPATH": str(SOURCE_ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LC_ALL": "C.UTF-8",
+        # One thread is enough to read, and each one more takes address space.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        # HDF5 looks for filters in this folder; there are none.
+        "HDF5_PLUGIN_PATH": os.devnull,
+    }
+
+
+async def _outcome(child: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    """Answer and complaints, each up to its limit, once the process has ended."""
+    answer, complaint = await asyncio.gather(
+        _read_up_to(child.stdout, MAX_ANSWER_BYTES), _read_up_to(child.stderr, MAX_COMPLAINT_BYTES)
+    )
+    await child.wait()
+    return answer, complaint
+
+
+async def _read_up_to(stream: asyncio.StreamReader | None, limit: int) -> bytes:
+    received = bytearray()
+    while stream and len(received) <= limit and (chunk := await stream.read(2**16)):
+        received += chunk
+    return bytes(received)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """Nothing of the child's group outlives its inspection."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    await child.wait()
+
+
+def _read_answer(returncode: int | None, answer: bytes, complaint: bytes) -> Inspection:
+    """The answer, if it is one; the complaints of a crash go to the log, never to the client."""
+    if returncode == 0:
+        with suppress(ValidationError):
+            return Inspection.model_validate_json(answer)
+    log.warning(
+        "inspection.crashed",
+        extra={"returncode": returncode, "complaint": complaint.decode("utf-8", "replace")},
+    )
+    return _refusal(
+        "the process that read the file died of it",
+        hint="The file is damaged, or takes more memory to read than an upload may.",
+    )
+
+
+def _refusal(detail: str, *, hint: str) -> Inspection:
+    return Inspection(problem=RejectedUpload(detail, hint=hint).as_problem())

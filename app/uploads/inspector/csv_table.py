@@ -1,0 +1,161 @@
+"""Reads `.csv` data sets: a header, then numbers; the label column is named or the last."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import RejectedUpload
+from app.recipes.facts import DatasetFacts, DatasetOptions
+from app.uploads.inspector.arrays import Labels, Range
+from app.uploads.inspector.splits import divided
+
+Array = NDArray[Any]
+MAX_COLUMNS = 10_000
+MAX_NAME_LENGTH = 200
+LINES_AT_ONCE = 4096
+MAX_LINE_BYTES = 4 * 2**20
+
+
+def read_csv(file: BinaryIO, options: DatasetOptions) -> tuple[DatasetFacts, DatasetOptions]:
+    """What the table holds, and the options with the label column filled in.
+
+    Raises: RejectedUpload naming line and column.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    lines = _lines(text)
+    header = _header(next(lines, ""))
+    label = options.label if options.label is not None else header[-1]
+    column = _column(header, label)
+    features, labels, are_whole, rows = Range(), Labels(), True, 0
+    for block in _blocks(lines, header):
+        rows += len(block)
+        features.add(np.delete(block, column, axis=1))
+        labels.add(block[:, column])
+        are_whole = are_whole and bool((block[:, column] == np.floor(block[:, column])).all())
+    split = divided(rows, options.test_fraction)
+    facts = DatasetFacts(
+        format="csv",
+        train_rows=split.train,
+        test_rows=split.test,
+        is_split_here=True,
+        inputs=(features.as_input(None, (len(header) - 1,), "float64"),),
+        # A table has no types: whole numbers in the label column are taken as such.
+        labels=(labels.as_labels(None, (), np.dtype("int64" if are_whole else "float64")),),
+        notes=(
+            f"{split.test} of {rows} rows are set aside for testing",
+            f"the label is the column {label!r}"
+            + ("" if options.label is not None else ", the last; another by ?label="),
+        ),
+    )
+    return facts, options.model_copy(update={"label": label})
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    try:
+        while line := text.readline(MAX_LINE_BYTES):
+            if len(line) == MAX_LINE_BYTES:
+                raise RejectedUpload(f"a line is longer than {MAX_LINE_BYTES} characters")
+            yield line
+    except UnicodeDecodeError as error:
+        raise RejectedUpload(
+            f"the text is not UTF-8: {error.reason}", hint="Save the table as UTF-8."
+        ) from error
+
+
+def _header(line: str) -> list[str]:
+    names = [name.strip() for name in _cells(line)]
+    if len(names) > MAX_COLUMNS:
+        raise RejectedUpload(
+            f"the table has {len(names)} columns; at most {MAX_COLUMNS} are read",
+            hint="Save it as .npz.",
+        )
+    if len(names) < 2:
+        raise RejectedUpload(
+            "the first line names fewer than two columns",
+            hint="Write comma-separated column names: features and a label.",
+        )
+    if all(_is_number(name) for name in names):
+        raise RejectedUpload(
+            "the first line holds numbers, not column names", hint="Add a header line."
+        )
+    for position, name in enumerate(names, start=1):
+        if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+            raise RejectedUpload(f"column {position} has no usable name: {name[:80]!r}")
+        if name in names[: position - 1]:
+            raise RejectedUpload(
+                f"two columns are called {name!r}, the second is column {position}",
+                hint="Give each column its own name.",
+            )
+    return names
+
+
+def _column(header: list[str], label: str) -> int:
+    if label not in header:
+        shown = ", ".join(header[:20])
+        raise RejectedUpload(
+            f"there is no column {label!r} for the label; the columns are {shown}",
+            hint="Give ?label= one of them.",
+        )
+    return header.index(label)
+
+
+def _blocks(lines: Iterator[str], header: list[str]) -> Iterator[Array]:
+    """Rows as numbers, [some rows, columns]; blank lines are passed over."""
+    first = 2
+    while block := list(islice(lines, LINES_AT_ONCE)):
+        if any(not line.isspace() for line in block):
+            yield _numbers(block, first, header)
+        first += len(block)
+
+
+def _numbers(block: list[str], first: int, header: list[str]) -> Array:
+    try:
+        numbers = np.loadtxt(
+            block, delimiter=",", quotechar='"', comments=None, ndmin=2, dtype=np.float64
+        )
+    except ValueError as error:
+        raise _complaint(block, first, header) from error
+    if numbers.shape[1] != len(header) or not np.isfinite(numbers).all():
+        raise _complaint(block, first, header)
+    return numbers
+
+
+def _complaint(block: list[str], first: int, header: list[str]) -> RejectedUpload:
+    """The cell that the fast reader stumbled over, with its line and column."""
+    for line_number, line in enumerate(block, start=first):
+        if line.isspace():
+            continue
+        cells = _cells(line)
+        if len(cells) != len(header):
+            return RejectedUpload(
+                f"line {line_number} has {len(cells)} cells, the header has {len(header)}",
+                hint="Separate cells by commas; write decimals with a point.",
+            )
+        for name, cell in zip(header, cells, strict=True):
+            if not _is_number(cell) or not math.isfinite(float(cell)):
+                return RejectedUpload(
+                    f"line {line_number}, column {name!r}: {cell[:80]!r} is not a finite number",
+                    hint="Encode text as numbers; fill or drop rows with empty cells.",
+                )
+    return RejectedUpload(f"lines {first} to {first + len(block) - 1} cannot be read as numbers")
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error as error:
+        raise RejectedUpload(f"the line {line[:80]!r} is not comma-separated text") from error
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""Reads HDF5 files that strangers sent: plain datasets reached by hard links, nothing else.
+
+HDF5 can point into other files (external links, external storage, virtual datasets), load
+libraries (filters by number) and declare shapes it does not store. Keras writes none of these.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import RejectedUpload
+
+PIECE_BYTES = 4 * 2**20
+MAX_OBJECTS = 200_000
+# Deflate, shuffle, checksum, LZF: compiled in, none is looked up on disk.
+PLAIN_FILTERS = frozenset({1, 2, 3, 32000})
+HARMLESS_BYTES = 2**20
+MAX_RATIO = 200
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+
+
+class StoredArray(NamedTuple):
+    """One dataset: where it is in the file, and a handle to read it by."""
+
+    path: str
+    dataset: Any
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.dataset.shape)
+
+
+@contextmanager
+def open_hdf5(file: BinaryIO) -> Iterator[Any]:
+    """An open file, which may have no name.
+
+    Raises: RejectedUpload where the library cannot make sense of it, here or in the block.
+    """
+    try:
+        with h5py.File(file, "r") as hdf5:
+            yield hdf5
+    except HDF5_ERRORS as error:
+        raise RejectedUpload(
+            f"the HDF5 data cannot be read: {_first_line(error)}",
+            hint="Save the model again; check that it loads.",
+        ) from error
+
+
+def stored_arrays(group: Any) -> Iterator[StoredArray]:
+    """Every dataset below a group, each checked; a dataset linked twice comes once.
+
+    Raises: RejectedUpload.
+    """
+    pending = [("", group)]
+    seen: set[object] = set()
+    while pending:
+        above, here = pending.pop()
+        for name in here:
+            path = f"{above}/{name}" if above else name
+            if not isinstance(here.get(name, getlink=True), h5py.HardLink):
+                raise RejectedUpload(
+                    f"the HDF5 data holds a link at {path!r}",
+                    hint="Weights must be stored in the file itself.",
+                )
+            found = here[name]
+            address = h5py.h5o.get_info(found.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            _check_count(len(seen))
+            if isinstance(found, h5py.Group):
+                pending.append((path, found))
+            else:
+                _check_dataset(path, found)
+                yield StoredArray(path, found)
+
+
+def pieces(dataset: Any) -> Iterator[NDArray[Any]]:
+    """The values in pieces of a few MiB, whatever the shape."""
+    shape = dataset.shape
+    if not shape:
+        yield np.asarray(dataset[()])
+        return
+    axis = 0
+    while math.prod(shape[axis + 1 :]) * dataset.dtype.itemsize > PIECE_BYTES:
+        axis += 1
+    row_bytes = math.prod(shape[axis + 1 :]) * dataset.dtype.itemsize
+    step = max(1, PIECE_BYTES // max(1, row_bytes))
+    for above in np.ndindex(*shape[:axis]):
+        for start in range(0, shape[axis], step):
+            yield np.asarray(dataset[(*above, slice(start, start + step))])
+
+
+def count_not_finite(dataset: Any) -> int:
+    """How many values are NaN or infinite."""
+    if dataset.dtype.kind != "f":
+        return 0
+    return sum(int(piece.size - np.isfinite(piece).sum()) for piece in pieces(dataset))
+
+
+def _check_count(objects: int) -> None:
+    if objects > MAX_OBJECTS:
+        raise RejectedUpload(f"the HDF5 data holds more than {MAX_OBJECTS} objects")
+
+
+def _check_dataset(path: str, dataset: Any) -> None:
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise RejectedUpload(f"the HDF5 data holds something at {path!r} that is no array")
+    if dataset.dtype.kind not in "biuf":
+        raise RejectedUpload(
+            f"{path!r} holds values of type {dataset.dtype}, where weights are numbers",
+            hint="Save the model in float32 or float16.",
+        )
+    creation = dataset.id.get_create_plist()
+    if creation.get_external_count() or creation.get_layout() == h5py.h5d.VIRTUAL:
+        raise RejectedUpload(
+            f"{path!r} keeps its values in another file",
+            hint="Weights must be stored in the file itself.",
+        )
+    filters = [creation.get_filter(index)[0] for index in range(creation.get_nfilters())]
+    unknown = sorted(set(filters) - PLAIN_FILTERS)
+    if unknown:
+        raise RejectedUpload(
+            f"{path!r} is written through the HDF5 filter {unknown[0]}",
+            hint="Use no compression, or gzip.",
+        )
+    _check_storage(path, dataset, is_filtered=bool(filters))
+
+
+def _check_storage(path: str, dataset: Any, *, is_filtered: bool) -> None:
+    """Declared bytes must be stored: HDF5 makes up the values of what is not."""
+    declared = math.prod(dataset.shape) * dataset.dtype.itemsize
+    stored = dataset.id.get_storage_size()
+    most = max(HARMLESS_BYTES, MAX_RATIO * stored) if is_filtered and stored else stored
+    if declared > most:
+        raise RejectedUpload(
+            f"{path!r} declares {declared} bytes but stores {stored}",
+            hint="Save the model again without compression.",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

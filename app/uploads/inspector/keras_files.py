@@ -1,0 +1,198 @@
+"""Reads `.keras` archives and whole-model `.h5` files without building anything."""
+
+import json
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+from app.errors import RejectedUpload
+from app.recipes import keras_config
+from app.recipes.facts import LayerSpec, ModelFacts
+from app.recipes.keras_graph import Config, layer_name
+from app.recipes.steps.base import ModelFormat
+from app.uploads.archive import open_archive
+from app.uploads.formats import WEIGHTS_MEMBER
+from app.uploads.inspector.hdf5 import count_not_finite, open_hdf5, stored_arrays
+from app.uploads.inspector.keras_rules import MODELS, check_config, is_quantized
+from app.uploads.inspector.keras_weights import (
+    counts_in_archive,
+    counts_in_h5,
+    folder_sizes,
+    is_weight,
+)
+
+MAX_CONFIG_BYTES = 64 * 2**20
+VERSION = re.compile(r"[0-9][0-9A-Za-z.+\-]{0,40}")
+CONFIG_ERRORS = (KeyError, TypeError, IndexError, ValueError, AttributeError)
+
+
+def read_keras(file: BinaryIO) -> ModelFacts:
+    """What a `.keras` archive holds.
+
+    Raises: RejectedUpload.
+    """
+    with open_archive(file) as archive, tempfile.TemporaryFile(dir=".") as weights:
+        config = _parsed("config.json", _member(archive, "config.json"))
+        metadata = _parsed("metadata.json", _member(archive, "metadata.json"))
+        _copy_member(archive, WEIGHTS_MEMBER, weights)
+        with open_hdf5(weights) as hdf5:
+            sizes = _weight_sizes(hdf5)
+    compile_config = config.pop("compile_config", None)
+    _check(config, compile_config, sizes)
+    return _facts(
+        ModelFormat.KERAS,
+        config,
+        compile_config,
+        sizes,
+        counts_in_archive(config, folder_sizes(sizes)),
+        metadata.get("keras_version"),
+    )
+
+
+def read_h5(file: BinaryIO) -> ModelFacts:
+    """What a whole-model HDF5 file of Keras 2 or 3 holds.
+
+    Raises: RejectedUpload.
+    """
+    with open_hdf5(file) as hdf5:
+        if "model_config" not in hdf5.attrs:
+            raise RejectedUpload(
+                "the HDF5 file holds weights but no model",
+                hint="Save the whole model with model.save('name.keras'), not its weights alone.",
+            )
+        config = _parsed("model_config", _attribute(hdf5, "model_config"))
+        compile_config = _parsed("training_config", _attribute(hdf5, "training_config"))
+        version = _attribute(hdf5, "keras_version")
+        sizes = _weight_sizes(hdf5)
+    _check(config, compile_config, sizes)
+    return _facts(
+        ModelFormat.H5,
+        config,
+        compile_config,
+        sizes,
+        counts_in_h5(config, folder_sizes(sizes)),
+        version.decode("ascii", "replace"),
+    )
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > MAX_CONFIG_BYTES:
+        raise RejectedUpload(f"{name} is larger than {MAX_CONFIG_BYTES} bytes")
+    try:
+        return archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise _damaged(name) from error
+
+
+def _copy_member(archive: zipfile.ZipFile, name: str, target: BinaryIO) -> None:
+    """HDF5 needs a file to seek in; this one has no name and goes with the process."""
+    try:
+        with archive.open(name) as source:
+            shutil.copyfileobj(source, target, 2**20)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise _damaged(name) from error
+    target.flush()
+
+
+def _attribute(hdf5: Any, name: str) -> bytes:
+    """A text attribute of the file's root; empty where there is none."""
+    value = hdf5.attrs.get(name, b"")
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogateescape")
+    if not isinstance(value, bytes) or len(value) > MAX_CONFIG_BYTES:
+        raise RejectedUpload(f"the HDF5 attribute {name} is not a text of acceptable length")
+    return value
+
+
+def _parsed(name: str, text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text.decode() or "{}")
+    except UnicodeDecodeError as error:
+        raise RejectedUpload(f"{name} is not UTF-8 text") from error
+    except ValueError as error:
+        raise RejectedUpload(f"{name} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise RejectedUpload(f"{name} is not a JSON object")
+    return value
+
+
+def _weight_sizes(hdf5: Any) -> dict[str, int]:
+    """Values in each weight array; all arrays are checked, the weights for NaN as well."""
+    sizes: dict[str, int] = {}
+    for stored in stored_arrays(hdf5):
+        if not is_weight(stored.path):
+            continue
+        if bad := count_not_finite(stored.dataset):
+            raise RejectedUpload(
+                f"{bad} of {stored.size} values of the weight {stored.path!r} are NaN or infinite",
+                hint="Training diverged before the model was saved; upload an earlier state.",
+            )
+        sizes[stored.path] = stored.size
+    return sizes
+
+
+def _check(
+    config: dict[str, Any], compile_config: dict[str, Any] | None, sizes: dict[str, int]
+) -> None:
+    if config.get("class_name") not in MODELS or "layers" not in (config.get("config") or {}):
+        raise RejectedUpload(
+            f"the model is a {str(config.get('class_name'))[:80]!r}; only Sequential and "
+            "Functional models can be taken apart",
+            hint="Rebuild it with keras.Model(inputs, outputs) and save that.",
+        )
+    check_config(config, compile_config, stored_values=sum(sizes.values()))
+
+
+def _facts(
+    model_format: ModelFormat,
+    config: Config,
+    compile_config: Config | None,
+    sizes: dict[str, int],
+    counts: Iterable[int],
+    version: object,
+) -> ModelFacts:
+    try:
+        layers = tuple(keras_config.layers(config))
+        return ModelFacts(
+            format=model_format,
+            class_name="Sequential" if config["class_name"] == "Sequential" else "Functional",
+            inputs=keras_config.inputs(config),
+            outputs=keras_config.outputs(config),
+            heads=keras_config.heads(config, compile_config),
+            layers=_layer_specs(layers, tuple(counts), sum(sizes.values())),
+            layer_count=len(layers),
+            parameter_count=sum(sizes.values()),
+            is_recurrent=keras_config.is_recurrent(config),
+            is_quantized=is_quantized(config),
+            keras_version=str(version) if VERSION.fullmatch(str(version)) else None,
+        )
+    except CONFIG_ERRORS as error:
+        raise RejectedUpload(
+            f"the model's configuration does not hang together ({type(error).__name__})",
+            hint="Save the model again with a current Keras; check that it loads.",
+        ) from error
+
+
+def _layer_specs(
+    layers: tuple[Config, ...], counts: tuple[int, ...], total: int
+) -> tuple[LayerSpec, ...]:
+    """Where the counts do not add up, a layer without any may have some elsewhere: null."""
+    is_complete = sum(counts) == total
+    return tuple(
+        LayerSpec(
+            name=layer_name(layer),
+            class_name=layer["class_name"],
+            parameter_count=count if is_complete or count else None,
+        )
+        for layer, count in zip(layers, counts, strict=True)
+    )
+
+
+def _damaged(name: str) -> RejectedUpload:
+    return RejectedUpload(
+        f"{name} in the archive is damaged", hint="Upload the file again; check that it opens here."
+    )

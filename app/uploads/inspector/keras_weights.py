@@ -1,0 +1,71 @@
+"""Which stored arrays belong to which layer of a Keras model: counts only, nothing is read."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from app.recipes.keras_graph import Config, is_model, layer_name
+
+# Beside the weights, files keep what training needs: that is not part of the model.
+NOT_WEIGHTS = re.compile(
+    r"^(optimizer|optimizer_weights|metrics|_?loss_tracker)/|(^|/)seed_generator/"
+)
+
+
+def is_weight(path: str) -> bool:
+    return not NOT_WEIGHTS.search(path)
+
+
+def folder_sizes(sizes: Mapping[str, int]) -> Counter[str]:
+    """Values below each group, from the values of each array: `{"a": 5, "a/b": 5}` of `a/b/0`."""
+    folders: Counter[str] = Counter()
+    for path, size in sizes.items():
+        parts = path.split("/")
+        for length in range(1, len(parts)):
+            folders["/".join(parts[:length])] += size
+    return folders
+
+
+def counts_in_archive(
+    config: Config, folders: Counter[str], container: str = "layers"
+) -> Iterator[int]:
+    """Values of each layer of a `.keras` file, in the order of `keras_config.layers`.
+
+    Keras 3 names groups after classes, not layers: `layers/conv2d_1` is the second Conv2D of its
+    model. The InputLayer of a Sequential and plain operations have no group.
+    """
+    used: Counter[str] = Counter()
+    for layer in config["config"]["layers"]:
+        if _has_no_group(config, layer):
+            yield 0
+            continue
+        plain = snake_case(layer["class_name"])
+        group = f"{container}/{plain}_{used[plain]}" if used[plain] else f"{container}/{plain}"
+        used[plain] += 1
+        if is_model(layer):
+            yield from counts_in_archive(layer, folders, f"{group}/layers")
+        else:
+            yield folders[group]
+
+
+def counts_in_h5(config: Config, folders: Counter[str]) -> Iterator[int]:
+    """Values of each layer of a `.h5` file, in the same order.
+
+    Only layers of the top level have a group; those of nested models are told by no one.
+    """
+    for layer in config["config"]["layers"]:
+        if is_model(layer):
+            yield from counts_in_h5(layer, Counter())
+        else:
+            yield folders[f"model_weights/{layer_name(layer)}"]
+
+
+def snake_case(class_name: str) -> str:
+    """As `keras.src.utils.naming.to_snake_case`: `MaxPooling2D` is `max_pooling2d`."""
+    parted = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", parted).lower()
+
+
+def _has_no_group(model: Config, layer: Config) -> bool:
+    is_hidden_input = model["class_name"] == "Sequential" and layer["class_name"] == "InputLayer"
+    return is_hidden_input or str(layer.get("module")).startswith("keras.src.ops.")

@@ -1,0 +1,143 @@
+"""Reads the `.npy` members of an archive: headers by pattern, values in pieces, never a pickle."""
+
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import RejectedUpload
+
+Array = NDArray[Any]
+PIECE_BYTES = 4 * 2**20
+MAX_HEADER_BYTES = 2**16
+MAX_AXES = 16
+# Rows of an array in Fortran order lie apart; where rows are needed, it is read whole.
+MAX_FORTRAN_BYTES = 256 * 2**20
+HEADER = re.compile(
+    r"\{'descr': '(?P<descr>[<>|=](?:b1|[iu][1248]|f[248]))', "
+    r"'fortran_order': (?P<fortran>True|False), "
+    r"'shape': \((?P<shape>[0-9, ]*)\),? ?\}\s*"
+)
+ANY_TYPE = re.compile(r"'descr': (?P<descr>[^}]{1,60}?), 'fortran_order'")
+ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError)
+
+
+class Header(NamedTuple):
+    """What an array says of itself: [rows, ...]; `offset` is where its values begin."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    is_fortran: bool
+    offset: int
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return self.shape[1:]
+
+
+def read_header(archive: zipfile.ZipFile, entry: str) -> Header:
+    """The header of one member, if what it declares is there.
+
+    Raises: RejectedUpload.
+    """
+    try:
+        with archive.open(entry) as stream:
+            header = _parsed(entry, *_header_text(entry, stream))
+    except ARCHIVE_ERRORS as error:
+        raise _damaged(entry) from error
+    declared = math.prod(header.shape) * header.dtype.itemsize
+    stored = archive.getinfo(entry).file_size - header.offset
+    if declared != stored:
+        raise RejectedUpload(f"{entry!r} declares {declared} bytes of values but stores {stored}")
+    return header
+
+
+def flat_pieces(archive: zipfile.ZipFile, entry: str, header: Header) -> Iterator[Array]:
+    """The values in pieces, in the order they are stored: each [values].
+
+    Raises: RejectedUpload.
+    """
+    piece_bytes = PIECE_BYTES // header.dtype.itemsize * header.dtype.itemsize
+    for chunk in _chunks(archive, entry, header, piece_bytes):
+        yield np.frombuffer(chunk, header.dtype)
+
+
+def row_pieces(archive: zipfile.ZipFile, entry: str, header: Header) -> Iterator[Array]:
+    """The values in pieces of whole rows: each [some rows, *row_shape].
+
+    Raises: RejectedUpload.
+    """
+    row_bytes = math.prod(header.row_shape) * header.dtype.itemsize
+    total_bytes = row_bytes * header.shape[0]
+    if header.is_fortran and len(header.shape) > 1:
+        if total_bytes > MAX_FORTRAN_BYTES:
+            raise RejectedUpload(
+                f"{entry!r} is too large to be stored in Fortran order",
+                hint="Save numpy.ascontiguousarray(...) of it.",
+            )
+        for chunk in _chunks(archive, entry, header, max(1, total_bytes)):
+            yield np.frombuffer(chunk, header.dtype).reshape(header.shape, order="F")
+        return
+    rows = max(1, PIECE_BYTES // max(1, row_bytes))
+    for chunk in _chunks(archive, entry, header, rows * row_bytes):
+        yield np.frombuffer(chunk, header.dtype).reshape(-1, *header.row_shape)
+
+
+def _chunks(
+    archive: zipfile.ZipFile, entry: str, header: Header, chunk_bytes: int
+) -> Iterator[bytes]:
+    try:
+        with archive.open(entry) as stream:
+            stream.read(header.offset)
+            while chunk := _read_fully(stream, chunk_bytes):
+                yield chunk
+    except ARCHIVE_ERRORS as error:
+        raise _damaged(entry) from error
+
+
+def _read_fully(stream: IO[bytes], count: int) -> bytes:
+    """A deflated member gives less than asked for."""
+    chunk = stream.read(count)
+    while chunk and len(chunk) < count and (more := stream.read(count - len(chunk))):
+        chunk += more
+    return chunk
+
+
+def _header_text(entry: str, stream: IO[bytes]) -> tuple[str, int]:
+    """The header as it is written, and where the values begin."""
+    start = stream.read(8)
+    version = start[6:7]
+    if start[:6] != b"\x93NUMPY" or version not in (b"\x01", b"\x02", b"\x03"):
+        raise RejectedUpload(f"{entry!r} is not a NumPy array", hint="Write it with numpy.savez.")
+    width = 2 if version == b"\x01" else 4
+    length = int.from_bytes(stream.read(width), "little")
+    if length > MAX_HEADER_BYTES:
+        raise RejectedUpload(f"{entry!r} has a header of {length} bytes")
+    return stream.read(length).decode("latin-1"), 8 + width + length
+
+
+def _parsed(entry: str, text: str, offset: int) -> Header:
+    match = HEADER.fullmatch(text)
+    if not match:
+        found = ANY_TYPE.search(text)
+        what = f"holds values of type {found['descr']}" if found else "has an unreadable header"
+        raise RejectedUpload(
+            f"{entry!r} {what}",
+            hint="Arrays must hold numbers: bool, int8..int64, uint8..uint64, float16..float64. "
+            "Encode text and dates as numbers first.",
+        )
+    shape = tuple(int(axis) for axis in match["shape"].replace(" ", "").split(",") if axis)
+    if not 1 <= len(shape) <= MAX_AXES or 0 in shape:
+        raise RejectedUpload(
+            f"{entry!r} has shape {shape}", hint="The first axis counts rows; no axis may be empty."
+        )
+    return Header(np.dtype(match["descr"]), shape, match["fortran"] == "True", offset)
+
+
+def _damaged(entry: str) -> RejectedUpload:
+    return RejectedUpload(f"{entry!r} is damaged", hint="Upload the file again.")

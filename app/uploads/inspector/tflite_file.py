@@ -1,0 +1,120 @@
+"""Reads `.tflite` files through their schema alone: no interpreter, nothing is run.
+
+An interpreter crashes on a file whose indices or shapes are wrong, so every index is checked here
+before a job may load it.
+"""
+
+import mmap
+import struct
+from typing import BinaryIO
+
+import tflite
+
+from app.errors import RejectedUpload
+from app.recipes.facts import Activation, Head, LayerSpec, ModelFacts, TensorSpec
+from app.recipes.steps.base import ModelFormat
+from app.uploads.inspector.tflite_graph import Operator, Subgraph, Tensor, read_subgraphs
+
+QUANTIZED_TYPES = frozenset({"int4", "int8", "uint8", "int16", "float16"})
+WEIGHT_TYPES = QUANTIZED_TYPES | {"float32", "float64", "bfloat16"}
+RECURRENT = frozenset(
+    {
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+        "BIDIRECTIONAL_SEQUENCE_RNN",
+        "LSTM",
+        "RNN",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "WHILE",
+    }
+)
+ENDS: dict[str, Activation] = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
+PASSING = frozenset({"DEQUANTIZE", "QUANTIZE"})
+FUSING = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+# What walking a flatbuffer with wrong offsets ends in.
+BROKEN = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError)
+
+
+def read_tflite(file: BinaryIO) -> ModelFacts:
+    """What a TensorFlow Lite model holds.
+
+    Raises: RejectedUpload.
+    """
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            subgraphs = read_subgraphs(tflite.Model.GetRootAsModel(content, 0), len(content))
+        except BROKEN as error:
+            raise RejectedUpload(
+                "the TensorFlow Lite data is damaged: an offset in it leads nowhere",
+                hint="Convert the model again; check that an interpreter loads it.",
+            ) from error
+    return _facts(subgraphs)
+
+
+def _facts(subgraphs: tuple[Subgraph, ...]) -> ModelFacts:
+    main = subgraphs[0]
+    weights = {
+        tensor.buffer: tensor
+        for subgraph in subgraphs
+        for tensor in subgraph.tensors
+        if tensor.is_constant and (tensor.type in WEIGHT_TYPES or tensor.is_scaled)
+    }
+    layers = tuple(_layer(main, operator) for operator in main.operators)
+    return ModelFacts(
+        format=ModelFormat.TFLITE,
+        class_name="TFLite",
+        inputs=tuple(_spec(main.tensors[index]) for index in main.inputs),
+        outputs=tuple(_spec(main.tensors[index]) for index in main.outputs),
+        heads=tuple(_head(main, index) for index in main.outputs),
+        layers=layers,
+        layer_count=len(layers),
+        parameter_count=sum(tensor.size for tensor in weights.values()),
+        is_recurrent=any(
+            operator.name in RECURRENT for subgraph in subgraphs for operator in subgraph.operators
+        ),
+        is_quantized=any(
+            tensor.type == "float16" or (tensor.type in QUANTIZED_TYPES and tensor.is_scaled)
+            for tensor in weights.values()
+        ),
+        keras_version=None,
+    )
+
+
+def _spec(tensor: Tensor) -> TensorSpec:
+    return TensorSpec(name=tensor.name, shape=tensor.signature[1:], dtype=tensor.type)
+
+
+def _layer(subgraph: Subgraph, operator: Operator) -> LayerSpec:
+    """An operator, called after what it makes."""
+    made = subgraph.tensors[operator.outputs[0]].name if operator.outputs else operator.name
+    constants = {
+        tensor.buffer: tensor.size
+        for tensor in (subgraph.tensors[index] for index in operator.inputs if index >= 0)
+        if tensor.is_constant and (tensor.type in WEIGHT_TYPES or tensor.is_scaled)
+    }
+    return LayerSpec(name=made, class_name=operator.name, parameter_count=sum(constants.values()))
+
+
+def _head(subgraph: Subgraph, output: int) -> Head:
+    shape = subgraph.tensors[output].signature
+    return Head(
+        output=subgraph.tensors[output].name,
+        activation=_activation(subgraph, output),
+        units=shape[-1] if len(shape) > 1 else None,
+        compiled_loss=None,
+    )
+
+
+def _activation(subgraph: Subgraph, tensor: int) -> Activation:
+    makers = {made: operator for operator in subgraph.operators for made in operator.outputs}
+    seen: set[int] = set()
+    while (operator := makers.get(tensor)) and tensor not in seen:
+        seen.add(tensor)
+        if operator.name in ENDS:
+            return ENDS[operator.name]
+        if operator.name in FUSING:
+            return "other" if operator.fused_activation else "linear"
+        if operator.name not in PASSING:
+            return "other"
+        tensor = operator.inputs[0]
+    return "other"

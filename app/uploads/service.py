@@ -1,0 +1,196 @@
+"""The use cases of uploads: take one in, list, read, delete."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from app.blobs.store import BlobStore, BlobWriter
+from app.errors import InUse, RejectedUpload, TooLarge
+from app.ids import new_id
+from app.recipes.facts import DatasetOptions
+from app.uploads.formats import UploadKind, recognize
+from app.uploads.inspecting import Inspector
+from app.uploads.inspector.order import Inspection
+from app.uploads.names import display_name
+from app.uploads.store import UploadPage, UploadStore
+from app.uploads.upload import Upload, UploadStatus
+
+log = logging.getLogger(__name__)
+
+PREFIXES = {UploadKind.MODEL: "mdl", UploadKind.DATASET: "dst"}
+
+
+@dataclass(frozen=True)
+class Label:
+    """What comes beside the bytes. `filename` is what the client calls its file, if it says so."""
+
+    kind: UploadKind
+    name: str | None
+    filename: str | None
+    options: DatasetOptions
+
+
+@dataclass(frozen=True)
+class UploadService:
+    """The door: bytes are written, recognized and inspected; only what passes is kept.
+
+    Args:
+        is_in_use: whether an active job uses the upload of this id.
+        max_bytes: of one file.
+        wait_s: how long `receive` waits for an inspection before it goes on without it.
+    """
+
+    store: UploadStore
+    blobs: BlobStore
+    inspector: Inspector
+    clock: Callable[[], datetime]
+    is_in_use: Callable[[str], bool]
+    max_bytes: int
+    wait_s: float
+    _unfinished: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def receive(self, label: Label, batches: AsyncIterator[bytes]) -> Upload:
+        """Take in one file. Batches of about 1 MiB are best; two are held at a time.
+
+        Returns: the upload, ready, or still inspecting where that takes longer than `wait_s`.
+        Raises: Invalid, UnsupportedFormat, RejectedUpload, TooLarge, StorageFull, StoreUnwritable;
+            in all these cases, and where `batches` raises, nothing is kept.
+        """
+        name = display_name(label.name or label.filename or label.kind)
+        with self.blobs.writer() as writer:
+            await self._write(writer, batches)
+            claimed = label.filename or label.name or ""
+            found = await asyncio.to_thread(recognize, writer.path, label.kind, claimed)
+            inspecting = asyncio.create_task(
+                self.inspector.inspect(writer.path, found, label.options)
+            )
+            try:
+                upload = await self._keep(writer, label, name, found, inspecting)
+            except BaseException:
+                inspecting.cancel()
+                raise
+        if upload.status is UploadStatus.INSPECTING:
+            self._in_background(upload, inspecting)
+        return upload
+
+    def get(self, upload_id: str, kind: UploadKind) -> Upload:
+        """Raises: NotFound."""
+        return self.store.get(upload_id, kind)
+
+    def list(self, kind: UploadKind, limit: int, cursor: str | None) -> UploadPage:
+        """Newest first. Raises: Malformed."""
+        return self.store.list(kind, limit, cursor)
+
+    def content(self, upload: Upload) -> Path:
+        """Where its bytes are."""
+        return self.blobs.path(upload.sha256)
+
+    def delete(self, upload_id: str, kind: UploadKind) -> None:
+        """Forget an upload; its bytes go with the next sweep, unless another has the same.
+
+        Raises: NotFound, InUse.
+        """
+        upload = self.store.get(upload_id, kind)
+        if self.is_in_use(upload.id):
+            raise InUse(
+                f"{upload.id} is used by a job that has not ended",
+                hint="Cancel the job or wait for its end, then delete.",
+            )
+        self.store.delete(upload.id)
+
+    async def resume(self) -> None:
+        """Take up the inspections that an earlier process left unfinished."""
+        for upload in await asyncio.to_thread(self.store.inspecting):
+            path = self.blobs.path(upload.sha256)
+            inspecting = self.inspector.inspect(path, upload.format, upload.options)
+            self._in_background(upload, asyncio.create_task(inspecting))
+
+    async def close(self) -> None:
+        """Stop the inspections under way; `resume` takes them up."""
+        for task in self._unfinished:
+            task.cancel()
+        await asyncio.gather(*self._unfinished, return_exceptions=True)
+
+    async def _write(self, writer: BlobWriter, batches: AsyncIterator[bytes]) -> None:
+        """Hash and write one batch in a thread while the next one arrives."""
+        received = 0
+        writing: asyncio.Task[None] | None = None
+        try:
+            async for batch in batches:
+                received += len(batch)
+                if received > self.max_bytes:
+                    raise TooLarge(f"more than the {self.max_bytes} bytes that a file may have")
+                if writing:
+                    await asyncio.shield(writing)
+                writing = asyncio.create_task(asyncio.to_thread(writer.write, batch))
+        finally:
+            # Whatever happened, the thread must be done before the file is closed.
+            if writing:
+                await asyncio.wait({writing})
+        if writing:
+            writing.result()
+
+    async def _keep(
+        self,
+        writer: BlobWriter,
+        label: Label,
+        name: str,
+        found: str,
+        inspecting: asyncio.Task[Inspection],
+    ) -> Upload:
+        """Blob and row, in this order, once the inspection has passed or takes too long."""
+        await asyncio.to_thread(writer.flush_to_disk)
+        await asyncio.wait({inspecting}, timeout=self.wait_s)
+        inspection = inspecting.result() if inspecting.done() else None
+        if inspection and inspection.problem:
+            problem = inspection.problem
+            raise RejectedUpload(problem.detail, hint=problem.hint, errors=problem.errors)
+        blob = await asyncio.to_thread(writer.commit)
+        upload = Upload(
+            id=new_id(PREFIXES[label.kind]),
+            kind=label.kind,
+            name=name,
+            format=found,
+            size_bytes=blob.size_bytes,
+            sha256=blob.sha256,
+            status=UploadStatus.INSPECTING,
+            options=label.options,
+            inspection=None,
+            problem=None,
+            created_at=self.clock(),
+        )
+        upload = inspected(upload, inspection) if inspection else upload
+        await asyncio.to_thread(self.store.add, upload)
+        return upload
+
+    def _in_background(self, upload: Upload, inspecting: asyncio.Task[Inspection]) -> None:
+        task = asyncio.create_task(self._finish(upload, inspecting))
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        task.add_done_callback(_log_failure)
+
+    async def _finish(self, upload: Upload, inspecting: asyncio.Task[Inspection]) -> None:
+        inspection = await inspecting
+        await asyncio.to_thread(self.store.finish, inspected(upload, inspection))
+
+
+def inspected(upload: Upload, inspection: Inspection) -> Upload:
+    """The upload with what came of its inspection."""
+    if inspection.problem:
+        return replace(upload, status=UploadStatus.REJECTED, problem=inspection.problem)
+    facts = inspection.model or inspection.dataset
+    return replace(
+        upload,
+        status=UploadStatus.READY,
+        inspection=facts.model_dump(mode="json") if facts else None,
+        options=inspection.options or upload.options,
+    )
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """The row still says "inspecting"; the next start takes it up."""
+    if not task.cancelled() and (error := task.exception()):
+        log.error("inspection.unfinished", exc_info=error)

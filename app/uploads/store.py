@@ -1,0 +1,104 @@
+"""Uploads as database rows."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import RowMapping, delete, insert, select, update
+
+from app.database.engine import Database
+from app.database.tables import uploads
+from app.errors import Malformed, NotFound, Problem
+from app.recipes.facts import DatasetOptions
+from app.uploads.formats import UploadKind
+from app.uploads.upload import Upload, UploadStatus
+
+CURSOR = re.compile(r"[a-z]{3}_[0-9a-f]{26}")
+
+
+@dataclass(frozen=True)
+class UploadPage:
+    items: list[Upload]
+    next_cursor: str | None
+
+
+class UploadStore:
+    """One row an upload; the bytes are in the blob store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, upload: Upload) -> None:
+        with self._database.write() as connection:
+            connection.execute(insert(uploads).values(_values(upload)))
+
+    def get(self, upload_id: str, kind: UploadKind) -> Upload:
+        """Raises: NotFound, also where the id names something of the other kind."""
+        wanted = (uploads.c.id == upload_id) & (uploads.c.kind == kind)
+        with self._database.read() as connection:
+            row = connection.execute(select(uploads).where(wanted)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no {kind} {upload_id!r}")
+        return _upload(row)
+
+    def list(self, kind: UploadKind, limit: int, cursor: str | None) -> UploadPage:
+        """Newest first. A cursor is the last id of the page before: ids sort by age.
+
+        Raises: Malformed for a cursor that is not one of ours.
+        """
+        query = select(uploads).where(uploads.c.kind == kind)
+        if cursor is not None:
+            if not CURSOR.fullmatch(cursor):
+                raise Malformed(
+                    "this cursor is not one that a list gave out",
+                    hint="Start again without a cursor.",
+                )
+            query = query.where(uploads.c.id < cursor)
+        query = query.order_by(uploads.c.id.desc()).limit(limit + 1)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        items = [_upload(row) for row in rows[:limit]]
+        return UploadPage(items, items[-1].id if len(rows) > limit else None)
+
+    def finish(self, upload: Upload) -> None:
+        """Write down how an inspection ended; nothing happens if it was deleted meanwhile."""
+        waiting = (uploads.c.id == upload.id) & (uploads.c.status == UploadStatus.INSPECTING)
+        with self._database.write() as connection:
+            connection.execute(update(uploads).where(waiting).values(_values(upload)))
+
+    def delete(self, upload_id: str) -> None:
+        with self._database.write() as connection:
+            connection.execute(delete(uploads).where(uploads.c.id == upload_id))
+
+    def inspecting(self) -> list[Upload]:
+        """What still waits for its inspection, oldest first."""
+        waiting = uploads.c.status == UploadStatus.INSPECTING
+        with self._database.read() as connection:
+            rows = connection.execute(select(uploads).where(waiting).order_by(uploads.c.id))
+            return [_upload(row) for row in rows.mappings()]
+
+    def referenced(self) -> set[str]:
+        """The digests of all blobs that belong to an upload."""
+        with self._database.read() as connection:
+            return set(connection.scalars(select(uploads.c.sha256).distinct()))
+
+
+def _values(upload: Upload) -> dict[str, Any]:
+    return {
+        **vars(upload),
+        "options": upload.options.model_dump(mode="json"),
+        "problem": upload.problem.model_dump(mode="json") if upload.problem else None,
+    }
+
+
+def _upload(row: RowMapping) -> Upload:
+    problem = row["problem"]
+    return Upload(
+        **{
+            **row,
+            "kind": UploadKind(row["kind"]),
+            "status": UploadStatus(row["status"]),
+            "options": DatasetOptions.model_validate(row["options"]),
+            "problem": Problem.model_validate(problem) if problem else None,
+        }
+    )
