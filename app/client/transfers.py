@@ -120,11 +120,12 @@ def promised_sha256(headers: httpx.Headers) -> str | None:
 
 def offered_name(headers: httpx.Headers) -> str | None:
     """The file name of Content-Disposition (RFC 6266), without any folder."""
-    given = headers.get("Content-Disposition", "")
-    extended = re.search(r"filename\*=UTF-8''([^;]+)", given)
-    plain = re.search(r'filename="([^"]+)"', given)
-    if extended:
-        name = Path(unquote(extended[1])).name
-    else:
-        name = Path(plain[1]).name if plain else ""
+    name = Path(_disposition_filename(headers.get("Content-Disposition", ""))).name
     return None if name in ("", "..") else name
+
+
+def _disposition_filename(given: str) -> str:
+    if extended := re.search(r"filename\*=UTF-8''([^;]+)", given):
+        return unquote(extended[1])
+    plain = re.search(r'filename="([^"]+)"', given)
+    return plain[1] if plain else ""

@@ -129,7 +129,7 @@ def test_answer_without_problem_details_becomes_a_problem_of_its_status() -> Non
     assert caught.value.problem.retryable
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", "http://[", ""])
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", "http://a:b", ""])
 def test_client_refuses_what_is_no_address(url: str) -> None:
     with pytest.raises(Malformed):
         Client(url)
