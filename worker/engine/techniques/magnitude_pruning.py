@@ -107,7 +107,7 @@ class Schedule:
         """Whether masks are renewed now: every `frequency` steps from begin to end, and at both."""
         since = steps_done - self.begin_step
         return steps_done == self.end_step or (
-            0 <= since and steps_done < self.end_step and since % self.frequency == 0
+            since >= 0 and steps_done < self.end_step and since % self.frequency == 0
         )
 
     def sparsity_at(self, steps_done: int) -> float:

@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.errors import TrainingDiverged
+from app.errors import StepFailed, TrainingDiverged
 from app.recipes.steps.recovery import Recovery
-from app.recipes.task import Task
 from worker.engine.context import StepContext
 from worker.engine.loading.models import flat_outputs, packed_inputs
 from worker.engine.loading.splits import Split
+from worker.engine.training.batch_norm import short_memory
 from worker.engine.training.evaluation import Evaluation, Evaluator
 from worker.engine.training.prediction import Predictor, input_signature
 from worker.engine.training.targets import HeadLoss, targets
@@ -104,30 +104,35 @@ def train(
     model: keras.Model,
     context: StepContext,
     options: Recovery,
-    interventions: Interventions = Interventions(),  # noqa: B008 - frozen
+    interventions: Interventions,
 ) -> TrainingHistory:
     """Train `model` in place, a clone made for it, and leave it with the best epoch's weights.
 
-    Adam or another optimizer with cosine decay to 0; the same seed gives the same weights.
-    Raises: TrainingDiverged at the first loss that is not finite; Cancelled.
+    The learning rate decays along a cosine to 0; the same seed gives the same weights.
+    Raises: TrainingDiverged at the first loss that is not finite; StepFailed if all is frozen;
+        Cancelled.
     """
+    if not model.trainable_variables:
+        raise StepFailed(
+            "every weight of the model is frozen, so there is nothing to train",
+            hint="Set `trainable = True` on the layers to train before saving the model.",
+        )
     rows, validation = context.divided(options.validation_fraction)
     seed_layers(model, context.seed)
-    run = _Run(model, context, options, interventions, rows)
-    predict = Predictor(model, rows.columns)
-    evaluator = (
-        Evaluator(predict, validation, context.tasks, context.check_cancelled)
-        if validation
-        else None
-    )
-    best = _Best()
-    epochs: list[Epoch] = []
-    for number in range(1, options.epochs + 1):
-        train_loss = run.epoch(number)
-        evaluation = evaluator() if evaluator else None
-        epochs.append(Epoch(train_loss, evaluation))
-        if evaluation and run.steps_done >= interventions.counts_from:
-            best.offer(number, evaluation, model)
+    evaluator = None
+    if validation:
+        predict = Predictor(model, validation.columns)
+        evaluator = Evaluator(predict, validation, context.tasks, context.check_cancelled)
+    with short_memory(model, optimizer_steps(len(rows), options)):
+        run = _Run(model, context, options, interventions, rows)
+        best = _Best()
+        epochs: list[Epoch] = []
+        for number in range(1, options.epochs + 1):
+            train_loss = run.epoch(number)
+            evaluation = evaluator() if evaluator else None
+            epochs.append(Epoch(train_loss, evaluation))
+            if evaluation and run.steps_done >= interventions.counts_from:
+                best.offer(number, evaluation, model)
     if best.weights:
         model.set_weights(best.weights)
     return TrainingHistory(tuple(epochs), best.epoch or options.epochs, run.steps_done)
