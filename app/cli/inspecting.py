@@ -1,6 +1,10 @@
 """`penjing inspect`: what a model or a data set is, as the service understands it."""
 
+import asyncio
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
@@ -11,61 +15,115 @@ from app.cli.flags import dataset_options
 from app.cli.frame import Exit, command, home_option, url_option
 from app.cli.output import Output, printable
 from app.cli.parameters import NUMBER
-from app.client import Client
-from app.errors import NotFound
-from app.recipes.facts import DatasetFacts, ModelFacts, TensorSpec
+from app.errors import NotFound, RejectedUpload
+from app.recipes.facts import DatasetFacts, DatasetOptions, ModelFacts, TensorSpec
+from app.settings import Settings
+from app.uploads.formats import FORMATS, SUFFIXES, UploadKind, recognize
+from app.uploads.inspecting import Inspector
 from app.uploads.views import DatasetView, ModelView
 
-MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite")
+Facts = ModelFacts | DatasetFacts
+IDS = ("mdl_", "dst_")
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A file as it was read here; nothing was uploaded."""
+
+    name: str
+    format: str
+    size_bytes: int
+    inspection: Facts
+
+    def as_json(self) -> dict[str, Any]:
+        facts = self.inspection.model_dump(mode="json")
+        return {
+            "name": self.name,
+            "format": self.format,
+            "size_bytes": self.size_bytes,
+            "inspection": facts,
+        }
 
 
 @click.command()
 @click.argument("what", metavar="FILE|ID")
-@click.option("--scale", type=NUMBER, help="Data sets: value = raw x scale + offset.")
-@click.option("--offset", type=NUMBER, help="Data sets: value = raw x scale + offset.")
+@click.option("--test-fraction", type=NUMBER, help="Rows kept for testing if none are set apart.")
 @click.option("--label", help="csv: name of the label column.")
 @url_option
 @home_option
 @command
 def inspect(
-    output: Output,
-    what: str,
-    scale: float | None,
-    offset: float | None,
-    label: str | None,
-    url: str | None,
-    home: Path,
+    output: Output, /, what: str, url: str | None, home: Path, **given: float | str | None
 ) -> Exit:
-    """Say what a model or a data set is. A FILE is uploaded; an ID is looked up."""
+    """Say what a model or a data set is. A FILE is read here; an ID is looked up."""
     path = Path(what)
-    given = {"scale": scale, "offset": offset, "label": label}
-    if not path.is_file() and not what.startswith(("mdl_", "dst_")):
+    if path.is_file():
+        read = understand_file(path, given)
+        output.give(read.as_json())
+        rows = [("name", read.name), ("format", read.format)]
+        output.show(_table([*rows, ("size", figures.bytes_text(read.size_bytes))], read.inspection))
+        return Exit.MET
+    if not what.startswith(IDS):
         raise NotFound(
             f"{what} is neither a file here nor an id",
             hint="Ids begin with mdl_ (models) or dst_ (data sets).",
         )
     with connected(url, home, output) as client:
-        if path.is_file():
-            view = _upload(client, path, given)
-        else:
-            view = client.model(what) if what.startswith("mdl_") else client.dataset(what)
+        view = client.model(what) if what.startswith("mdl_") else client.dataset(what)
     output.give(view.model_dump(mode="json"))
-    output.show(upload_table(view))
+    output.show(_table(_view_rows(view), view.inspection))
     return Exit.MET
 
 
-def _upload(
-    client: Client, path: Path, given: dict[str, float | str | None]
-) -> ModelView | DatasetView:
-    is_model = path.suffix.lower() in MODEL_SUFFIXES
-    options = dataset_options(given, has_data=not is_model)
-    if is_model:
-        return client.upload_model(path)
-    return client.upload_dataset(path, options=options)
+def understand_file(path: Path, given: dict[str, float | str | None]) -> Understood:
+    """What the service would understand, by its own inspector, in a confined process.
+
+    Raises: UnsupportedFormat, RejectedUpload, Malformed.
+    """
+    is_dataset = SUFFIXES.get(path.suffix.lower()) in FORMATS[UploadKind.DATASET]
+    kind = UploadKind.DATASET if is_dataset else UploadKind.MODEL
+    options = dataset_options(given, has_data=is_dataset)
+    found = recognize(path, kind, path.name)
+    return Understood(path.name, found, path.stat().st_size, _inspected(path, found, options))
 
 
-def upload_table(view: ModelView | DatasetView) -> Table:
+def _inspected(path: Path, file_format: str, options: DatasetOptions) -> Facts:
+    settings = Settings.from_environment()
+    with tempfile.TemporaryDirectory() as scratch:
+        inspector = Inspector(
+            scratch=Path(scratch),
+            limit_s=settings.inspection_limit_s,
+            memory_bytes=settings.inspection_memory_bytes,
+            file_bytes=settings.max_upload_bytes,
+            concurrency=asyncio.Semaphore(1),
+        )
+        answer = asyncio.run(inspector.inspect(path.absolute(), file_format, options))
+    facts = answer.model or answer.dataset
+    if facts is not None:
+        return facts
+    problem = answer.problem
+    raise RejectedUpload(
+        problem.detail if problem else "the inspection gave no answer",
+        hint=problem.hint if problem else None,
+        errors=problem.errors if problem else (),
+    )
+
+
+def _table(rows: list[tuple[str, str]], facts: Facts | None) -> Table:
     """Everything that was understood, a line each."""
+    if isinstance(facts, ModelFacts):
+        rows = rows + _model_rows(facts)
+    elif isinstance(facts, DatasetFacts):
+        rows = rows + _dataset_rows(facts)
+    table = Table(show_header=False)
+    table.add_column("field")
+    table.add_column("value", overflow="fold")
+    for field, value in rows:
+        table.add_row(field, printable(value))
+    return table
+
+
+def _view_rows(view: ModelView | DatasetView) -> list[tuple[str, str]]:
     rows = [
         ("id", view.id),
         ("name", view.name),
@@ -74,16 +132,7 @@ def upload_table(view: ModelView | DatasetView) -> Table:
         ("sha256", view.sha256),
         ("status", view.status),
     ]
-    if isinstance(view.inspection, ModelFacts):
-        rows += _model_rows(view.inspection)
-    elif isinstance(view.inspection, DatasetFacts):
-        rows += _dataset_rows(view.inspection)
-    table = Table(show_header=False)
-    table.add_column("field")
-    table.add_column("value", overflow="fold")
-    for field, value in rows:
-        table.add_row(field, printable(value))
-    return table
+    return rows + ([("problem", view.problem.detail)] if view.problem else [])
 
 
 def _model_rows(facts: ModelFacts) -> list[tuple[str, str]]:
