@@ -1,0 +1,168 @@
+"""Adding, reading, listing and cancelling jobs, on both databases."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.database.engine import Database
+from app.errors import IdempotencyKeyReused, Malformed, NotFound
+from app.jobs.job import JobState
+from app.jobs.leases import JobLeases
+from app.jobs.listing import JobFilter, list_jobs
+from app.jobs.request import JobRequest
+from app.jobs.store import Idempotency, JobStore
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def asked(**changes: Any) -> JobRequest:
+    body = {
+        "model_id": "mdl_1",
+        "recipe": {"steps": [{"technique": "magnitude_pruning", "sparsity": 0.5}]},
+    }
+    return JobRequest.model_validate(body | changes)
+
+
+@pytest.fixture
+def store(both_databases: Database) -> JobStore:
+    return JobStore(both_databases)
+
+
+def test_added_job_reads_back_as_it_was_asked(store: JobStore) -> None:
+    request = asked(name="small", dataset_id="dst_1", tags={"team": "vision"})
+
+    job = store.add(request, now=NOW)
+
+    assert store.get(job.id) == job
+    assert (job.state, job.attempt, job.version, job.created_at) == (JobState.QUEUED, 0, 1, NOW)
+    assert JobRequest.model_validate(job.request) == request
+    assert [(e.seq, e.type, e.data) for e in store.events(job.id, 0, 10)] == [
+        (1, "state", {"state": "queued"})
+    ]
+
+
+def test_unknown_job_is_not_found(store: JobStore) -> None:
+    with pytest.raises(NotFound, match="job_nowhere"):
+        store.get("job_nowhere")
+
+
+def test_idempotency_key_gives_the_same_job_again(store: JobStore) -> None:
+    key = Idempotency("k", "digest")
+
+    first = store.add(asked(), now=NOW, idempotency=key)
+    again = store.add(asked(), now=NOW + timedelta(hours=1), idempotency=key)
+
+    assert again.id == first.id
+
+
+def test_idempotency_key_with_another_request_is_refused(store: JobStore) -> None:
+    store.add(asked(), now=NOW, idempotency=Idempotency("k", "digest"))
+
+    with pytest.raises(IdempotencyKeyReused):
+        store.add(asked(), now=NOW, idempotency=Idempotency("k", "another"))
+
+
+def test_idempotency_key_is_forgotten_after_a_day(store: JobStore) -> None:
+    key = Idempotency("k", "digest")
+    first = store.add(asked(), now=NOW, idempotency=key)
+
+    later = store.add(asked(), now=NOW + timedelta(hours=25), idempotency=key)
+
+    assert later.id != first.id
+
+
+def test_idempotency_key_makes_one_job_when_many_requests_race(store: JobStore) -> None:
+    key = Idempotency("k", "digest")
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: store.add(asked(), now=NOW, idempotency=key).id, range(8)))
+
+    assert len(set(made)) == 1
+
+
+def test_cancel_ends_a_queued_job_once(store: JobStore) -> None:
+    job = store.add(asked(), now=NOW)
+
+    first = store.request_cancel(job.id, NOW)
+    again = store.request_cancel(job.id, NOW + timedelta(seconds=1))
+
+    assert first.state is JobState.CANCELLED
+    assert again == first
+
+
+def test_cancel_only_asks_a_running_job(store: JobStore, both_databases: Database) -> None:
+    job = store.add(asked(), now=NOW)
+    JobLeases(both_databases).claim(job.id, "w", NOW, 10)
+
+    asked_to_stop = store.request_cancel(job.id, NOW)
+
+    assert (asked_to_stop.state, asked_to_stop.cancel_requested) == (JobState.RUNNING, True)
+
+
+def test_cancel_of_an_unknown_job_is_not_found(store: JobStore) -> None:
+    with pytest.raises(NotFound):
+        store.request_cancel("job_nowhere", NOW)
+
+
+def test_queue_position_counts_what_was_queued_before(store: JobStore) -> None:
+    jobs = [store.add(asked(), now=NOW + timedelta(seconds=i)) for i in range(3)]
+    store.request_cancel(jobs[0].id, NOW)
+
+    assert [store.queue_position(store.get(job.id)) for job in jobs] == [None, 1, 2]
+
+
+def test_upload_is_in_use_while_a_job_is_active(store: JobStore) -> None:
+    job = store.add(asked(dataset_id="dst_1"), now=NOW)
+
+    assert store.active_jobs_of("mdl_1")
+    assert store.active_jobs_of("dst_1")
+    assert not store.active_jobs_of("mdl_2")
+    store.request_cancel(job.id, NOW)
+    assert not store.active_jobs_of("mdl_1")
+
+
+def test_list_filters_by_state_technique_model_and_tag(
+    store: JobStore, both_databases: Database
+) -> None:
+    wanted = store.add(asked(model_id="mdl_2", tags={"team": "vision"}), now=NOW)
+    other = store.add(
+        asked(tags={"team": "speech"}, recipe={"steps": [{"technique": "float16_quantization"}]}),
+        now=NOW,
+    )
+    store.request_cancel(other.id, NOW)
+
+    for wish in (
+        JobFilter(state=JobState.QUEUED),
+        JobFilter(technique="magnitude_pruning"),
+        JobFilter(model_id="mdl_2"),
+        JobFilter(tag="team:vision"),
+        JobFilter(tag="team", state=JobState.QUEUED),
+    ):
+        assert [job.id for job in list_jobs(both_databases, wish, 10, None).items] == [wanted.id]
+    assert len(list_jobs(both_databases, JobFilter(tag="team"), 10, None).items) == 2
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_list_pages_hold_every_job_once_while_jobs_are_added(
+    store: JobStore, both_databases: Database, newest_first: bool
+) -> None:
+    before = [store.add(asked(), now=NOW + timedelta(seconds=i // 2)).id for i in range(7)]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = list_jobs(both_databases, JobFilter(newest_first=newest_first), 2, cursor)
+        seen += [job.id for job in page.items]
+        if page.next_cursor is None:
+            break
+        cursor = page.next_cursor
+        if len(seen) < 6:
+            store.add(asked(), now=NOW + timedelta(days=1 if newest_first else -1))
+
+    assert seen == (before[::-1] if newest_first else before)
+
+
+@pytest.mark.parametrize("cursor", ["x", "bm90IGpzb24", "WzEsMl0", "é", "W10"])
+def test_cursor_that_is_not_ours_is_refused(both_databases: Database, cursor: str) -> None:
+    with pytest.raises(Malformed):
+        list_jobs(both_databases, JobFilter(), 10, cursor)
