@@ -82,7 +82,7 @@ class UploadService:
 
     def list(self, kind: UploadKind, limit: int, cursor: str | None) -> UploadPage:
         """Newest first. Raises: Malformed."""
-        return self.store.list(kind, limit, cursor)
+        return self.store.page(kind, limit, cursor)
 
     def content(self, upload: Upload) -> Path:
         """Where its bytes are."""

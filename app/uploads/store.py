@@ -41,7 +41,7 @@ class UploadStore:
             raise NotFound(f"there is no {kind} {upload_id!r}")
         return _upload(row)
 
-    def list(self, kind: UploadKind, limit: int, cursor: str | None) -> UploadPage:
+    def page(self, kind: UploadKind, limit: int, cursor: str | None) -> UploadPage:
         """Newest first. A cursor is the last id of the page before: ids sort by age.
 
         Raises: Malformed for a cursor that is not one of ours.
