@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request, Response
@@ -12,9 +13,22 @@ from fastapi.responses import StreamingResponse
 
 from app.api.conditional import none_match
 from app.errors import NotFound, RangeNotSatisfiable
+from app.uploads.upload import Upload
 
+MEDIA_TYPE = "application/octet-stream"
+BINARY = {"type": "string", "format": "binary"}
 CHUNK_BYTES = 256 * 1024
 SINGLE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
+
+
+CONTENT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The bytes.", "content": {MEDIA_TYPE: {"schema": BINARY}}},
+    206: {
+        "description": "The range that was asked for.",
+        "content": {MEDIA_TYPE: {"schema": BINARY}},
+    },
+    304: {"description": "As `If-None-Match` knows it."},
+}
 
 
 class NoSuchRange(RangeNotSatisfiable):
@@ -76,6 +90,13 @@ def wanted_range(
     return start, end
 
 
+def filename_of(upload: Upload) -> str:
+    """The upload's name, with the ending of its format where it has none of its own."""
+    ending = f".{upload.format}"
+    has_ending = upload.name.lower().endswith((ending, ".hdf5"))
+    return upload.name if has_ending else upload.name + ending
+
+
 def content_disposition(filename: str) -> str:
     """Save as this name: plain for old readers, in full for the others; never a path."""
     plain = re.sub(r"[^A-Za-z0-9._\- ]", "_", filename)
@@ -89,7 +110,7 @@ def _headers(content: Content) -> dict[str, str]:
         "Repr-Digest": f"sha-256=:{digest}:",
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=31536000, immutable",
-        "Content-Type": "application/octet-stream",
+        "Content-Type": MEDIA_TYPE,
         "Content-Disposition": content_disposition(content.filename),
         # Uploaded bytes are never to be taken for a page of this site.
         "X-Content-Type-Options": "nosniff",

@@ -28,14 +28,16 @@ class Services:
     clock: Callable[[], datetime]
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def jobs_of(request: Request) -> JobService:
-    return services_of(request).jobs
-
-
 ServicesDep = Annotated[Services, Depends(services_of)]
+
+
+async def jobs_of(services: ServicesDep) -> JobService:
+    return services.jobs
+
+
 JobsDep = Annotated[JobService, Depends(jobs_of)]

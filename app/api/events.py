@@ -7,10 +7,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from app.api.deps import JobsDep
 from app.api.paging import PageView
+from app.api.rendering import event_view
+from app.jobs.rows import JobEvent
 from app.jobs.service import JobService
 from app.jobs.views import EventView
 
@@ -31,13 +33,9 @@ EventLimit = Annotated[int, Query(ge=1, le=1000, description="Events of one JSON
     response_class=Response,
     responses={
         200: {
-            "description": "id = seq, event = type, data = the event as JSON.",
-            "content": {
-                "text/event-stream": {"schema": {"type": "string"}},
-                "application/json": {
-                    "schema": {"$ref": "#/components/schemas/PageView_EventView_"}
-                },
-            },
+            "model": PageView[EventView],
+            "description": "A stream: id = seq, event = type, data = the event as JSON. Or a page.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The job is final and there are no later events: do not reconnect."},
     },
@@ -92,14 +90,16 @@ async def stream(jobs: JobService, job_id: str, after: int) -> AsyncIterator[byt
         await asyncio.sleep(POLL_S)
 
 
-def frame(event: EventView) -> bytes:
-    """One event on the wire. JSON has no raw line breaks, so one data line holds it."""
-    return f"id: {event.seq}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n".encode()
+def frame(event: JobEvent) -> bytes:
+    """One event on the wire. Its JSON is ASCII, so no reader finds a line break inside."""
+    data = json.dumps(json.loads(event_view(event).model_dump_json()))
+    return f"id: {event.seq}\nevent: {event.type}\ndata: {data}\n\n".encode("ascii")
 
 
 def _page(jobs: JobService, job_id: str, after: int, limit: int) -> Response:
     events, _ = jobs.news(job_id, after, limit)
     page = PageView[EventView](
-        items=events, next_cursor=str(events[-1].seq) if len(events) == limit else None
+        items=[event_view(event) for event in events],
+        next_cursor=str(events[-1].seq) if len(events) == limit else None,
     )
-    return JSONResponse(json.loads(page.model_dump_json()))
+    return Response(page.model_dump_json(), media_type="application/json")

@@ -1,15 +1,19 @@
-"""What is refused on every path: unknown query parameters, and NUL in a URL."""
+"""What is refused everywhere: unknown query parameters, and NUL, which databases do not take."""
+
+from collections.abc import Iterator
+from typing import Any
 
 from fastapi import Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from app.api.complaints import invalid, unknown_name
 from app.errors import Complaint, Malformed
 
 
-def refuse_unknown_query(request: Request) -> None:
+async def refuse_unknown_query(request: Request) -> None:
     """A mistyped parameter must not be ignored."""
-    route = request.scope["route"]
-    allowed = {field.alias for field in route.dependant.query_params}
+    allowed = query_names(request.scope["route"])
     unknown = sorted(set(request.query_params) - allowed)
     if unknown:
         complaints = [
@@ -21,8 +25,40 @@ def refuse_unknown_query(request: Request) -> None:
         raise invalid(complaints)
 
 
-def refuse_nul(request: Request) -> None:
-    """No id, name or filter holds NUL, and databases do not take it."""
+def query_names(route: APIRoute) -> set[str]:
+    """The query parameters that a path knows, one by one or as the fields of a model."""
+    names: set[str] = set()
+    for field in route.dependant.query_params:
+        kind: object = field.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names.update(kind.model_fields)
+        else:
+            names.add(field.alias)
+    return names
+
+
+async def refuse_nul_in_url(request: Request) -> None:
+    """No id, name or filter holds one."""
     values = [request.url.path, *request.path_params.values(), *request.query_params.values()]
     if any("\0" in str(value) for value in values):
         raise Malformed("the URL holds %00, which no id, name or filter may")
+
+
+def refuse_nul_in_body(body: dict[str, Any]) -> None:
+    complaints = [
+        Complaint(pointer=pointer, detail="holds a NUL character; leave it out")
+        for pointer in _pointers_to_nul(body, "")
+    ]
+    if complaints:
+        raise invalid(complaints)
+
+
+def _pointers_to_nul(value: object, pointer: str) -> Iterator[str]:
+    if isinstance(value, str) and "\0" in value:
+        yield pointer
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _pointers_to_nul(item, f"{pointer}/{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _pointers_to_nul(item, f"{pointer}/{index}")

@@ -43,22 +43,22 @@ class VersionView(BaseModel):
     python: str
 
 
-@router.get("/healthz")
 @router.get("/livez")
-async def alive() -> AliveView:
+@router.get("/healthz", name="is_healthy")
+async def is_alive() -> AliveView:
     """Say that the process answers; nothing else is looked at."""
     return AliveView(status="ok")
 
 
 @router.get("/readyz", responses={503: {"model": ReadyView}})
-async def ready(services: ServicesDep, response: Response) -> ReadyView:
+async def is_ready(services: ServicesDep, response: Response) -> ReadyView:
     """Check the database, the broker, the blob store and that a worker lives."""
     outcomes = await asyncio.gather(*(_outcome(check) for check in services.checks.values()))
     checks = dict(zip(services.checks, outcomes, strict=True))
-    is_ready = all(check.status == "ok" for check in outcomes)
-    response.status_code = 200 if is_ready else 503
+    are_ok = all(check.status == "ok" for check in outcomes)
+    response.status_code = 200 if are_ok else 503
     response.headers["Cache-Control"] = "no-store"
-    return ReadyView(status="ready" if is_ready else "not_ready", checks=checks)
+    return ReadyView(status="ready" if are_ok else "not_ready", checks=checks)
 
 
 @router.get("/v1/version")

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -48,9 +47,9 @@ def status_of(kind: type[PenjingError]) -> int:
     return next(STATUSES[family] for family in kind.__mro__ if family in STATUSES)
 
 
-def stored_view(problem: Mapping[str, Any], instance: str) -> ProblemView:
+def stored_view(problem: Problem, instance: str) -> ProblemView:
     """A problem that was kept with a job or an upload, as it is shown with it."""
-    return _view(Problem.model_validate(problem), _status_of_code(problem["code"]), instance, None)
+    return _view(problem, _status_of_code(problem.code), instance, None)
 
 
 def install(app: FastAPI) -> None:

@@ -7,8 +7,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
@@ -23,6 +24,21 @@ IDLE_S = 60.0
 # Boundaries and headers around the file of a form.
 FORM_OVERHEAD_BYTES = 64 * 1024
 MAX_PART_HEADERS = 16
+
+Name = Annotated[
+    str | None, Query(max_length=200, description="What to call it; else the file's own name.")
+]
+BINARY = {"type": "string", "format": "binary"}
+FORM = {"type": "object", "required": ["file"], "properties": {"file": BINARY}}
+UPLOAD_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {"schema": BINARY},
+            "multipart/form-data": {"schema": FORM},
+        },
+    }
+}
 
 
 class BodyStalled(Malformed):

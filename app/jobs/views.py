@@ -1,20 +1,43 @@
 """Jobs as they are shown: what the API answers and the client reads."""
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from app.errors import ProblemView
 from app.jobs.job import Job, JobState, Verdict
 from app.jobs.request import Limits
 from app.recipes.constraints import Constraints
 from app.recipes.outputs import OutputKind
-from app.reports.report import LayerReport
+from app.recipes.recipe import Recipe
+from app.reports.report import LayerReport, Report
 
 # Below these, the time already spent says nothing about the time left.
 LEAST_PROGRESS = 0.02
 LEAST_ELAPSED_S = 1.0
+
+
+@dataclass(frozen=True)
+class DocumentedAs:
+    """Marks data that is shown as it was stored: a model describes it, but does not judge it again.
+
+    What an earlier version stored stays readable that way.
+    """
+
+    model: type[BaseModel]
+
+    def __get_pydantic_json_schema__(
+        self, _stored: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(self.model.__pydantic_core_schema__)
+
+
+StoredRecipe = Annotated[dict[str, Any], DocumentedAs(Recipe)]
+StoredReport = Annotated[dict[str, Any], DocumentedAs(Report)]
 
 
 class View(BaseModel):
@@ -61,14 +84,14 @@ class JobView(View):
     cancel_requested: bool
     model_id: str
     dataset_id: str | None
-    recipe: dict[str, Any] = Field(description="With every default filled in.")
+    recipe: StoredRecipe = Field(description="With every default filled in.")
     constraints: Constraints
     outputs: list[OutputKind]
     control: bool
     limits: Limits
     tags: dict[str, str]
     error: ProblemView | None
-    report: dict[str, Any] | None = Field(description="A Report; null until the job succeeded.")
+    report: StoredReport | None = Field(description="Null until the job succeeded.")
     artifacts: list[ArtifactView]
     retry_of: str | None
     created_at: datetime

@@ -1,0 +1,56 @@
+"""The application: its routes, its guards, its errors. What it works with comes from `app.main`."""
+
+from importlib.metadata import version
+
+from fastapi import Depends, FastAPI
+from starlette.types import Lifespan
+
+from app.api import artifacts, datasets, events, health, jobs, models, problems, techniques
+from app.api.body_limit import BodyLimit
+from app.api.guards import refuse_nul_in_url, refuse_unknown_query
+from app.api.request_id import RequestId
+from app.errors import ProblemView
+
+DESCRIPTION = """\
+Makes deep-learning models smaller and faster and proves what it cost:
+*a job applies a recipe to a model and reports what changed.*
+
+Every error is an `application/problem+json` (RFC 9457) with a stable `code`."""
+
+ROUTERS = (
+    models.router,
+    datasets.router,
+    techniques.router,
+    jobs.router,
+    events.router,
+    artifacts.router,
+    health.router,
+)
+STREAMED_PATHS = frozenset({models.PATH, datasets.PATH})
+ANY_PROBLEM = {
+    "description": "A problem, as `application/problem+json`.",
+    "content": {
+        problems.MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemView.__name__}"}}
+    },
+}
+
+
+def make_application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The API without what it works with: `state.services` is set before the first request."""
+    application = FastAPI(
+        title="Penjing",
+        version=version("penjing"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        dependencies=[Depends(refuse_nul_in_url), Depends(refuse_unknown_query)],
+        responses={"default": ANY_PROBLEM},
+        generate_unique_id_function=lambda route: route.name,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    for router in ROUTERS:
+        application.include_router(router)
+    application.add_middleware(BodyLimit, streamed=STREAMED_PATHS)
+    application.add_middleware(RequestId)
+    problems.install(application)
+    return application

@@ -1,0 +1,62 @@
+"""What readiness looks at: database, broker, blob store, a live worker."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+
+from kombu.connection import Connection
+from sqlalchemy import text
+
+from app.api.deps import Check
+from app.blobs.store import BlobStore
+from app.database.engine import Database
+from app.errors import Unavailable
+from app.jobs.presence import WorkerPresence
+
+BROKER_TIMEOUT_S = 2
+# Workers say that they live every few seconds.
+WORKER_SEEN_S = 30
+
+
+def make_checks(
+    database: Database, broker_url: str, blobs: BlobStore, clock: Callable[[], datetime]
+) -> Mapping[str, Check]:
+    return {
+        "database": partial(check_database, database),
+        "broker": partial(check_broker, broker_url),
+        "blob_store": partial(check_blob_store, blobs),
+        "worker": partial(check_worker, WorkerPresence(database), clock),
+    }
+
+
+def check_database(database: Database) -> str:
+    with database.read() as connection:
+        connection.execute(text("SELECT 1"))
+    return "answers"
+
+
+def check_broker(broker_url: str) -> str:
+    options = {"socket_connect_timeout": BROKER_TIMEOUT_S, "socket_timeout": BROKER_TIMEOUT_S}
+    # kombu is untyped.
+    with Connection(broker_url, transport_options=options) as connection:  # type: ignore[no-untyped-call]
+        connection.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT_S)
+    return "answers"
+
+
+def check_blob_store(blobs: BlobStore) -> str:
+    """Write and drop one byte.
+
+    Raises: StorageFull, StoreUnwritable.
+    """
+    with blobs.writer() as writer:
+        writer.write(b"\0")
+        writer.flush_to_disk()
+    return "writable"
+
+
+def check_worker(presence: WorkerPresence, clock: Callable[[], datetime]) -> str:
+    """Raises: Unavailable."""
+    live = presence.live_workers(clock(), WORKER_SEEN_S)
+    if not live:
+        raise Unavailable(f"no worker was seen in the last {WORKER_SEEN_S} s")
+    return f"{len(live)} seen in the last {WORKER_SEEN_S} s"

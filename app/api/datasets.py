@@ -1,0 +1,77 @@
+"""Data sets: upload, list, read, download, delete."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.content import CONTENT_RESPONSES, Content, content_response, filename_of
+from app.api.deps import ServicesDep
+from app.api.paging import Cursor, Limit, PageView, link_next
+from app.api.receiving import UPLOAD_BODY, Name, incoming_file
+from app.api.rendering import dataset_view
+from app.recipes.facts import DatasetOptions
+from app.uploads.formats import UploadKind
+from app.uploads.service import Label
+from app.uploads.views import DatasetView
+
+PATH = "/v1/datasets"
+
+router = APIRouter(prefix=PATH, tags=["datasets"])
+
+
+class DatasetQuery(DatasetOptions):
+    """How the file is called and how it is to be read."""
+
+    name: Name = None
+
+
+@router.post("", status_code=201, openapi_extra=UPLOAD_BODY)
+async def upload_dataset(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    query: Annotated[DatasetQuery, Query()],
+) -> DatasetView:
+    """Upload a data set: an .npz or .csv file, as the body or as `file` of a form."""
+    incoming = await incoming_file(request, services.settings.max_upload_bytes)
+    options = DatasetOptions.model_validate(query.model_dump(exclude={"name"}))
+    label = Label(UploadKind.DATASET, query.name, incoming.filename, options)
+    upload = await services.uploads.receive(label, incoming.batches)
+    response.headers["Location"] = f"{PATH}/{upload.id}"
+    return dataset_view(upload)
+
+
+@router.get("")
+def list_datasets(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> PageView[DatasetView]:
+    """List data sets, the newest first."""
+    page = services.uploads.list(UploadKind.DATASET, limit, cursor)
+    if page.next_cursor:
+        link_next(request, response, cursor=page.next_cursor)
+    return PageView(items=[dataset_view(one) for one in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/{dataset_id}")
+def get_dataset(dataset_id: str, services: ServicesDep) -> DatasetView:
+    """Read what is known of a data set."""
+    return dataset_view(services.uploads.get(dataset_id, UploadKind.DATASET))
+
+
+@router.delete("/{dataset_id}", status_code=204)
+def delete_dataset(dataset_id: str, services: ServicesDep) -> None:
+    """Delete a data set that no active job uses."""
+    services.uploads.delete(dataset_id, UploadKind.DATASET)
+
+
+@router.head("/{dataset_id}/content", response_class=Response, include_in_schema=False)
+@router.get("/{dataset_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
+def get_dataset_content(dataset_id: str, request: Request, services: ServicesDep) -> Response:
+    """Download a data set as it was uploaded."""
+    upload = services.uploads.get(dataset_id, UploadKind.DATASET)
+    path = services.uploads.content(upload)
+    return content_response(request, Content(path, upload.sha256, filename_of(upload)))

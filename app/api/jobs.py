@@ -1,0 +1,167 @@
+"""Jobs: check one, submit it, read and list, wait for its end, cancel it, run it again."""
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from app.api.conditional import none_match, preferred_wait_s
+from app.api.deps import JobsDep, Services, ServicesDep
+from app.api.guards import refuse_nul_in_body
+from app.api.paging import Cursor, Limit, PageView, link_next
+from app.api.rendering import artifact_view, job_etag, job_path, job_view
+from app.jobs.job import Job, JobState
+from app.jobs.listing import JobFilter
+from app.jobs.request import JobRequest
+from app.jobs.service import JobDetails
+from app.jobs.views import ArtifactsView, JobView, LayersView
+from app.recipes.plan import Plan
+from app.reports.report import Report
+
+router = APIRouter(prefix="/v1", tags=["jobs"])
+
+POLL_S = 0.25
+
+
+def checked_body(body: JobRequest) -> JobRequest:
+    refuse_nul_in_body(body.model_dump(mode="json"))
+    return body
+
+
+JobBody = Annotated[JobRequest, Depends(checked_body)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        description="Any text of yours. The same key and body within a day give the same job.",
+    ),
+]
+TechniqueFilter = Annotated[str | None, Query(max_length=64)]
+ModelFilter = Annotated[str | None, Query(max_length=64)]
+TagFilter = Annotated[str | None, Query(max_length=321, description="`key` or `key:value`.")]
+Sort = Annotated[
+    Literal["-created_at", "created_at"], Query(description="A minus puts the newest first.")
+]
+Prefer = Annotated[
+    str | None, Header(description="`wait=30` waits up to 30 s (at most 60) for news.")
+]
+IfNoneMatch = Annotated[str | None, Header()]
+
+
+@router.post("/jobs:validate")
+def validate_job(body: JobBody, jobs: JobsDep) -> Plan:
+    """Say what a job would do, what it would skip and why; nothing is stored."""
+    return jobs.plan(body)
+
+
+@router.post("/jobs", status_code=202)
+def submit_job(
+    body: JobBody,
+    services: ServicesDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
+    """Submit a job: a recipe for a model, with its data and its targets."""
+    return _made(services, services.jobs.submit(body, idempotency_key), response)
+
+
+@router.get("/jobs")
+def list_jobs(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    state: JobState | None = None,
+    technique: TechniqueFilter = None,
+    model_id: ModelFilter = None,
+    tag: TagFilter = None,
+    sort: Sort = "-created_at",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> PageView[JobView]:
+    """List jobs; all filters given must hold."""
+    wanted = JobFilter(state, technique, model_id, tag, newest_first=sort == "-created_at")
+    page = services.jobs.page(wanted, limit, cursor)
+    if page.next_cursor:
+        link_next(request, response, cursor=page.next_cursor)
+    now = services.clock()
+    items = [job_view(services.jobs.details(job), now) for job in page.items]
+    return PageView(items=items, next_cursor=page.next_cursor)
+
+
+@router.get("/jobs/{job_id}", response_model=JobView, responses={304: {"description": "As known."}})
+async def get_job(
+    job_id: str,
+    services: ServicesDep,
+    response: Response,
+    prefer: Prefer = None,
+    if_none_match: IfNoneMatch = None,
+) -> JobView | Response:
+    """Read a job. With `Prefer: wait`, once it is final or other than `If-None-Match`."""
+    wait_s = preferred_wait_s(prefer)
+    details = await _awaited(services, job_id, wait_s or 0.0, if_none_match)
+    headers = {"ETag": job_etag(details), "Cache-Control": "no-cache"}
+    if wait_s is not None:
+        headers["Preference-Applied"] = f"wait={wait_s:g}"
+    if not none_match(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return job_view(details, services.clock())
+
+
+@router.post("/jobs/{job_id}/cancel", status_code=202)
+def cancel_job(job_id: str, services: ServicesDep) -> JobView:
+    """Cancel a job: a queued one at once, a running one as soon as it looks; a final one stays."""
+    return _shown(services, services.jobs.cancel(job_id))
+
+
+@router.post("/jobs/{job_id}/retry", status_code=202)
+def retry_job(job_id: str, services: ServicesDep, response: Response) -> JobView:
+    """Run a final job again as a new job; while that is not final, the same one is answered."""
+    return _made(services, services.jobs.retry(job_id), response)
+
+
+@router.get("/jobs/{job_id}/report")
+def get_report(job_id: str, jobs: JobsDep) -> Report:
+    """Read what the job changed and what it cost."""
+    return Report.model_validate(jobs.report(job_id))
+
+
+@router.get("/jobs/{job_id}/layers")
+def get_layers(job_id: str, jobs: JobsDep) -> LayersView:
+    """Read the per-layer table: shape, parameters, sparsity, bits, error."""
+    return LayersView.model_validate({"items": jobs.layers(job_id)})
+
+
+@router.get("/jobs/{job_id}/artifacts")
+def list_artifacts(job_id: str, jobs: JobsDep) -> ArtifactsView:
+    """List the files that the job made."""
+    return ArtifactsView(items=[artifact_view(found) for found in jobs.artifacts(job_id)])
+
+
+def _made(services: Services, job: Job, response: Response) -> JobView:
+    response.headers["Location"] = job_path(job.id)
+    return _shown(services, job)
+
+
+def _shown(services: Services, job: Job) -> JobView:
+    return job_view(services.jobs.details(job), services.clock())
+
+
+async def _awaited(
+    services: Services, job_id: str, wait_s: float, known_etag: str | None
+) -> JobDetails:
+    """The job when there is something to say, or when the time is up."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_s
+    while True:
+        details = await run_in_threadpool(_read, services, job_id)
+        is_news = known_etag is not None and none_match(known_etag, job_etag(details))
+        if details.job.state.is_final or is_news or loop.time() >= deadline:
+            return details
+        await asyncio.sleep(min(POLL_S, max(0.0, deadline - loop.time())))
+
+
+def _read(services: Services, job_id: str) -> JobDetails:
+    return services.jobs.details(services.jobs.get(job_id))

@@ -1,0 +1,65 @@
+"""Models: upload, list, read, download, delete."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.content import CONTENT_RESPONSES, Content, content_response, filename_of
+from app.api.deps import ServicesDep
+from app.api.paging import Cursor, Limit, PageView, link_next
+from app.api.receiving import UPLOAD_BODY, Name, incoming_file
+from app.api.rendering import model_view
+from app.recipes.facts import DatasetOptions
+from app.uploads.formats import UploadKind
+from app.uploads.service import Label
+from app.uploads.views import ModelView
+
+PATH = "/v1/models"
+
+router = APIRouter(prefix=PATH, tags=["models"])
+
+
+@router.post("", status_code=201, openapi_extra=UPLOAD_BODY)
+async def upload_model(
+    request: Request, response: Response, services: ServicesDep, name: Name = None
+) -> ModelView:
+    """Upload a model: a .keras, .h5 or .tflite file, as the body or as `file` of a form."""
+    incoming = await incoming_file(request, services.settings.max_upload_bytes)
+    label = Label(UploadKind.MODEL, name, incoming.filename, DatasetOptions())
+    upload = await services.uploads.receive(label, incoming.batches)
+    response.headers["Location"] = f"{PATH}/{upload.id}"
+    return model_view(upload)
+
+
+@router.get("")
+def list_models(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> PageView[ModelView]:
+    """List models, the newest first."""
+    page = services.uploads.list(UploadKind.MODEL, limit, cursor)
+    if page.next_cursor:
+        link_next(request, response, cursor=page.next_cursor)
+    return PageView(items=[model_view(one) for one in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/{model_id}")
+def get_model(model_id: str, services: ServicesDep) -> ModelView:
+    """Read what is known of a model."""
+    return model_view(services.uploads.get(model_id, UploadKind.MODEL))
+
+
+@router.delete("/{model_id}", status_code=204)
+def delete_model(model_id: str, services: ServicesDep) -> None:
+    """Delete a model that no active job uses."""
+    services.uploads.delete(model_id, UploadKind.MODEL)
+
+
+@router.head("/{model_id}/content", response_class=Response, include_in_schema=False)
+@router.get("/{model_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
+def get_model_content(model_id: str, request: Request, services: ServicesDep) -> Response:
+    """Download a model as it was uploaded."""
+    upload = services.uploads.get(model_id, UploadKind.MODEL)
+    path = services.uploads.content(upload)
+    return content_response(request, Content(path, upload.sha256, filename_of(upload)))

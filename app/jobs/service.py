@@ -1,0 +1,183 @@
+"""What can be done with jobs: check one, submit it, follow it, cancel it, run it again."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+from app.database.engine import Database
+from app.errors import IllegalTransition, NotFound, NotReady, PenjingError, RequestInFlight
+from app.jobs.job import Job
+from app.jobs.listing import JobFilter, JobPage, list_jobs
+from app.jobs.queue import Queue
+from app.jobs.request import JobRequest
+from app.jobs.rows import Artifact, JobEvent
+from app.jobs.sources import read_facts
+from app.jobs.store import Idempotency, JobStore
+from app.recipes.check import check
+from app.recipes.plan import Plan
+from app.uploads.store import UploadStore
+
+log = logging.getLogger(__name__)
+
+
+class NoReport(NotFound):
+    code = "no_report"
+    title = "This job has no report and will not get one"
+
+
+@dataclass(frozen=True)
+class JobDetails:
+    """A job with what is not in its row."""
+
+    job: Job
+    queue_position: int | None
+    artifacts: Sequence[Artifact]
+
+
+@dataclass(frozen=True)
+class JobService:
+    """The use cases. The database is the truth; the queue only wakes a worker."""
+
+    database: Database
+    store: JobStore
+    queue: Queue
+    uploads: UploadStore
+    clock: Callable[[], datetime]
+    in_flight: set[str] = field(default_factory=set)
+
+    def plan(self, request: JobRequest) -> Plan:
+        """What a job would do; no side effect.
+
+        Raises: Invalid with every complaint, NotReady while an upload is still being inspected.
+        """
+        model, dataset = read_facts(self.uploads, request)
+        return check(request.recipe, request.outputs, model, dataset, request.constraints)
+
+    def submit(self, request: JobRequest, key: str | None) -> Job:
+        """Store a job and tell a worker. The same `key` and request give the same job again.
+
+        Raises: what `plan` raises, IdempotencyKeyReused, RequestInFlight.
+        """
+        if key is None:
+            self.plan(request)
+            return self._add(request)
+        idempotency = Idempotency(f"submit:{key}", _digest(request.model_dump(mode="json")))
+        with self._alone(idempotency.key):
+            if earlier := self.store.replayed(idempotency, self.clock()):
+                return earlier
+            self.plan(request)
+            return self._add(request, idempotency=idempotency)
+
+    def retry(self, job_id: str) -> Job:
+        """A new job with the request of a final one; while that is not final, the same one again.
+
+        Raises: NotFound, IllegalTransition where the job is not final, what `plan` raises.
+        """
+        job = self.store.get(job_id)
+        if not job.state.is_final:
+            raise IllegalTransition(
+                f"job {job.id} is {job.state}; only a job that is final can be run again",
+                hint="Wait for it, or cancel it first.",
+            )
+        request = JobRequest.model_validate(job.request)
+        self.plan(request)
+        for number in count(1):
+            idempotency = Idempotency(f"retry:{job.id}:{number}", _digest(job.request))
+            earlier = self.store.replayed(idempotency, self.clock())
+            if earlier is None:
+                return self._add(request, retry_of=job.id, idempotency=idempotency)
+            if not earlier.state.is_final:
+                return earlier
+        raise AssertionError("count() does not end")
+
+    def details(self, job: Job) -> JobDetails:
+        """Ask only for what a job of this state can have."""
+        return JobDetails(
+            job,
+            queue_position=self.store.queue_position(job),
+            artifacts=self.store.artifacts(job.id) if job.state.is_final else (),
+        )
+
+    def get(self, job_id: str) -> Job:
+        return self.store.get(job_id)
+
+    def page(self, wanted: JobFilter, limit: int, cursor: str | None) -> JobPage:
+        return list_jobs(self.database, wanted, limit, cursor)
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for the end of a job. Final jobs stay as they are."""
+        return self.store.request_cancel(job_id, self.clock())
+
+    def news(self, job_id: str, after: int, limit: int) -> tuple[Sequence[JobEvent], bool]:
+        """Events after this one, and whether the job was final before they were read."""
+        is_final = self.store.get(job_id).state.is_final
+        return self.store.events(job_id, after, limit), is_final
+
+    def report(self, job_id: str) -> dict[str, Any]:
+        """Raises: NotFound; NotReady, NoReport where there is none."""
+        job = self.store.get(job_id)
+        if job.report is None:
+            raise _missing(job, "report")
+        return job.report
+
+    def layers(self, job_id: str) -> list[dict[str, Any]]:
+        """Raises: NotFound; NotReady, NoReport where there are none."""
+        job = self.store.get(job_id)
+        if job.layers is None:
+            raise _missing(job, "per-layer table")
+        return job.layers
+
+    def artifacts(self, job_id: str) -> Sequence[Artifact]:
+        """Raises: NotFound."""
+        return self.store.artifacts(self.store.get(job_id).id)
+
+    def artifact(self, artifact_id: str) -> Artifact:
+        """Raises: NotFound."""
+        return self.store.artifact(artifact_id)
+
+    def _add(
+        self,
+        request: JobRequest,
+        *,
+        retry_of: str | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Job:
+        now = self.clock()
+        job = self.store.add(request, now=now, retry_of=retry_of, idempotency=idempotency)
+        try:
+            self.queue.send(job.id)
+        except Exception as error:  # noqa: BLE001 - the job is stored: the reaper sends it again
+            log.warning("job.not_sent", extra={"job_id": job.id, "error": type(error).__name__})
+        else:
+            self.store.mark_sent(job.id, now)
+        return job
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """One request with a key at a time; the database settles what other processes do."""
+        if key in self.in_flight:
+            raise RequestInFlight("a request with the same Idempotency-Key is being handled")
+        self.in_flight.add(key)
+        try:
+            yield
+        finally:
+            self.in_flight.discard(key)
+
+
+def _digest(request: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def _missing(job: Job, what: str) -> PenjingError:
+    if job.state.is_final:
+        return NoReport(f"job {job.id} ended {job.state}, without a {what}")
+    return NotReady(
+        f"job {job.id} is {job.state}; its {what} comes when it has succeeded",
+        hint=f"GET /v1/jobs/{job.id} with 'Prefer: wait=30' waits for it.",
+    )

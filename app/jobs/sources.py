@@ -1,0 +1,30 @@
+"""The model and the data set that a job names, as inspection understood them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.errors import Complaint, Invalid, NotFound, RejectedUpload
+from app.jobs.request import JobRequest
+from app.recipes.facts import DatasetFacts, ModelFacts
+from app.uploads.formats import UploadKind
+from app.uploads.store import UploadStore
+
+
+def read_facts(uploads: UploadStore, request: JobRequest) -> tuple[ModelFacts, DatasetFacts | None]:
+    """Raises: Invalid with a pointer to the id that cannot be used, NotReady."""
+    with _blamed_on("/model_id"):
+        model = uploads.get(request.model_id, UploadKind.MODEL).model_facts()
+    if request.dataset_id is None:
+        return model, None
+    with _blamed_on("/dataset_id"):
+        return model, uploads.get(request.dataset_id, UploadKind.DATASET).dataset_facts()
+
+
+@contextmanager
+def _blamed_on(pointer: str) -> Iterator[None]:
+    """Inside a body, an id that leads nowhere is a wrong value, not a missing page."""
+    try:
+        yield
+    except (NotFound, RejectedUpload) as error:
+        complaint = Complaint(pointer=pointer, detail=error.detail)
+        raise Invalid(error.detail, hint=error.hint, errors=[complaint]) from error

@@ -1,0 +1,121 @@
+"""The API process: puts its parts together, and keeps the house while it runs."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+
+from fastapi import FastAPI
+
+from app.api.application import make_application
+from app.api.checks import make_checks
+from app.api.deps import Services
+from app.blobs.store import BlobStore
+from app.database.engine import Database
+from app.database.migrate import upgrade
+from app.jobs.queue import CeleryQueue, Queue
+from app.jobs.service import JobService
+from app.jobs.store import JobStore
+from app.settings import Settings
+from app.uploads.inspecting import Inspector
+from app.uploads.service import UploadService
+from app.uploads.store import UploadStore
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY_S = 300.0
+# Longer than any pause of an upload, and than a worker needs from a blob to the row that owns it.
+SWEEP_AGE_S = 900.0
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    queue: Queue | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> FastAPI:
+    """The API; `uvicorn --factory app.main:create_app` reads its settings from the environment."""
+    known = settings or Settings.from_environment()
+    return make_application(
+        partial(
+            run, settings=known, queue=queue or CeleryQueue(known.resolved_broker_url), clock=clock
+        )
+    )
+
+
+@asynccontextmanager
+async def run(
+    application: FastAPI, settings: Settings, queue: Queue, clock: Callable[[], datetime]
+) -> AsyncIterator[None]:
+    """From migrations to the last closed connection."""
+    database = Database(settings.resolved_database_url)
+    try:
+        await asyncio.to_thread(upgrade, database)
+        services = wire(settings, database, queue, clock)
+        application.state.services = services
+        await services.uploads.resume()
+        sweeping = asyncio.create_task(sweep_for_ever(services))
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
+            await services.uploads.close()
+    finally:
+        database.close()
+
+
+def wire(
+    settings: Settings, database: Database, queue: Queue, clock: Callable[[], datetime]
+) -> Services:
+    blobs = BlobStore(settings.resolved_blobs)
+    uploads, jobs = UploadStore(database), JobStore(database)
+    scratch = settings.home / "inspections"
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Services(
+        settings=settings,
+        blobs=blobs,
+        uploads=UploadService(
+            store=uploads,
+            blobs=blobs,
+            inspector=Inspector(
+                scratch=scratch,
+                limit_s=settings.inspection_limit_s,
+                memory_bytes=settings.inspection_memory_bytes,
+                file_bytes=settings.max_upload_bytes,
+                concurrency=asyncio.Semaphore(os.cpu_count() or 1),
+            ),
+            clock=clock,
+            is_in_use=jobs.active_jobs_of,
+            max_bytes=settings.max_upload_bytes,
+            wait_s=settings.inspection_wait_s,
+        ),
+        jobs=JobService(database=database, store=jobs, queue=queue, uploads=uploads, clock=clock),
+        checks=make_checks(database, settings.resolved_broker_url, blobs, clock),
+        clock=clock,
+    )
+
+
+def sweep(services: Services) -> None:
+    """Remove what killed uploads and deleted rows left in the blob store."""
+    referenced = services.uploads.store.referenced() | services.jobs.store.blobs_in_use()
+    swept = services.blobs.sweep(referenced, services.clock(), SWEEP_AGE_S)
+    if swept.temporary_files or swept.blobs:
+        log.info("blobs.swept", extra=vars(swept))
+
+
+async def sweep_for_ever(services: Services) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(sweep, services)
+        except Exception as error:  # noqa: BLE001 - the next round may succeed
+            log.warning("sweep.failed", extra={"error": type(error).__name__})
+        await asyncio.sleep(SWEEP_EVERY_S)

@@ -1,0 +1,74 @@
+"""The API over ASGI, on SQLite and a blob store in a folder of the test."""
+
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.api.deps import Services
+from app.database.engine import Database
+from app.database.migrate import upgrade
+from app.main import create_app
+from app.settings import Settings
+from tests.fakes import FakeClock, FakeQueue
+
+MAX_UPLOAD_BYTES = 3 * 2**20
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Migrated once; every test starts from a copy."""
+    path = tmp_path_factory.mktemp("database") / "penjing.db"
+    database = Database(f"sqlite:///{path}")
+    upgrade(database)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path, empty_database: Path) -> Settings:
+    shutil.copy(empty_database, tmp_path / "penjing.db")
+    return Settings(home=tmp_path, max_upload_bytes=MAX_UPLOAD_BYTES)
+
+
+@dataclass(frozen=True)
+class Api:
+    """A client, and what is behind the API it talks to."""
+
+    http: httpx.AsyncClient
+    application: FastAPI
+    queue: FakeQueue
+    clock: FakeClock
+
+    @property
+    def services(self) -> Services:
+        services: Services = self.application.state.services
+        return services
+
+    async def get(self, path: str, **request: Any) -> httpx.Response:
+        return await self.http.get(path, **request)
+
+    async def post(self, path: str, **request: Any) -> httpx.Response:
+        return await self.http.post(path, **request)
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    queue, clock = FakeQueue(), FakeClock()
+    application = create_app(settings, queue=queue, clock=clock)
+    transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+    async with (
+        application.router.lifespan_context(application),
+        httpx.AsyncClient(transport=transport, base_url="http://api") as http,
+    ):
+        yield Api(http, application, queue, clock)

@@ -1,0 +1,57 @@
+"""Ranges and names of downloads, as pure functions."""
+
+import pytest
+
+from app.api.content import NoSuchRange, content_disposition, wanted_range
+
+ETAG = '"abc"'
+
+
+@pytest.mark.parametrize(
+    ("given", "span"),
+    [
+        ("bytes=0-0", (0, 1)),
+        ("bytes=2-5", (2, 6)),
+        ("bytes=7-", (7, 10)),
+        ("bytes=-3", (7, 10)),
+        ("bytes=-30", (0, 10)),
+        ("bytes=2-999", (2, 10)),
+        ("Bytes = 2 - 5", (2, 6)),
+    ],
+)
+def test_range_gives_span_when_satisfiable(given: str, span: tuple[int, int]) -> None:
+    assert wanted_range(given, None, ETAG, 10) == span
+
+
+@pytest.mark.parametrize(
+    "given", [None, "", "bytes=-", "bytes=5-2", "bytes=0-1,4-5", "lines=1-2", "bytes=a-b"]
+)
+def test_range_is_ignored_when_not_a_single_byte_range(given: str | None) -> None:
+    assert wanted_range(given, None, ETAG, 10) is None
+
+
+@pytest.mark.parametrize("given", ["bytes=10-", "bytes=10-12", "bytes=-0"])
+def test_range_is_refused_when_beyond_the_end(given: str) -> None:
+    with pytest.raises(NoSuchRange) as refusal:
+        wanted_range(given, None, ETAG, 10)
+    assert refusal.value.size_bytes == 10
+
+
+def test_range_is_ignored_when_if_range_names_other_bytes() -> None:
+    assert wanted_range("bytes=0-1", '"other"', ETAG, 10) is None
+    assert wanted_range("bytes=0-1", ETAG, ETAG, 10) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("filename", "header"),
+    [
+        ("a.keras", "attachment; filename=\"a.keras\"; filename*=UTF-8''a.keras"),
+        (
+            '模"\r\n.keras',
+            "attachment; filename=\"____.keras\"; filename*=UTF-8''%E6%A8%A1%22%0D%0A.keras",
+        ),
+        ("../x", "attachment; filename=\".._x\"; filename*=UTF-8''..%2Fx"),
+    ],
+)
+def test_disposition_never_splits_when_names_are_hostile(filename: str, header: str) -> None:
+    assert content_disposition(filename) == header
