@@ -11,13 +11,13 @@ from worker.engine.exporting.archive import EPOCH, write_zip
 METADATA = "metadata.json"
 
 
-def write_keras(model: keras.Model, path: Path, scratch: Path) -> None:
+def write_keras(model: keras.Model, path: Path) -> None:
     """Save the model; the same model gives the same bytes.
 
     Optimizer slots are as large as two or three copies of the weights and are of no use to run
     the model, so they are left out. The model itself stays as it was.
     """
-    saved = scratch / "saved.keras"
+    saved = path.with_name(f"raw-{path.name}")
     optimizer = getattr(model, "optimizer", None)
     try:
         model.optimizer = None

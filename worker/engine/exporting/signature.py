@@ -12,6 +12,8 @@ from worker.engine.loading.models import heads, input_specs
 # What both TensorFlow and a tflite signature keep unchanged.
 SAFE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
+SIGNATURE_KEY = "serving_default"
+
 Shape = tuple[int | None, ...]
 RowShapes = Mapping[str, tuple[int, ...]]
 

@@ -10,10 +10,15 @@ import tensorflow as tf
 
 from app.recipes import keras_config
 from app.reports.report import SkippedLayer
-from worker.engine.exporting.signature import RowShapes, Signature, shape_of_rows, signature_of
-from worker.engine.loading.models import flat_outputs, packed_inputs
-
-SIGNATURE_KEY = "serving_default"
+from worker.engine.exporting.signature import (
+    SIGNATURE_KEY,
+    RowShapes,
+    Signature,
+    shape_of_rows,
+    signature_of,
+)
+from worker.engine.exporting.tflite import convert_float32
+from worker.engine.measuring.calling import call_in_order
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,17 @@ class Converted:
 
 @dataclass(frozen=True)
 class TfliteSource:
-    """An uploaded float tflite file. `inputs` are its names for them, in its order."""
+    """An uploaded float tflite file."""
 
     content: bytes
-    inputs: tuple[str, ...]
+
+    def float32(self) -> bytes:
+        """The file as it was uploaded."""
+        return self.content
 
 
 class KerasSource:
-    """A Keras model, written as a SavedModel at most once for each way it has to be called.
+    """A Keras model; what conversions have in common is written at most once.
 
     `row_shapes`: input name -> shape in the data set, without the row axis; it fixes axes that the
     model leaves open.
@@ -49,6 +57,13 @@ class KerasSource:
         self._scratch = scratch
         self._row_shapes = row_shapes
         self._written: dict[tuple[tf.TensorSpec, ...], Path] = {}
+        self._float32: bytes | None = None
+
+    def float32(self) -> bytes:
+        """The content of the plain tflite file."""
+        if self._float32 is None:
+            self._float32 = convert_float32(self.saved_model_for_tflite())
+        return self._float32
 
     def saved_model(self) -> Path:
         """A SavedModel folder that is called exactly as the model is."""
@@ -84,13 +99,10 @@ def write_saved_model(
     model: keras.Model, signature: Signature, specs: list[tf.TensorSpec], folder: Path
 ) -> None:
     """Write inference under one signature with named inputs and outputs."""
-    input_names = [port.name for port in signature.inputs]
     output_names = [port.exported_name for port in signature.outputs]
 
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        given = packed_inputs(model, dict(zip(input_names, tensors, strict=True)))
-        outputs = flat_outputs(model(given, training=False))
-        return dict(zip(output_names, outputs, strict=True))
+        return dict(zip(output_names, call_in_order(model, tensors), strict=True))
 
     archive = keras.export.ExportArchive()
     archive.track(model)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from app.errors import StepFailed
-from worker.engine.exporting.source import SIGNATURE_KEY
+from worker.engine.exporting.signature import SIGNATURE_KEY
 
 Rows = dict[str, npt.NDArray[np.generic]]
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from worker.engine.measuring.calling import graph_of
+
 layers = keras.layers
 
 # They have weights, but no sums of products.
@@ -38,18 +40,23 @@ class Call:
     inputs: tuple[tuple[int, ...], ...]
     output: tuple[int, ...]
 
+    @property
+    def is_known(self) -> bool:
+        """False where a length is left open."""
+        return all(None not in shape for shape in (*self.inputs, self.output))
+
 
 def macs_by_layer(
-    model: keras.Model, row_shapes: Mapping[str, tuple[int, ...]]
+    model: keras.Model, row_shapes: Sequence[tuple[int | None, ...]]
 ) -> dict[str, int | None]:
     """Layer name -> multiply-accumulates over all its uses; null where they are not known.
 
-    `row_shapes`: input name -> shape without the batch; needed where the model leaves axes open.
+    `row_shapes`: shape of each input without the batch, in the model's order.
     Layers of nested models are listed by their own names, as often as the nested model is called.
     """
     rows = [
-        keras.KerasTensor((1, *row_shapes.get(tensor.name, tensor.shape[1:])), tensor.dtype)
-        for tensor in model.inputs
+        keras.KerasTensor((1, *shape), tensor.dtype)
+        for shape, tensor in zip(row_shapes, model.inputs, strict=True)
     ]
     counts: dict[str, int | None] = {}
     for call in _calls(model, rows):
@@ -66,7 +73,7 @@ def total(counts: Mapping[str, int | None]) -> int | None:
 
 def macs_of(layer: keras.layers.Layer, call: Call) -> int | None:
     """Multiply-accumulates of one call; `layer` may be what the called layer wraps."""
-    if None in call.output or any(None in shape for shape in call.inputs):
+    if not call.is_known:
         return None
     if not layer.weights or isinstance(layer, ELEMENT_WISE):
         return 0
@@ -132,7 +139,7 @@ def _attention(layer: Any, call: Call) -> int:
 
 def _calls(model: keras.Model, rows: Sequence[keras.KerasTensor]) -> Iterator[Call]:
     """Every layer call of a Functional or Sequential graph, with the shapes these rows give it."""
-    graph = getattr(model, "_functional", None) or model
+    graph = graph_of(model)
     known = {id(given): row for given, row in zip(graph.inputs, rows, strict=True)}
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:

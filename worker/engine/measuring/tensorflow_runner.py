@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from worker.engine.measuring.calling import call_in_order
 from worker.engine.measuring.messages import FileToMeasure, Request
 
 Array = npt.NDArray[Any]
@@ -22,7 +23,6 @@ class TensorflowRunner:
     def __init__(self, file: FileToMeasure, request: Request) -> None:
         self.runtime = f"tensorflow {tf.__version__}"
         self._names = tuple(request.inputs)
-        self._output_names = request.outputs
         if file.kind == "keras":
             self.runtime = f"keras {keras.__version__} on {self.runtime}"
             self._call = _keras_call(file.path)
@@ -54,12 +54,10 @@ def use_threads(threads: int) -> None:
 
 def _keras_call(path: str) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:
     model = keras.models.load_model(path, compile=False)
-    structure = getattr(model, "_inputs_struct", None)
 
     @tf.function(reduce_retracing=True)
     def call(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        given = tensors[0] if structure is None else keras.tree.pack_sequence_as(structure, tensors)
-        return keras.tree.flatten(model(given, training=False))
+        return call_in_order(model, tensors)
 
     return call
 

@@ -25,6 +25,13 @@ DTYPES: dict[int, npt.DTypeLike] = {
     schema.TensorType.UINT64: np.uint64,
     schema.TensorType.BOOL: np.bool_,
 }
+OPTIONS: dict[str, type[Any]] = {
+    "CONV_2D": schema.Conv2DOptions,
+    "DEPTHWISE_CONV_2D": schema.DepthwiseConv2DOptions,
+    "FULLY_CONNECTED": schema.FullyConnectedOptions,
+}
+# They convert between floats and integers, or read a tensor's shape and not its values.
+NO_ARITHMETIC = frozenset({"QUANTIZE", "DEQUANTIZE", "SHAPE"})
 FLOAT_TYPES = frozenset({"FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16"})
 BITS = {"INT2": 2, "INT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "FLOAT16": 16, "BFLOAT16": 16}
 
@@ -33,11 +40,13 @@ BITS = {"INT2": 2, "INT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "FLOAT16": 16,
 class Tensor:
     """One tensor. `scale` and `zero_point` have one value, or one a channel along `axis`.
 
-    `real = scale * (quantized - zero_point)`. `raw` is empty unless the tensor is a constant.
+    `real = scale * (quantized - zero_point)`. `raw` is empty unless the tensor is a constant. In
+    `open_shape` an axis of any length is null; `shape` has 1 there.
     """
 
     name: str
     shape: tuple[int, ...]
+    open_shape: tuple[int | None, ...]
     type_name: str
     scale: FloatArray
     zero_point: npt.NDArray[np.int64]
@@ -51,6 +60,11 @@ class Tensor:
     @property
     def is_constant(self) -> bool:
         return self.raw.size > 0
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether it holds parameters: constant real numbers, or integers with a scale."""
+        return self.is_constant and (self.is_float or self.scale.size > 0)
 
     @property
     def bits(self) -> int:
@@ -81,9 +95,13 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """One operator of a subgraph; an optional input that is absent is left out."""
+    """One operator of a subgraph; an optional input that is absent is left out.
+
+    `has_fused_activation` is known for fully-connected and convolution operators.
+    """
 
     name: str
+    has_fused_activation: bool
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
@@ -103,12 +121,8 @@ class TfliteFile:
 
     @property
     def weights(self) -> Iterator[Tensor]:
-        """Constants that hold parameters: real numbers, or integers with a scale."""
-        return (
-            tensor
-            for tensor in self.tensors
-            if tensor.is_constant and (tensor.is_float or tensor.scale.size > 0)
-        )
+        """Constants that hold parameters."""
+        return (tensor for tensor in self.tensors if tensor.is_weight)
 
     @property
     def is_quantized(self) -> bool:
@@ -120,11 +134,11 @@ class TfliteFile:
 
     @property
     def float_operators(self) -> tuple[Operator, ...]:
-        """Operators that compute on floats; converting to and from floats does not count."""
+        """Operators that compute on floats."""
         return tuple(
             operator
             for operator in self.operators
-            if operator.name not in ("QUANTIZE", "DEQUANTIZE")
+            if operator.name not in NO_ARITHMETIC
             and any(tensor.is_float for tensor in (*operator.inputs, *operator.outputs))
         )
 
@@ -158,9 +172,14 @@ def _tensor(model: Any, tensor: Any) -> Tensor:
     has_scale = quantization is not None and quantization.ScaleLength() > 0
     buffer = model.Buffers(tensor.Buffer())
     has_data = buffer.DataLength() > 0
+    shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
+    signature = tuple(
+        int(tensor.ShapeSignature(i)) for i in range(tensor.ShapeSignatureLength())
+    )
     return Tensor(
         name=(tensor.Name() or b"").decode(errors="replace"),
-        shape=tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength())),
+        shape=shape,
+        open_shape=tuple(None if length < 0 else length for length in signature or shape),
         type_name=_names_by_code(schema.TensorType)[tensor.Type()],
         scale=quantization.ScaleAsNumpy() if has_scale else np.empty(0, np.float32),
         zero_point=_zero_points(quantization) if has_scale else np.empty(0, np.int64),
@@ -179,9 +198,19 @@ def _operator(operator: Any, codes: list[str], tensors: list[Tensor]) -> Operato
     inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
     return Operator(
         name=codes[operator.OpcodeIndex()],
+        has_fused_activation=_has_fused_activation(operator, codes[operator.OpcodeIndex()]),
         inputs=tuple(tensors[i] for i in inputs if i >= 0),
         outputs=tuple(tensors[operator.Outputs(i)] for i in range(operator.OutputsLength())),
     )
+
+
+def _has_fused_activation(operator: Any, name: str) -> bool:
+    table = operator.BuiltinOptions()
+    if name not in OPTIONS or table is None:
+        return False
+    options = OPTIONS[name]()
+    options.Init(table.Bytes, table.Pos)
+    return bool(options.FusedActivationFunction() != schema.ActivationFunctionType.NONE)
 
 
 def _operator_name(code: Any) -> str:

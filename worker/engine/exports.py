@@ -1,0 +1,82 @@
+"""The files of one job: which are asked for, which could be written, which kind is compared."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.errors import ExportFailed, JobError
+from app.recipes.outputs import OutputKind
+from worker.engine.exporting.files import ExportedFile, write_file
+from worker.engine.exporting.source import Converted, Source
+from worker.engine.order import Artifact
+
+# Baseline and result are compared as this kind of file: the first of these that is asked for.
+PREFERENCE: tuple[OutputKind, ...] = ("tflite", "saved_model", "keras")
+STEM = "optimized"
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass
+class Exports:
+    """What is to be written, without what turned out not to be possible."""
+
+    kinds: list[OutputKind]
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def asked_for(cls, outputs: Sequence[OutputKind]) -> "Exports":
+        return cls([kind for kind in PREFERENCE if kind in outputs])
+
+    @property
+    def need_tensorflow(self) -> bool:
+        """Whether a file has to be run by something larger than a tflite interpreter."""
+        return any(kind != "tflite" for kind in self.kinds)
+
+    def write_baseline(self, source: Source, scratch: Path, *, must_convert: bool) -> ExportedFile:
+        """The uploaded model as the preferred kind that it can be written as.
+
+        Kinds that fail are dropped with a warning. With `must_convert` a tflite file that fails
+        is an error: the recipe's last step would fail on it too.
+        Raises: ExportFailed if no kind is left.
+        """
+        while self.kinds:
+            kind = self.kinds[0]
+            try:
+                return write_file(kind, source, scratch / "baseline", None)
+            except JobError as error:
+                if must_convert and kind == "tflite":
+                    raise
+                self.drop(kind, error.detail)
+        raise ExportFailed(
+            "the model could be written in none of the formats asked for: "
+            + " ".join(self.warnings)
+        )
+
+    def write_all(
+        self, source: Source, folder: Path, converted: Converted | None
+    ) -> list[ExportedFile]:
+        """The optimized model in every kind that is left; the preferred kind first."""
+        files: list[ExportedFile] = []
+        for kind in tuple(self.kinds):
+            try:
+                files.append(write_file(kind, source, folder / "out" / STEM, converted))
+            except JobError as error:
+                self.drop(kind, error.detail)
+        return files
+
+    def drop(self, kind: OutputKind, reason: str) -> None:
+        """Take a kind out and say why."""
+        self.kinds.remove(kind)
+        self.warnings.append(f"No {kind} file is offered: {reason}.".replace("..", "."))
+
+
+def artifact_of(file: ExportedFile, folder: Path, model_name: str) -> Artifact:
+    """How a file is offered: under the uploaded model's name, cleaned."""
+    stem = UNSAFE.sub("_", Path(model_name).stem).strip("._")[:100] or "model"
+    return Artifact(
+        kind=file.kind,
+        format=file.variant,
+        path=file.path.relative_to(folder),
+        filename=stem + file.path.name.removeprefix(STEM),
+    )

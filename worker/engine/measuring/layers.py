@@ -1,0 +1,163 @@
+"""The per-layer table: what each layer holds, how it is stored, how far it moved."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from app.reports.report import LayerReport
+from worker.engine.measuring.matching import find_kernel
+from worker.engine.measuring.sizes import ParameterCounts, count_parameters
+from worker.engine.measuring.tflite_file import Operator, Tensor, TfliteFile
+
+FloatArray = npt.NDArray[np.float32]
+FLOAT32_BITS = 32
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A Keras model and the tflite file it became; null where none was asked for."""
+
+    model: keras.Model
+    file: TfliteFile | None
+
+    def kernels_of(self, layer: keras.layers.Layer) -> list[FloatArray] | None:
+        """The layer's kernels as they are stored; null if one cannot be found in the file."""
+        wanted = kernels(layer)
+        if self.file is None:
+            return wanted
+        tensors = self.tensors_of(layer)
+        return [tensor.values for tensor in tensors] if len(tensors) == len(wanted) else None
+
+    def tensors_of(self, layer: keras.layers.Layer) -> list[Tensor]:
+        """The file's constants that hold the layer's kernels, as far as they can be found."""
+        if self.file is None:
+            return []
+        found = [find_kernel(kernel, self.file.weights) for kernel in kernels(layer)]
+        return [tensor for tensor in found if tensor is not None]
+
+    def bits_of(self, layer: keras.layers.Layer) -> int:
+        """Bits of the layer's kernels; of the file's like constants where they cannot be told.
+
+        Vectors (biases, BatchNormalization) are like vectors, kernels like kernels.
+        """
+        own = self.tensors_of(layer)
+        if own:
+            return max(tensor.bits for tensor in own)
+        has_kernels = bool(kernels(layer))
+        sizes: Counter[int] = Counter()
+        for tensor in self.file.weights if self.file else ():
+            if (len(tensor.shape) > 1) == has_kernels:
+                sizes[tensor.bits] += tensor.size
+        return sizes.most_common(1)[0][0] if sizes else FLOAT32_BITS
+
+
+def leaf_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Layers of the model and of models nested in it, in order, each once."""
+    found: dict[int, keras.layers.Layer] = {}
+    for layer in model.layers:
+        own = leaf_layers(layer) if isinstance(layer, keras.Model) else [layer]
+        found.update((id(one), one) for one in own)
+    return list(found.values())
+
+
+def kernels(layer: keras.layers.Layer) -> list[FloatArray]:
+    """Weights that are multiplied with; a GRU's bias has two axes too."""
+    return [
+        np.asarray(weight)
+        for weight in layer.weights
+        if len(weight.shape) > 1 and "bias" not in weight.name
+    ]
+
+
+def layer_table(
+    baseline: Stored, optimized: Stored, macs: Mapping[str, int | None]
+) -> tuple[LayerReport, ...]:
+    """One row for every layer of the optimized model that has weights.
+
+    `weight_error` compares stored with stored weights, so a BatchNormalization that the converter
+    folded into both does not count as an error.
+    """
+    before = {layer.name: layer for layer in leaf_layers(baseline.model)}
+    rows: list[LayerReport] = []
+    for layer in leaf_layers(optimized.model):
+        if not layer.weights:
+            continue
+        counts = count_parameters(np.asarray(weight) for weight in layer.weights)
+        old = baseline.kernels_of(before[layer.name]) if layer.name in before else None
+        rows.append(
+            LayerReport(
+                name=layer.name,
+                class_name=type(layer).__name__,
+                output_shape=_output_shape(layer),
+                parameter_count=counts.parameter_count,
+                nonzero_parameter_count=counts.nonzero_parameter_count,
+                sparsity=_sparsity(counts),
+                bits=optimized.bits_of(layer),
+                macs=macs.get(layer.name),
+                weight_error=relative_distance(old, optimized.kernels_of(layer)),
+            )
+        )
+    return tuple(rows)
+
+
+def tflite_layer_table(
+    baseline: TfliteFile, optimized: TfliteFile, macs: Mapping[str, int | None]
+) -> tuple[LayerReport, ...]:
+    """One row for every operator with weights: what an uploaded tflite file has for layers."""
+    before = {tensor.name: tensor for tensor in baseline.weights}
+    rows: list[LayerReport] = []
+    for operator in optimized.operators:
+        kernel = kernel_of(operator)
+        if kernel is None:
+            continue
+        old = before.get(kernel.name)
+        counts = count_parameters(
+            tensor.values for tensor in operator.constants if tensor.is_weight
+        )
+        rows.append(
+            LayerReport(
+                name=operator.outputs[0].name,
+                class_name=operator.name,
+                output_shape=operator.outputs[0].shape[1:],
+                parameter_count=counts.parameter_count,
+                nonzero_parameter_count=counts.nonzero_parameter_count,
+                sparsity=_sparsity(counts),
+                bits=kernel.bits,
+                macs=macs.get(operator.outputs[0].name),
+                weight_error=relative_distance([old.values], [kernel.values]) if old else None,
+            )
+        )
+    return tuple(rows)
+
+
+def kernel_of(operator: Operator) -> Tensor | None:
+    """The largest constant with parameters and at least two axes; null if it has none."""
+    candidates = [t for t in operator.constants if t.is_weight and len(t.shape) > 1]
+    return max(candidates, key=lambda tensor: tensor.size, default=None)
+
+
+def relative_distance(
+    before: Sequence[FloatArray] | None, after: Sequence[FloatArray] | None
+) -> float | None:
+    """`|after - before| / |before|` over all arrays together; null if they cannot be compared."""
+    if not before or not after or [a.shape for a in before] != [a.shape for a in after]:
+        return None
+    moved = sum(float(np.square(b - a).sum()) for a, b in zip(before, after, strict=True))
+    length = sum(float(np.square(a).sum()) for a in before)
+    return float(np.sqrt(moved / length)) if length > 0 else None
+
+
+def _sparsity(counts: ParameterCounts) -> float:
+    if counts.parameter_count == 0:
+        return 0.0
+    return 1 - counts.nonzero_parameter_count / counts.parameter_count
+
+
+def _output_shape(layer: keras.layers.Layer) -> tuple[int | None, ...] | None:
+    """Without the batch axis; null for a layer whose uses differ in it."""
+    shapes = {tuple(node.outputs[0].shape[1:]) for node in layer._inbound_nodes}
+    return shapes.pop() if len(shapes) == 1 else None

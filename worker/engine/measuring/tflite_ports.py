@@ -1,0 +1,46 @@
+"""What goes into and comes out of an uploaded tflite file, in the words used for all models."""
+
+from app.recipes.facts import Activation, Head, TensorSpec
+from worker.engine.measuring.tflite_file import OPTIONS, Operator, Tensor, TfliteFile
+
+ENDS: dict[str, Activation] = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
+# They pass values on as they are.
+PASSING = frozenset({"DEQUANTIZE", "QUANTIZE"})
+
+
+def tflite_inputs(file: TfliteFile) -> tuple[TensorSpec, ...]:
+    """Inputs by their tensors' names, in the file's order."""
+    return tuple(
+        TensorSpec(name=tensor.name, shape=tensor.open_shape[1:], dtype=tensor.type_name.lower())
+        for tensor in file.inputs
+    )
+
+
+def tflite_heads(file: TfliteFile) -> tuple[Head, ...]:
+    """How each output ends. A tflite file does not say what it was trained with."""
+    return tuple(
+        Head(
+            output=tensor.name,
+            activation=_activation(file, tensor),
+            units=tensor.open_shape[-1] if len(tensor.open_shape) > 1 else None,
+            compiled_loss=None,
+        )
+        for tensor in file.outputs
+    )
+
+
+def _activation(file: TfliteFile, output: Tensor) -> Activation:
+    maker = _maker(file, output)
+    while maker and maker.name in PASSING:
+        maker = _maker(file, maker.inputs[0])
+    if maker is None or maker.has_fused_activation:
+        return "other"
+    return ENDS.get(maker.name, "linear" if maker.name in OPTIONS else "other")
+
+
+def _maker(file: TfliteFile, tensor: Tensor) -> Operator | None:
+    """The operator whose output this is."""
+    for operator in file.operators:
+        if any(made is tensor for made in operator.outputs):
+            return operator
+    return None

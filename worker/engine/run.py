@@ -1,0 +1,126 @@
+"""The story of one job: a recipe is applied to a model, and what changed is reported."""
+
+from contextlib import closing
+from pathlib import Path
+
+from app.recipes.check import training_of
+from app.recipes.steps.fine_tuning import FineTuning
+from app.recipes.steps.recovery import Recovery
+from app.reports.report import Control
+from worker.engine.bench import Bench
+from worker.engine.context import StepContext
+from worker.engine.control import run_control, training_for_control
+from worker.engine.exporting.source import KerasSource
+from worker.engine.exports import Exports
+from worker.engine.order import Order, Result
+from worker.engine.progress import Emit, Progress
+from worker.engine.reporting import Findings, rate_files, result_of
+from worker.engine.steps import Workpiece, phase_of
+from worker.engine.subject import Subject, understand
+from worker.engine.trial import Side, Trial
+
+# Shares of a job's time: about the seconds of a small model.
+LOADING, BASELINE, CHANGE, EPOCH, EXPORTING, MEASURING, REPORTING = 1.0, 1.0, 1.0, 5.0, 1.0, 5.0, 0.2
+
+
+def run(order: Order, folder: Path, emit: Emit) -> Result:
+    """Carry out one job inside its folder; the files to offer are left in `out/`.
+
+    Raises: JobError with the stage at which it ended; Cancelled once `cancel` is in the folder.
+    """
+    progress = Progress(emit, folder / "cancel", phases(order))
+    exports = Exports.asked_for(order.outputs)
+    scratch = folder / "scratch"
+    conversion = order.recipe.conversion
+
+    with progress.phase("loading"):
+        subject = understand(order)
+        context = _context(order, subject, progress)
+        work = Workpiece(subject.model, context, progress)
+
+    with progress.phase("baseline"):
+        before = Side(subject.source(subject.model, scratch / "before"), subject.model)
+        baseline = exports.write_baseline(
+            before.source, scratch, must_convert=conversion is not None
+        )
+
+    for index, step in enumerate(order.recipe.transforms):
+        with progress.phase(phase_of(index, step)):
+            work.transform(step)
+
+    with closing(Bench(scratch, needs_tensorflow=exports.need_tensorflow)) as bench:
+        with progress.phase("exporting"):
+            after = _changed(before, work, subject, scratch / "after")
+            converted = work.convert(conversion, after.source) if conversion else None
+            files = exports.write_all(after.source, folder, converted)
+
+        with progress.phase("measuring"):
+            trial = Trial(subject, bench, exports, scratch, progress.check_cancelled)
+            proven = trial.prove(baseline, before, files, after)
+            rated = rate_files(subject, work.model, proven)
+
+    control: Control | None = None
+    training = _control_training(order)
+    if training is not None:
+        with progress.phase("control"):
+            control = run_control(training, subject.model, context, rated.baseline)
+
+    with progress.phase("reporting"):
+        return result_of(
+            Findings(
+                order=order,
+                subject=subject,
+                source=after.source if isinstance(after.source, KerasSource) else None,
+                rated=rated,
+                steps=tuple(work.reports),
+                control=control,
+                converted=converted,
+                exports=exports,
+            ),
+            folder,
+        )
+
+
+def phases(order: Order) -> dict[str, float]:
+    """The phases this order runs through, with their shares of its time."""
+    steps = {
+        phase_of(index, step): _share(training_of(step))
+        for index, step in enumerate(order.recipe.transforms)
+    }
+    training = _control_training(order)
+    control = {"control": _share(training)} if training else {}
+    return {
+        "loading": LOADING,
+        "baseline": BASELINE,
+        **steps,
+        "exporting": EXPORTING,
+        "measuring": MEASURING,
+        **control,
+        "reporting": REPORTING,
+    }
+
+
+def _share(training: Recovery | None) -> float:
+    return CHANGE + (EPOCH * training.epochs if training else 0.0)
+
+
+def _control_training(order: Order) -> FineTuning | None:
+    return training_for_control(order.recipe) if order.control else None
+
+
+def _context(order: Order, subject: Subject, progress: Progress) -> StepContext:
+    return StepContext(
+        seed=order.recipe.seed,
+        data=subject.data,
+        tasks=subject.tasks,
+        masks={},
+        report_progress=progress.report,
+        check_cancelled=progress.check_cancelled,
+    )
+
+
+def _changed(before: Side, work: Workpiece, subject: Subject, scratch: Path) -> Side:
+    """The optimized side; the same one where no step changed the model, so nothing is redone."""
+    if work.model is before.model:
+        return before
+    return Side(subject.source(work.model, scratch), work.model)

@@ -1,0 +1,116 @@
+"""Carries out a recipe's steps one after another, each on the model the last one made."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from app.recipes.check import training_of
+from app.recipes.steps import Conversion, Step, Transform
+from app.reports.report import SkippedLayer, StepReport
+from worker.engine.context import StepContext, StepOutcome
+from worker.engine.exporting.source import Converted, Source
+from worker.engine.order import Event
+from worker.engine.progress import Progress
+from worker.engine.techniques import technique
+from worker.engine.training.evaluation import evaluate
+
+Clock = time.monotonic
+
+
+def phase_of(index: int, step: Step) -> str:
+    """The name of a step's phase, unique in its recipe."""
+    return f"step {index + 1}: {step.technique}"
+
+
+class Workpiece:
+    """The model on its way through the steps: as it is now, what must stay zero, what was done.
+
+    `model` is null for a tflite upload, which only a conversion works on.
+    """
+
+    def __init__(
+        self, model: keras.Model | None, context: StepContext, progress: Progress
+    ) -> None:
+        self.model = model
+        self.reports: list[StepReport] = []
+        self._context = context
+        self._progress = progress
+        self._score: tuple[keras.Model, int, float | None] | None = None
+
+    def transform(self, step: Transform) -> None:
+        """Apply a step; it takes the place of the model so far."""
+        started = Clock()
+        before = self._validation_score(step)
+        outcome: StepOutcome = technique(step.technique).apply(step, self.model, self._context)
+        self.model = outcome.model
+        self._context = replace(self._context, masks=outcome.masks)
+        after = self._validation_score(step)
+        changed = outcome.accuracy_after_change if training_of(step) else after
+        self._report(
+            step,
+            started,
+            accuracies=(before, changed, after),
+            facts=outcome.facts,
+            skipped=outcome.skipped,
+        )
+
+    def convert(self, step: Conversion, source: Source) -> Converted:
+        """Turn `source` into a tflite file; its accuracy is measured later, on the file itself."""
+        started = Clock()
+        before = self._validation_score(step)
+        converted: Converted = technique(step.technique).convert(step, source, self._context)
+        self._report(
+            step,
+            started,
+            accuracies=(before, None, None),
+            facts=converted.facts,
+            skipped=converted.skipped,
+        )
+        return converted
+
+    def _validation_score(self, step: Step) -> float | None:
+        """Accuracy (r2) of the present model on the step's validation rows, computed once."""
+        rows = self._context.validation_of(step)
+        if rows is None or self.model is None:
+            return None
+        known = self._score
+        if known is None or known[0] is not self.model or known[1] != len(rows):
+            context = self._context
+            figures = evaluate(self.model, rows, context.tasks, context.check_cancelled)
+            known = (self.model, len(rows), figures.score)
+            self._score = known
+        return known[2]
+
+    def _report(
+        self,
+        step: Step,
+        started: float,
+        *,
+        accuracies: tuple[float | None, float | None, float | None],
+        facts: dict[str, Any],
+        skipped: tuple[SkippedLayer, ...],
+    ) -> None:
+        report = StepReport(
+            technique=step.technique,
+            parameters=step.model_dump(mode="json", exclude={"technique"}),
+            duration_s=Clock() - started,
+            accuracy_before=accuracies[0],
+            accuracy_after_change=accuracies[1],
+            accuracy_after=accuracies[2],
+            facts=facts,
+            skipped=skipped,
+        )
+        self.reports.append(report)
+        self._progress.tell(
+            Event(
+                event="step",
+                message=f"{step.technique} done",
+                data={
+                    "duration_s": report.duration_s,
+                    "accuracy_before": report.accuracy_before,
+                    "accuracy_after": report.accuracy_after,
+                },
+            )
+        )

@@ -1,0 +1,156 @@
+"""What a job is about: the model as it was uploaded, its data, and how both were understood."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from app.recipes.facts import Head, TensorSpec
+from app.recipes.steps.base import ModelFormat
+from app.recipes.task import Task, TaskKind
+from worker.engine.exporting.signature import RowShapes
+from worker.engine.exporting.source import KerasSource, Source, TfliteSource
+from worker.engine.loading.datasets import Dataset, load_dataset, read_tasks
+from worker.engine.loading.models import heads, input_specs, load_model, read_compile_config
+from worker.engine.loading.splits import Array
+from worker.engine.measuring.tflite_file import read_tflite
+from worker.engine.measuring.tflite_ports import tflite_heads, tflite_inputs
+from worker.engine.order import Order
+
+RANDOM_ROWS = 256
+OPEN_LENGTH = 16
+KIND_WORDS = {
+    TaskKind.CLASSIFICATION: "one class of several",
+    TaskKind.BINARY_CLASSIFICATION: "one of two classes",
+    TaskKind.MULTI_LABEL: "several labels at once",
+    TaskKind.REGRESSION: "real values",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The uploaded model with its data. `model` is null for a tflite upload."""
+
+    model: keras.Model | None
+    content: bytes
+    inputs: tuple[TensorSpec, ...]
+    heads: tuple[Head, ...]
+    data: Dataset | None
+    tasks: tuple[Task, ...]
+    seed: int
+
+    @property
+    def row_shapes(self) -> RowShapes:
+        """Shapes of the data set's rows by input name; empty without data."""
+        columns = self.data.test.columns if self.data else {}
+        return {name: column.shape for name, column in columns.items()}
+
+    def source(self, model: keras.Model | None, scratch: Path) -> Source:
+        """What conversions of `model` start from; of the uploaded file if there is no model."""
+        if model is None:
+            return TfliteSource(self.content)
+        return KerasSource(model, scratch, self.row_shapes)
+
+    @property
+    def measured_count(self) -> int:
+        """Rows that every file predicts."""
+        return len(self.data.test) if self.data else RANDOM_ROWS
+
+    def measured_batches(self, size: int) -> Iterator[dict[str, Array]]:
+        """Inputs of the test split in order, or random ones, by input name, [rows, ...]."""
+        if self.data:
+            for inputs, _ in self.data.test.batches(size):
+                yield inputs
+            return
+        rng = np.random.default_rng(self.seed)
+        yield {spec.name: _random(spec, rng) for spec in self.inputs}
+
+    @property
+    def compared(self) -> tuple[Task | None, ...]:
+        """By output: what its decisions are, to see whether two models agree; null if unknown."""
+        return self.tasks or tuple(_task_without_labels(head) for head in self.heads)
+
+    def understood(self) -> tuple[str, ...]:
+        """Sentences on how model and data were read."""
+        sentences = [_input_sentence(spec, self.row_shapes) for spec in self.inputs]
+        if self.data:
+            sentences.append(
+                f"{len(self.data.train)} rows to train on, {len(self.data.test)} to test on"
+            )
+            sentences += self.data.notes
+        else:
+            sentences.append(
+                f"no data set: files were compared on {RANDOM_ROWS} random rows (standard normal, "
+                f"seed {self.seed}), so accuracy is not known"
+            )
+        sentences += [_task_sentence(task) for task in self.tasks]
+        if self.data and not self.tasks:
+            sentences.append("the data set has no labels, so accuracy is not known")
+        return tuple(sentences)
+
+
+def understand(order: Order) -> Subject:
+    """Load the model and its data.
+
+    Raises: ModelNotLoadable, DataNotUsable.
+    """
+    file = order.model
+    if file.format is ModelFormat.TFLITE:
+        content = file.path.read_bytes()
+        read = read_tflite(content)
+        model, inputs, ends = None, tflite_inputs(read), tflite_heads(read)
+    else:
+        content = b""
+        model = load_model(file.path, file.format)
+        inputs = input_specs(model)
+        ends = heads(model, read_compile_config(file.path, file.format))
+    outputs = [head.output for head in ends]
+    data = load_dataset(order.dataset, inputs, outputs) if order.dataset else None
+    tasks = read_tasks(ends, data) if data else ()
+    return Subject(model, content, inputs, ends, data, tasks, order.recipe.seed)
+
+
+def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:
+    shape = [OPEN_LENGTH if axis is None else axis for axis in spec.shape or ()]
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return rng.standard_normal((RANDOM_ROWS, *shape)).astype(dtype)
+    # 0 and 1 are the numbers that every vocabulary has.
+    return rng.integers(0, 2, (RANDOM_ROWS, *shape)).astype(dtype)
+
+
+def _task_without_labels(head: Head) -> Task | None:
+    """How a head decides, where its activation tells; a linear one may be anything."""
+    kinds = {
+        "softmax": TaskKind.CLASSIFICATION,
+        "sigmoid": TaskKind.BINARY_CLASSIFICATION if head.units == 1 else TaskKind.MULTI_LABEL,
+    }
+    if head.activation not in kinds:
+        return None
+    return Task(
+        output=head.output,
+        kind=kinds[head.activation],
+        output_is="probabilities",
+        labels_are="integer",
+        class_count=head.units,
+        because=f"it ends in {head.activation}",
+    )
+
+
+def _input_sentence(spec: TensorSpec, row_shapes: RowShapes) -> str:
+    shape = spec.shape or ()
+    shown = "(" + ", ".join("any" if axis is None else str(axis) for axis in shape) + ")"
+    sentence = f"input {spec.name!r} takes {spec.dtype} rows of shape {shown}"
+    if None in shape and spec.name in row_shapes:
+        sentence += f"; a tflite file is fixed at the data set's {row_shapes[spec.name]}"
+    return sentence
+
+
+def _task_sentence(task: Task) -> str:
+    labels = task.labels_are.replace("_", "-")
+    return (
+        f"output {task.output!r} predicts {KIND_WORDS[task.kind]} ({task.because}); it gives "
+        f"{task.output_is}, the labels are {labels}"
+    )
