@@ -84,6 +84,14 @@ def test_api_and_worker_share_blobs_database_and_broker() -> None:
 
 
 @each_of_ours
+def test_read_only_service_can_write_where_it_works(name: str) -> None:
+    home = re.search(r"PENJING_HOME=(\S+)", (ROOT / "Dockerfile").read_text())
+    assert home
+    assert home[1] in SERVICES[name]["volumes"]
+    assert SERVICES[name]["tmpfs"] == ["/tmp:mode=1777"]
+
+
+@each_of_ours
 def test_service_addresses_name_services_of_its_networks(name: str) -> None:
     settings = Settings.from_environment(SERVICES[name]["environment"])
     assert "@postgres:5432/" in settings.database_url

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# A migration is a list of statements; it is as long as the schema.
 MODULES = sorted(
-    path for folder in ("app", "worker", "tests") for path in (ROOT / folder).rglob("*.py")
+    path
+    for folder in ("app", "worker", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+    if "migrations" not in path.parts
 )
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 40
