@@ -16,8 +16,8 @@ from app.errors import Cancelled, EngineFault, OutOfMemory, RunTimeExceeded
 from app.jobs.job import Job
 from app.jobs.leases import NewArtifact
 from app.jobs.request import JobRequest
-from app.recipes.facts import DatasetOptions
 from app.recipes.steps.base import ModelFormat
+from app.uploads.formats import UploadKind
 from worker.box import Child
 from worker.engine.order import DatasetFile, Event, ModelFile, Order, Result
 from worker.journal import Journal
@@ -53,7 +53,7 @@ def job_folder(shop: Workshop, job: Job) -> Iterator[Path]:
 def write_order(shop: Workshop, job: Job, folder: Path) -> None:
     """Put the inputs and `order.json` into the folder."""
     request = JobRequest.model_validate(job.request)
-    model = shop.uploads.get(request.model_id)
+    model = shop.uploads.get(request.model_id, UploadKind.MODEL)
     model_path = folder / "in" / f"model.{model.format}"
     _link(shop.blobs.path(model.sha256), model_path)
     order = Order(
@@ -76,7 +76,7 @@ def write_order(shop: Workshop, job: Job, folder: Path) -> None:
 def _dataset_file(shop: Workshop, dataset_id: str | None, folder: Path) -> DatasetFile | None:
     if dataset_id is None:
         return None
-    dataset = shop.uploads.get(dataset_id)
+    dataset = shop.uploads.get(dataset_id, UploadKind.DATASET)
     path = folder / "in" / f"dataset.{dataset.format}"
     _link(shop.blobs.path(dataset.sha256), path)
     return DatasetFile.model_validate(
@@ -84,7 +84,7 @@ def _dataset_file(shop: Workshop, dataset_id: str | None, folder: Path) -> Datas
             "path": path,
             "format": dataset.format,
             "sha256": dataset.sha256,
-            "options": DatasetOptions.model_validate(dataset.options),
+            "options": dataset.options,
         }
     )
 

@@ -4,8 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
+from app.logs import configure_logging
 from app.settings import Settings
 from worker.box import Launcher
 from worker.limits import Limits
@@ -30,10 +37,14 @@ class Shift:
 
     def follow_signals(self) -> None:
         """Celery holds receivers weakly, so the shift has to be kept by its module."""
+        setup_logging.connect(self.log)
         worker_init.connect(self.open)
         worker_ready.connect(self.begin)
         worker_shutting_down.connect(self.closing)
         worker_shutdown.connect(self.close)
+
+    def log(self, **_: Any) -> None:
+        configure_logging()
 
     def open(self, **_: Any) -> None:
         self._workshop = open_workshop(self.settings, self.launcher_of)

@@ -50,11 +50,8 @@ def carry_out(shop: Workshop, job_id: str) -> None:
     log.info("job.claimed", extra={"job_id": job.id, "attempt": job.attempt})
     with Hold(shop.leases, job, shop.settings, shop.clock) as hold:
         ending = attempt(shop, job, hold)
-        if isinstance(ending, Outcome):
-            is_mine = shop.leases.commit(job.id, job.fence, ending, shop.clock())
-            log.info("job.ended", extra={"job_id": job.id, "as": ending.state, "kept": is_mine})
-        elif isinstance(ending, HandBack) and hand_back(shop, job, ending):
-            log.info("job.handed_back", extra={"job_id": job.id, "counts": ending.counts})
+        if not conclude(shop, job, ending):
+            log.warning("job.lost", extra={"job_id": job.id, "fence": job.fence})
     if not shop.closing.since:
         shop.spares.refill()
 
@@ -65,7 +62,6 @@ def attempt(shop: Workshop, job: Job, hold: Hold) -> Outcome | HandBack | None:
         with job_folder(shop, job) as folder:
             return succeed(shop, job, hold, folder)
     except LeaseLost:
-        log.warning("job.lost", extra={"job_id": job.id, "fence": job.fence})
         return None
     except ShuttingDown:
         return HandBack(counts=False)
@@ -105,9 +101,23 @@ def failure(problem: Problem) -> Outcome:
     return Outcome(JobState.FAILED, problem=problem)
 
 
+def conclude(shop: Workshop, job: Job, ending: Outcome | HandBack | None) -> bool:
+    """Write the ending down; False where the job was not ours any more and nothing was kept."""
+    if ending is None:
+        return False
+    if isinstance(ending, HandBack):
+        return hand_back(shop, job, ending)
+    is_kept = shop.leases.commit(job.id, job.fence, ending, shop.clock())
+    if is_kept:
+        log.info("job.ended", extra={"job_id": job.id, "state": ending.state})
+    return is_kept
+
+
 def hand_back(shop: Workshop, job: Job, ending: HandBack) -> bool:
+    """Queue the job again and wake a worker for it."""
     if not shop.leases.hand_back(job.id, job.fence, shop.clock(), counts=ending.counts):
         return False
+    log.info("job.handed_back", extra={"job_id": job.id, "counts": ending.counts})
     try:
         shop.send(job.id)
     except Exception as error:  # noqa: BLE001 - the row is queued; a reaper will send its id

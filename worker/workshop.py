@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from app.uploads.store import UploadStore
-
 from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.database.migrate import upgrade
@@ -22,6 +20,7 @@ from app.jobs.presence import WorkerPresence
 from app.jobs.queue import CeleryQueue, Queue
 from app.jobs.store import JobStore
 from app.settings import Settings
+from app.uploads.store import UploadStore
 from worker.box import Launcher
 from worker.limits import Limits
 from worker.spares import Spares

@@ -81,3 +81,7 @@ class Event(Message):
     message: str | None = None
     data: dict[str, float | int | str | bool | None] | None = None
     problem: Problem | None = None
+
+    def as_line(self) -> bytes:
+        """How it is sent: what was not given is left out."""
+        return self.model_dump_json(exclude_defaults=True).encode() + b"\n"
