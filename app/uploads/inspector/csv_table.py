@@ -28,7 +28,13 @@ def read_csv(file: BinaryIO, options: DatasetOptions) -> tuple[DatasetFacts, Dat
     Raises: RejectedUpload naming line and column.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    lines = _lines(text)
+    try:
+        return _read(_lines(text), options)
+    finally:
+        text.detach()
+
+
+def _read(lines: Iterator[str], options: DatasetOptions) -> tuple[DatasetFacts, DatasetOptions]:
     header = _header(next(lines, ""))
     label = options.label if options.label is not None else header[-1]
     column = _column(header, label)

@@ -1,0 +1,97 @@
+"""Data sets of text."""
+
+import io
+
+import numpy as np
+import pytest
+
+from app.errors import RejectedUpload
+from app.recipes.facts import DatasetFacts, DatasetOptions
+from app.uploads.inspector import csv_table
+from app.uploads.inspector.csv_table import read_csv
+
+ROWS = "".join(f"{i},{i / 10},{i % 3}\n" for i in range(40))
+TABLE = "a,b,kind\n" + ROWS
+
+
+def read(text: str, label: str | None = None) -> DatasetFacts:
+    return read_csv(io.BytesIO(text.encode()), DatasetOptions(label=label))[0]
+
+
+def refusal(text: str | bytes, label: str | None = None) -> str:
+    content = text.encode() if isinstance(text, str) else text
+    with pytest.raises(RejectedUpload) as caught:
+        read_csv(io.BytesIO(content), DatasetOptions(label=label))
+    return caught.value.detail
+
+
+def test_read_csv_takes_the_last_column_for_the_label() -> None:
+    facts = read(TABLE)
+    assert (facts.train_rows, facts.test_rows) == (32, 8)
+    (features,), (labels,) = facts.inputs, facts.labels
+    assert (features.shape, features.minimum, features.maximum) == ((2,), 0, 39)
+    assert (labels.encoding, labels.class_count, labels.maximum) == ("integer", 3, 2)
+
+
+def test_read_csv_takes_the_column_that_is_named() -> None:
+    facts = read(TABLE, label="b")
+    assert (facts.labels[0].encoding, facts.labels[0].maximum) == ("real", 3.9)
+    assert facts.inputs[0].maximum == 39
+
+
+def test_read_csv_fills_the_label_into_the_options() -> None:
+    _, options = read_csv(io.BytesIO(TABLE.encode()), DatasetOptions(test_fraction=0.5))
+    assert options == DatasetOptions(label="kind", test_fraction=0.5)
+
+
+def test_read_csv_reads_over_all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_table, "LINES_AT_ONCE", 7)
+    assert read(TABLE) == read(TABLE.replace("\n", "\r\n"))
+    assert read(TABLE).inputs[0].maximum == 39
+
+
+def test_read_csv_takes_quotes_spaces_and_blank_lines() -> None:
+    text = TABLE.replace("a,b,kind", '"a" , b,"the, kind"').replace("\n3,", '\n\n"3" ,')
+    facts = read(text, label="the, kind")
+    assert facts.train_rows + facts.test_rows == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (TABLE + "x,1,2\n", "line 42, column 'a': 'x' is not a finite number"),
+        (TABLE + "1,,2\n", "line 42, column 'b': '' is not a finite number"),
+        (TABLE + "1,nan,2\n", "line 42, column 'b': 'nan' is not a finite number"),
+        (TABLE + "1,2,1e999\n", "line 42, column 'kind': '1e999' is not a finite number"),
+        (TABLE + "1,2\n", "line 42 has 2 cells, the header has 3"),
+        (ROWS, "the first line holds numbers"),
+        ("a\n1\n", "fewer than two columns"),
+        ("", "fewer than two columns"),
+        ("a;b;c\n1;2;3\n", "fewer than two columns"),
+        ("a,b,a\n", "two columns are called 'a', the second is column 3"),
+        ("a,,b\n", "column 2 has no usable name"),
+        ("a,\x1b[31m,b\n", "column 2 has no usable name"),
+        ("a,b\n" + "1,2\n" * 9, "7 rows would be trained on and 2 tested"),
+        ("a,b\n", "0 rows"),
+        (",".join(f"c{i}" for i in range(10_001)) + "\n", "10001 columns"),
+        (TABLE.encode() + b"\xff,1,2\n", "not UTF-8"),
+    ],
+)
+def test_read_csv_refuses_with_the_place(text: str | bytes, why: str) -> None:
+    assert why in refusal(text)
+
+
+def test_read_csv_names_line_and_column_in_later_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_table, "LINES_AT_ONCE", 7)
+    assert "line 42, column 'b': '-'" in refusal(TABLE + "1,-,2\n")
+
+
+def test_read_csv_names_the_columns_when_the_label_is_none_of_them() -> None:
+    assert "no column 'class' for the label; the columns are a, b, kind" in refusal(TABLE, "class")
+
+
+def test_read_csv_reads_what_numpy_wrote() -> None:
+    file = io.BytesIO()
+    table = np.hstack([np.random.default_rng(0).normal(size=(50, 3)), np.ones((50, 1))])
+    np.savetxt(file, table, delimiter=",", header="a,b,c,y", comments="")
+    assert read(file.getvalue().decode()).inputs[0].maximum == pytest.approx(table[:, :3].max())

@@ -1,0 +1,95 @@
+"""What a file is taken for."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import PenjingError, RejectedUpload, UnsupportedFormat
+from app.uploads.formats import UploadKind, recognize
+
+MODEL, DATASET = UploadKind.MODEL, UploadKind.DATASET
+HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
+TFLITE = bytes(4) + b"TFL3" + bytes(100)
+
+
+def stored(folder: Path, content: bytes) -> Path:
+    path = folder / "upload"
+    path.write_bytes(content)
+    return path
+
+
+def zipped(folder: Path, *names: str) -> Path:
+    path = folder / "upload"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return path
+
+
+@pytest.mark.parametrize(("content", "found"), [(HDF5, "h5"), (TFLITE, "tflite")])
+def test_recognize_goes_by_the_first_bytes(tmp_path: Path, content: bytes, found: str) -> None:
+    assert recognize(stored(tmp_path, content), MODEL, "") == found
+
+
+def test_recognize_finds_a_keras_archive_by_its_members(tmp_path: Path) -> None:
+    path = zipped(tmp_path, "metadata.json", "config.json", "model.weights.h5")
+    assert recognize(path, MODEL, "net.keras") == "keras"
+
+
+def test_recognize_finds_numpy_arrays(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros(3))
+    assert recognize(tmp_path / "data.npz", DATASET, "data.npz") == "npz"
+
+
+def test_recognize_finds_text_when_a_letter_is_cut_in_two(tmp_path: Path) -> None:
+    assert recognize(stored(tmp_path, b"a," + "ä".encode() * 4000), DATASET, "") == "csv"
+
+
+@pytest.mark.parametrize("name", ["net", "LeNet v1.5", "weights.bin"])
+def test_recognize_takes_any_name_that_claims_nothing(tmp_path: Path, name: str) -> None:
+    assert recognize(stored(tmp_path, HDF5), MODEL, name) == "h5"
+
+
+def test_recognize_refuses_when_the_name_claims_something_else(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedFormat, match=r"named as a Keras archive.* is an HDF5 file"):
+        recognize(stored(tmp_path, HDF5), MODEL, "net.KERAS")
+
+
+def test_recognize_refuses_a_data_set_where_a_model_belongs(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedFormat, match="cannot be a model"):
+        recognize(stored(tmp_path, b"a,b\n1,2\n"), MODEL, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "error"),
+    [
+        (b"", "empty", RejectedUpload),
+        (b"\x1f\x8b\x08" + bytes(20), "gzip", UnsupportedFormat),
+        (b"\x93NUMPY\x01\x00" + bytes(20), "single NumPy array", UnsupportedFormat),
+        (b"PAR1" + bytes(20), "Parquet", UnsupportedFormat),
+        ("a,b\n1,2\n".encode("utf-16"), "UTF-16", UnsupportedFormat),
+        (b"\x80\x04\x95" + bytes(20), "pickle", UnsupportedFormat),
+        (bytes(100), "none of the formats", UnsupportedFormat),
+        (b"PK\x03\x04" + bytes(20), "damaged", RejectedUpload),
+    ],
+)
+def test_recognize_says_what_was_sent_instead(
+    tmp_path: Path, content: bytes, what: str, error: type[PenjingError]
+) -> None:
+    with pytest.raises(error, match=what):
+        recognize(stored(tmp_path, content), DATASET, "data.npz")
+
+
+def test_recognize_names_what_a_keras_archive_lacks(tmp_path: Path) -> None:
+    with pytest.raises(RejectedUpload, match=r"lacks model\.weights\.h5"):
+        recognize(zipped(tmp_path, "metadata.json", "config.json"), MODEL, "net.keras")
+
+
+@pytest.mark.parametrize(
+    ("member", "what"), [("m/saved_model.pb", "SavedModel"), ("a.png", "neither a Keras model")]
+)
+def test_recognize_refuses_other_archives(tmp_path: Path, member: str, what: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=what):
+        recognize(zipped(tmp_path, member), MODEL, "")
