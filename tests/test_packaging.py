@@ -70,6 +70,25 @@ def test_api_image_holds_no_training_stack_and_worker_image_does() -> None:
     assert training <= names(image_lock("worker"))
 
 
+# Python as it is in the image: packages outside its lock are not there to be imported.
+IN_IMAGE = """
+import importlib.metadata, sys
+for module, packages in importlib.metadata.packages_distributions().items():
+    if not {name.lower().replace("_", "-") for name in packages} & {*sys.argv[1:], "penjing"}:
+        sys.modules[module] = None
+import app.main, app.database.migrate, app.uploads.inspector.read, kombu.transport.redis
+import h5py, numpy, psycopg, tflite, uvicorn
+"""
+
+
+def test_api_image_holds_every_package_that_the_api_and_its_inspector_import() -> None:
+    packages = sorted(names(image_lock("api")))
+    imported = subprocess.run(
+        [sys.executable, "-c", IN_IMAGE, *packages], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (imported.returncode, imported.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("image", ["api", "worker"])
 def test_image_holds_what_serving_needs_and_no_tool_of_ours(image: str) -> None:
     needed = {normalized(requirement) for requirement in PROJECT["dependencies"]} | {"psycopg"}
