@@ -13,10 +13,9 @@ import tflite
 from app.errors import RejectedUpload
 from app.recipes.facts import Activation, Head, LayerSpec, ModelFacts, TensorSpec
 from app.recipes.steps.base import ModelFormat
-from app.uploads.inspector.tflite_graph import Operator, Subgraph, Tensor, read_subgraphs
+from app.uploads.inspector.tflite_graph import Operator, Port, Subgraph, read_subgraphs
 
 QUANTIZED_TYPES = frozenset({"int4", "int8", "uint8", "int16", "float16"})
-WEIGHT_TYPES = QUANTIZED_TYPES | {"float32", "float64", "bfloat16"}
 RECURRENT = frozenset(
     {
         "BIDIRECTIONAL_SEQUENCE_LSTM",
@@ -57,15 +56,15 @@ def _facts(subgraphs: tuple[Subgraph, ...]) -> ModelFacts:
         tensor.buffer: tensor
         for subgraph in subgraphs
         for tensor in subgraph.tensors
-        if tensor.is_constant and (tensor.type in WEIGHT_TYPES or tensor.is_scaled)
+        if tensor.is_weight
     }
     layers = tuple(_layer(main, operator) for operator in main.operators)
     return ModelFacts(
         format=ModelFormat.TFLITE,
         class_name="TFLite",
-        inputs=tuple(_spec(main.tensors[index]) for index in main.inputs),
-        outputs=tuple(_spec(main.tensors[index]) for index in main.outputs),
-        heads=tuple(_head(main, index) for index in main.outputs),
+        inputs=tuple(_spec(main, port) for port in main.inputs),
+        outputs=tuple(_spec(main, port) for port in main.outputs),
+        heads=tuple(_head(main, port) for port in main.outputs),
         layers=layers,
         layer_count=len(layers),
         parameter_count=sum(tensor.size for tensor in weights.values()),
@@ -80,8 +79,9 @@ def _facts(subgraphs: tuple[Subgraph, ...]) -> ModelFacts:
     )
 
 
-def _spec(tensor: Tensor) -> TensorSpec:
-    return TensorSpec(name=tensor.name, shape=tensor.signature[1:], dtype=tensor.type)
+def _spec(subgraph: Subgraph, port: Port) -> TensorSpec:
+    tensor = subgraph.tensors[port.tensor]
+    return TensorSpec(name=port.name, shape=tensor.signature[1:], dtype=tensor.type)
 
 
 def _layer(subgraph: Subgraph, operator: Operator) -> LayerSpec:
@@ -90,16 +90,16 @@ def _layer(subgraph: Subgraph, operator: Operator) -> LayerSpec:
     constants = {
         tensor.buffer: tensor.size
         for tensor in (subgraph.tensors[index] for index in operator.inputs if index >= 0)
-        if tensor.is_constant and (tensor.type in WEIGHT_TYPES or tensor.is_scaled)
+        if tensor.is_weight
     }
     return LayerSpec(name=made, class_name=operator.name, parameter_count=sum(constants.values()))
 
 
-def _head(subgraph: Subgraph, output: int) -> Head:
-    shape = subgraph.tensors[output].signature
+def _head(subgraph: Subgraph, port: Port) -> Head:
+    shape = subgraph.tensors[port.tensor].signature
     return Head(
-        output=subgraph.tensors[output].name,
-        activation=_activation(subgraph, output),
+        output=port.name,
+        activation=_activation(subgraph, port.tensor),
         units=shape[-1] if len(shape) > 1 else None,
         compiled_loss=None,
     )

@@ -65,6 +65,11 @@ class Tensor(NamedTuple):
     def size(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def is_weight(self) -> bool:
+        """Whether it holds parameters: constant real numbers, or integers with a scale."""
+        return self.is_constant and ("float" in self.type or self.is_scaled)
+
 
 class Operator(NamedTuple):
     """One operator; its inputs may be -1 where an optional one is left out."""
@@ -75,11 +80,18 @@ class Operator(NamedTuple):
     fused_activation: int
 
 
+class Port(NamedTuple):
+    """A tensor that goes in or comes out, and what the caller knows it by."""
+
+    name: str
+    tensor: int
+
+
 class Subgraph(NamedTuple):
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
 
 
 def read_subgraphs(model: Any, file_bytes: int) -> tuple[Subgraph, ...]:
@@ -120,18 +132,39 @@ def _subgraph(model: Any, index: int, codes: list[str], file_bytes: int) -> Subg
         _operator(graph.Operators(i), codes, index, model.SubgraphsLength(), len(tensors))
         for i in _indices(graph.OperatorsLength())
     )
+    signature = _signature(model, index)
+    inputs = _tensor_indices(graph.InputsLength(), graph.Inputs, len(tensors))
+    outputs = _tensor_indices(graph.OutputsLength(), graph.Outputs, len(tensors))
+    given = _signature_names(signature.InputsLength(), signature.Inputs) if signature else {}
+    returned = _signature_names(signature.OutputsLength(), signature.Outputs) if signature else {}
     return Subgraph(
         tensors=tensors,
         operators=operators,
-        inputs=_tensor_indices(graph.InputsLength(), graph.Inputs, len(tensors)),
-        outputs=_tensor_indices(graph.OutputsLength(), graph.Outputs, len(tensors)),
+        inputs=tuple(Port(given.get(at, tensors[at].name), at) for at in inputs),
+        outputs=tuple(Port(returned.get(at, tensors[at].name), at) for at in outputs),
     )
 
 
-def _tensor(model: Any, tensor: Any, file_bytes: int) -> Tensor:
-    name = (tensor.Name() or b"").decode("utf-8", "replace")
+def _signature(model: Any, subgraph: int) -> Any:
+    """The first signature of a subgraph: it keeps the names that tensors lose in conversion."""
+    signatures = (model.SignatureDefs(i) for i in _indices(model.SignatureDefsLength()))
+    return next((each for each in signatures if each.SubgraphIndex() == subgraph), None)
+
+
+def _signature_names(count: int, at: Any) -> dict[int, str]:
+    """The name of each tensor."""
+    return {at(i).TensorIndex(): _checked_name(at(i).Name()) for i in _indices(count)}
+
+
+def _checked_name(raw: bytes | None) -> str:
+    name = (raw or b"").decode("utf-8", "replace")
     if not is_showable(name) or len(name) > MAX_NAME_LENGTH:
         raise RejectedUpload(f"a tensor is called {name[:80]!r}")
+    return name
+
+
+def _tensor(model: Any, tensor: Any, file_bytes: int) -> Tensor:
+    name = _checked_name(tensor.Name())
     kind = TYPES.get(tensor.Type(), "unknown")
     shape = tuple(int(tensor.Shape(i)) for i in _indices(tensor.ShapeLength()))
     free = [int(tensor.ShapeSignature(i)) for i in _indices(tensor.ShapeSignatureLength())]
