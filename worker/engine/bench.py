@@ -38,14 +38,16 @@ class Names:
 
 
 class Bench:
-    """Where the files of one job are measured.
+    """Where the files of one job are measured."""
 
-    Opened before it is needed, it imports TensorFlow while something else goes on.
-    """
-
-    def __init__(self, scratch: Path, *, needs_tensorflow: bool) -> None:
+    def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
-        self._tensorflow = self._start(True) if needs_tensorflow else None
+        self._tensorflow: FreshProcess | None = None
+
+    def prepare_tensorflow(self) -> None:
+        """Have a process import TensorFlow, some seconds long, while something else goes on."""
+        if self._tensorflow is None:
+            self._tensorflow = self._start(True)
 
     def measure(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.errors import ExportFailed, JobError
 from app.recipes.outputs import OutputKind
+from app.recipes.steps import Conversion
 from worker.engine.exporting.files import ExportedFile, write_file
 from worker.engine.exporting.source import Converted, Source
 from worker.engine.order import Artifact
@@ -33,11 +34,13 @@ class Exports:
         """Whether a file has to be run by something larger than a tflite interpreter."""
         return any(kind != "tflite" for kind in self.kinds)
 
-    def write_baseline(self, source: Source, scratch: Path, *, must_convert: bool) -> ExportedFile:
+    def write_baseline(
+        self, source: Source, scratch: Path, conversion: Conversion | None
+    ) -> ExportedFile:
         """The uploaded model as the preferred kind that it can be written as.
 
-        Kinds that fail are dropped with a warning. With `must_convert` a tflite file that fails
-        is an error: the recipe's last step would fail on it too.
+        Kinds that fail are dropped with a warning; but where a `conversion` is to come, a tflite
+        file that fails is an error, for the conversion would fail on it too.
         Raises: ExportFailed if no kind is left.
         """
         while self.kinds:
@@ -45,7 +48,7 @@ class Exports:
             try:
                 return write_file(kind, source, scratch / "baseline", None)
             except JobError as error:
-                if must_convert and kind == "tflite":
+                if conversion and kind == "tflite":
                     raise
                 self.drop(kind, error.detail)
         raise ExportFailed(

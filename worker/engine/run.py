@@ -33,23 +33,23 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
     scratch = folder / "scratch"
     conversion = order.recipe.conversion
 
-    with progress.phase("loading"):
-        subject = understand(order)
-        context = _context(order, subject, progress)
-        work = Workpiece(subject.model, context, progress)
+    with closing(Bench(scratch)) as bench:
+        with progress.phase("loading"):
+            subject = understand(order)
+            context = _context(order, subject, progress)
+            work = Workpiece(subject.model, context, progress)
 
-    with progress.phase("baseline"):
-        before = Side(subject.source(subject.model, scratch / "before"), subject.model)
-        baseline = exports.write_baseline(
-            before.source, scratch, must_convert=conversion is not None
-        )
+        with progress.phase("baseline"):
+            before = Side(subject.source(subject.model, scratch / "before"), subject.model)
+            baseline = exports.write_baseline(before.source, scratch, conversion)
 
-    for index, step in enumerate(order.recipe.transforms):
-        with progress.phase(phase_of(index, step)):
-            work.transform(step)
+        for index, step in enumerate(order.recipe.transforms):
+            with progress.phase(phase_of(index, step)):
+                work.transform(step)
 
-    with closing(Bench(scratch, needs_tensorflow=exports.need_tensorflow)) as bench:
         with progress.phase("exporting"):
+            if exports.need_tensorflow:
+                bench.prepare_tensorflow()
             after = _changed(before, work, subject, scratch / "after")
             converted = work.convert(conversion, after.source) if conversion else None
             files = exports.write_all(after.source, folder, converted)

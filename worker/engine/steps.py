@@ -59,12 +59,11 @@ class Workpiece:
     def convert(self, step: Conversion, source: Source) -> Converted:
         """Turn `source` into a tflite file; its accuracy is measured later, on the file itself."""
         started = Clock()
-        before = self._validation_score(step)
         converted: Converted = technique(step.technique).convert(step, source, self._context)
         self._report(
             step,
             started,
-            accuracies=(before, None, None),
+            accuracies=(self._score[2] if self._score else None, None, None),
             facts=converted.facts,
             skipped=converted.skipped,
         )

@@ -65,9 +65,7 @@ class Trial:
                 return Proven(measured[0], holding)
             files = [one.file for one in holding]
             if files:
-                baseline = self.exports.write_baseline(
-                    before.source, self.scratch, must_convert=False
-                )
+                baseline = self.exports.write_baseline(before.source, self.scratch, None)
         raise ExportFailed("no file could be used. " + " ".join(self.exports.warnings))
 
     def _drop_what_fails(

@@ -1,6 +1,7 @@
 """Float tflite file -> quantized tflite file, where there is no Keras model or parts stay float."""
 
 import re
+import warnings
 from collections.abc import Collection
 from typing import Any, Literal
 
@@ -96,9 +97,12 @@ def _ranges(content: bytes, quantizer: Any, rows: Rows) -> dict[str, Any]:
 
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(quantizer.get_quantization_recipe())
-    observer = calibrator.Calibrator(
-        content, num_threads=1, qsv_update_func=qsv_utils.min_max_update
-    )
+    with warnings.catch_warnings():
+        # It keeps all tensors on purpose: their ranges are what is looked for.
+        warnings.simplefilter("ignore")
+        observer = calibrator.Calibrator(
+            content, num_threads=1, qsv_update_func=qsv_utils.min_max_update
+        )
     key = _signature_key(Interpreter(model_content=content))
     observer.calibrate({key: _one_by_one(rows)}, manager)
     ranges: dict[str, Any] = observer.get_model_qsvs()

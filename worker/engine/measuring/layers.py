@@ -11,7 +11,7 @@ import numpy.typing as npt
 from app.reports.report import LayerReport
 from worker.engine.measuring.matching import find_kernel
 from worker.engine.measuring.sizes import ParameterCounts, count_parameters
-from worker.engine.measuring.tflite_file import Operator, Tensor, TfliteFile
+from worker.engine.measuring.tflite_file import Tensor, TfliteFile
 
 FloatArray = npt.NDArray[np.float32]
 FLOAT32_BITS = 32
@@ -111,13 +111,12 @@ def tflite_layer_table(
     before = {tensor.name: tensor for tensor in baseline.weights}
     rows: list[LayerReport] = []
     for operator in optimized.operators:
-        kernel = kernel_of(operator)
+        weights = optimized.weights_of(operator)
+        kernel = largest_kernel(weights)
         if kernel is None:
             continue
         old = before.get(kernel.name)
-        counts = count_parameters(
-            tensor.values for tensor in operator.constants if tensor.is_weight
-        )
+        counts = count_parameters(tensor.values for tensor in weights)
         rows.append(
             LayerReport(
                 name=operator.outputs[0].name,
@@ -134,9 +133,9 @@ def tflite_layer_table(
     return tuple(rows)
 
 
-def kernel_of(operator: Operator) -> Tensor | None:
-    """The largest constant with parameters and at least two axes; null if it has none."""
-    candidates = [t for t in operator.constants if t.is_weight and len(t.shape) > 1]
+def largest_kernel(weights: Sequence[Tensor]) -> Tensor | None:
+    """The largest one with at least two axes; null if none has."""
+    candidates = [tensor for tensor in weights if len(tensor.shape) > 1]
     return max(candidates, key=lambda tensor: tensor.size, default=None)
 
 

@@ -124,6 +124,21 @@ class TfliteFile:
         """Constants that hold parameters."""
         return (tensor for tensor in self.tensors if tensor.is_weight)
 
+    def weights_of(self, operator: Operator) -> tuple[Tensor, ...]:
+        """The parameters an operator uses, also where they are widened from float16 first."""
+        if operator.name == "DEQUANTIZE":
+            return ()
+        used = (self._stored_as.get(id(tensor), tensor) for tensor in operator.inputs)
+        return tuple(tensor for tensor in used if tensor.is_weight)
+
+    @cached_property
+    def _stored_as(self) -> dict[int, Tensor]:
+        return {
+            id(operator.outputs[0]): operator.inputs[0]
+            for operator in self.operators
+            if operator.name == "DEQUANTIZE" and operator.inputs[0].is_weight
+        }
+
     @property
     def is_quantized(self) -> bool:
         """Whether weights or activations are stored in fewer bits than float32."""
@@ -152,7 +167,7 @@ def read_tflite(content: bytes) -> TfliteFile:
     codes = [_operator_name(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
     for index in range(model.SubgraphsLength()):
         subgraph = model.Subgraphs(index)
-        own = [_tensor(model, subgraph.Tensors(i)) for i in range(subgraph.TensorsLength())]
+        own = [_tensor(content, model, subgraph.Tensors(i)) for i in range(subgraph.TensorsLength())]
         operators += [
             _operator(subgraph.Operators(i), codes, own) for i in range(subgraph.OperatorsLength())
         ]
@@ -167,11 +182,9 @@ def read_tflite(content: bytes) -> TfliteFile:
     )
 
 
-def _tensor(model: Any, tensor: Any) -> Tensor:
+def _tensor(content: bytes, model: Any, tensor: Any) -> Tensor:
     quantization = tensor.Quantization()
     has_scale = quantization is not None and quantization.ScaleLength() > 0
-    buffer = model.Buffers(tensor.Buffer())
-    has_data = buffer.DataLength() > 0
     shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
     signature = tuple(
         int(tensor.ShapeSignature(i)) for i in range(tensor.ShapeSignatureLength())
@@ -184,8 +197,15 @@ def _tensor(model: Any, tensor: Any) -> Tensor:
         scale=quantization.ScaleAsNumpy() if has_scale else np.empty(0, np.float32),
         zero_point=_zero_points(quantization) if has_scale else np.empty(0, np.int64),
         axis=quantization.QuantizedDimension() if has_scale else 0,
-        raw=buffer.DataAsNumpy() if has_data else np.empty(0, np.uint8),
+        raw=_raw(content, model.Buffers(tensor.Buffer())),
     )
+
+
+def _raw(content: bytes, buffer: Any) -> npt.NDArray[np.uint8]:
+    """The buffer's bytes; an offset above 1 says that they follow the flatbuffer."""
+    if buffer.Offset() > 1:
+        return np.frombuffer(content, np.uint8, buffer.Size(), buffer.Offset())
+    return buffer.DataAsNumpy() if buffer.DataLength() > 0 else np.empty(0, np.uint8)
 
 
 def _zero_points(quantization: Any) -> npt.NDArray[np.int64]:
