@@ -171,7 +171,7 @@ class Farm:
         self.database.close()
 
 
-def answers(client: "redis.Redis[bytes]") -> bool:
+def answers(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
     except redis.ConnectionError:
