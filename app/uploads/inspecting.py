@@ -27,7 +27,7 @@ SOURCE_ROOT = Path(app.__file__).parents[1]
 
 @dataclass(frozen=True)
 class Inspector:
-    """How files are inspected. `scratch` is a folder on the disk of the blobs."""
+    """How files are inspected. `scratch` is the child's folder, on the disk of the blobs."""
 
     scratch: Path
     limit_s: float
@@ -51,6 +51,7 @@ class Inspector:
                 return await self._run(file, order)
 
     async def _run(self, file: BinaryIO, order: InspectionOrder) -> Inspection:
+        self.scratch.mkdir(parents=True, exist_ok=True)
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-P", "-s", "-m", "app.uploads.inspector"),

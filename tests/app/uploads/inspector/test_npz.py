@@ -57,10 +57,17 @@ def test_read_npz_finds_ranges_over_all_pieces_and_parts(
 
 
 def test_read_npz_pairs_named_inputs_and_outputs_over_the_parts() -> None:
-    facts = read(
-        **{"x_train.left": X, "x_train.right": X * 2, "y_train.a": Y, "y_train.b": X},
-        **{"x_test.right": X * 2, "x_test.left": X, "y_test.b": X, "y_test.a": Y},
-    )
+    arrays: dict[str, Any] = {
+        "x_train.left": X,
+        "x_train.right": X * 2,
+        "y_train.a": Y,
+        "y_train.b": X,
+        "x_test.right": X * 2,
+        "x_test.left": X,
+        "y_test.b": X,
+        "y_test.a": Y,
+    }
+    facts = read(**arrays)
     assert [(array.name, array.maximum) for array in facts.inputs] == [("left", 99), ("right", 198)]
     assert [(array.name, array.encoding) for array in facts.labels] == [
         ("a", "integer"),
