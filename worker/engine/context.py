@@ -17,7 +17,7 @@ from worker.engine.loading.datasets import Dataset, Split
 
 BoolArray = NDArray[np.bool_]
 
-# Stable weight name (surgery/weights.py) -> True where the weight is kept. What is False stays zero for
+# Stable weight name (surgery/weights.py) -> True where it is kept. What is False stays zero for
 # the rest of the recipe, whatever trains later.
 Masks = Mapping[str, BoolArray]
 

@@ -30,7 +30,7 @@ def run_control(
     """Fine-tune the uploaded model and measure it on the test rows, in Keras."""
     untouched = replace(context, masks={})
     outcome: StepOutcome = technique(step.technique).apply(step, model, untouched)
-    assert context.data is not None, "what trains has data"  # noqa: S101  # for the type checker
+    assert context.data is not None, "what trains has data"  # for the type checker
     figures = evaluate(outcome.model, context.data.test, context.tasks, context.check_cancelled)
     before = baseline.accuracy if baseline.accuracy is not None else baseline.r2
     gained = None if figures.score is None or before is None else figures.score - before

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.reports.report import Delta, HeadMeasurement, Measurement
+from worker.engine.bench import THREADS, Measured
 from worker.engine.loading.splits import Array
 from worker.engine.measuring.accuracy import agreement, judge
-from worker.engine.bench import THREADS, Measured
 from worker.engine.measuring.sizes import compressed_size_bytes
 from worker.engine.measuring.statistics import mcnemar_p_value, wilson_interval
 from worker.engine.subject import Subject
@@ -37,9 +37,7 @@ def rate(predictions: Sequence[Array], subject: Subject) -> Rating:
         for task, output in zip(subject.tasks, predictions, strict=True)
     ]
     right = [one.is_right for one in judged if one.is_right is not None]
-    return Rating(
-        tuple(one.figures for one in judged), np.concatenate(right) if right else None
-    )
+    return Rating(tuple(one.figures for one in judged), np.concatenate(right) if right else None)
 
 
 def measurement(measured: Measured, rating: Rating, weight: Weight, samples: int) -> Measurement:

@@ -14,7 +14,7 @@ from worker.engine.figures import agreement_of, delta, measurement, rate
 from worker.engine.order import Order, Result
 from worker.engine.provenance import provenance
 from worker.engine.subject import Subject
-from worker.engine.trial import Proven, Side
+from worker.engine.trial import Proven
 from worker.engine.verdict import Comparison, verdict_of, warnings_of
 from worker.engine.weighing import weigh
 

@@ -20,7 +20,15 @@ from worker.engine.subject import Subject, understand
 from worker.engine.trial import Side, Trial
 
 # Shares of a job's time: about the seconds of a small model.
-LOADING, BASELINE, CHANGE, EPOCH, EXPORTING, MEASURING, REPORTING = 1.0, 1.0, 1.0, 5.0, 1.0, 5.0, 0.2
+LOADING, BASELINE, CHANGE, EPOCH, EXPORTING, MEASURING, REPORTING = (
+    1.0,
+    1.0,
+    1.0,
+    5.0,
+    1.0,
+    5.0,
+    0.2,
+)
 
 
 def run(order: Order, folder: Path, emit: Emit) -> Result:

@@ -30,9 +30,7 @@ class Workpiece:
     `model` is null for a tflite upload, which only a conversion works on.
     """
 
-    def __init__(
-        self, model: keras.Model | None, context: StepContext, progress: Progress
-    ) -> None:
+    def __init__(self, model: keras.Model | None, context: StepContext, progress: Progress) -> None:
         self.model = model
         self.reports: list[StepReport] = []
         self._context = context

@@ -7,12 +7,12 @@ from pathlib import Path
 import keras
 
 from app.errors import ExportFailed
+from worker.engine.bench import Bench, Measured, Names
+from worker.engine.check import complaint, reference
 from worker.engine.exporting.files import ExportedFile
 from worker.engine.exporting.source import KerasSource, Source
 from worker.engine.exports import Exports
 from worker.engine.loading.splits import Array
-from worker.engine.bench import Bench, Measured, Names
-from worker.engine.check import complaint, reference
 from worker.engine.subject import Subject
 
 

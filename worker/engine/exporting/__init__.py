@@ -1,0 +1,1 @@
+"""Models become files: keras, saved_model, tflite in every variant."""

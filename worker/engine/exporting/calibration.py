@@ -1,9 +1,9 @@
 """The training rows that activation ranges are read from."""
 
 from worker.engine.context import StepContext
-from worker.engine.exporting.requantize import signature_inputs
 from worker.engine.exporting.source import KerasSource, Source
 from worker.engine.exporting.tflite import Rows
+from worker.engine.measuring.tflite_file import read_tflite
 
 FEW_SAMPLES = 100
 
@@ -19,7 +19,7 @@ def calibration_rows(source: Source, context: StepContext, count: int) -> Rows:
     if isinstance(source, KerasSource):
         names = [port.exported_name for port in source.signature.inputs]
     else:
-        names = signature_inputs(source.content)
+        names = [port.name for port in read_tflite(source.content).inputs]
     return dict(zip(names, rows.values(), strict=True))
 
 

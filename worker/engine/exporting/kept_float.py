@@ -33,7 +33,7 @@ def scaling_of_inputs(file: TfliteFile) -> tuple[Operator, ...]:
     (r2 .997 -> -.29 on five such features); after the normalization they share one range.
     """
     found: list[Operator] = []
-    frontier = {id(tensor) for tensor in file.inputs}
+    frontier = {id(port.tensor) for port in file.inputs}
     for operator in file.operators:
         variables = [tensor for tensor in operator.inputs if not tensor.is_constant]
         is_scaling = operator.name in ELEMENT_WISE and operator.constants

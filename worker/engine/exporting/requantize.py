@@ -103,28 +103,13 @@ def _ranges(content: bytes, quantizer: Any, rows: Rows) -> dict[str, Any]:
         observer = calibrator.Calibrator(
             content, num_threads=1, qsv_update_func=qsv_utils.min_max_update
         )
-    key = _signature_key(Interpreter(model_content=content))
-    observer.calibrate({key: _one_by_one(rows)}, manager)
+        observer.calibrate({_signature_key(content): _one_by_one(rows)}, manager)
     ranges: dict[str, Any] = observer.get_model_qsvs()
     return ranges
 
 
-def signature_inputs(content: bytes) -> list[str]:
-    """The signature's names for the inputs, in the order of the file's inputs.
-
-    Raises: StepFailed where the file has no signature.
-    """
-    interpreter = Interpreter(model_content=content)
-    key = _signature_key(interpreter)
-    by_tensor = {
-        detail["index"]: name
-        for name, detail in interpreter.get_signature_runner(key).get_input_details().items()
-    }
-    return [by_tensor[detail["index"]] for detail in interpreter.get_input_details()]
-
-
-def _signature_key(interpreter: Any) -> str:
-    keys: list[str] = list(interpreter.get_signature_list())
+def _signature_key(content: bytes) -> str:
+    keys: list[str] = list(Interpreter(model_content=content).get_signature_list())
     if not keys:
         raise StepFailed(
             "the tflite file has no signature, by which calibration feeds it",

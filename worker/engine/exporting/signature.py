@@ -48,7 +48,9 @@ def signature_of(model: keras.Model) -> Signature:
     """How a Functional or Sequential model is called."""
     return Signature(
         inputs=tuple(_ports([spec.name for spec in input_specs(model)], model.inputs, "input")),
-        outputs=tuple(_ports([head.output for head in heads(model, None)], model.outputs, "output")),
+        outputs=tuple(
+            _ports([head.output for head in heads(model, None)], model.outputs, "output")
+        ),
     )
 
 

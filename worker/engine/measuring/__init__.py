@@ -1,0 +1,1 @@
+"""What files weigh, how right and how fast they are; the processes that find out."""

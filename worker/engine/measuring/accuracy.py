@@ -5,6 +5,7 @@ logits, probabilities or values as the task says. A sequence's steps count as on
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from app.reports.report import HeadMeasurement
 Array = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.generic]
 BoolArray = npt.NDArray[np.bool_]
+AnyNumber = TypeVar("AnyNumber", bound=np.generic)
 
 # Below this a probability is taken as this: one certain mistake must not make the mean infinite.
 SMALLEST_PROBABILITY = 1e-7
@@ -125,5 +127,5 @@ def _regression(task: Task, predictions: Array, labels: Labels) -> HeadMeasureme
     )
 
 
-def _without_unit_axis(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _without_unit_axis(array: npt.NDArray[AnyNumber]) -> npt.NDArray[AnyNumber]:
     return array[..., 0] if array.ndim > 1 and array.shape[-1] == 1 else array

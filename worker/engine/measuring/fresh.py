@@ -11,6 +11,7 @@ import ctypes
 import signal
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,20 +85,21 @@ def _tried(request: Request, index: int, rows: Rows) -> _Tried:
 
 def _measured_apart(file: FileToMeasure, request: Request, rows: Rows) -> tuple[Runner, int]:
     """For tflite: in a fork first, so that a file that crashes the runtime is only refused."""
-    peak = growth_bytes_apart(lambda: load(file, request).prepared(_first(rows))())
+    peak = growth_bytes_apart(partial(_load_and_run, file, request, rows))
     return load(file, request), peak
 
 
 def _measured_here(file: FileToMeasure, request: Request, rows: Rows) -> tuple[Runner, int]:
     """For TensorFlow, which a fork would hang; its first file bears what it sets up for itself."""
     loaded: list[Runner] = []
-
-    def load_and_run() -> None:
-        loaded.append(load(file, request))
-        loaded[0].prepared(_first(rows))()
-
-    peak = growth_bytes(load_and_run)
+    peak = growth_bytes(lambda: loaded.append(_load_and_run(file, request, rows)))
     return loaded[0], peak
+
+
+def _load_and_run(file: FileToMeasure, request: Request, rows: Rows) -> Runner:
+    runner = load(file, request)
+    runner.prepared(_first(rows))()
+    return runner
 
 
 def _first(rows: Rows) -> Rows:

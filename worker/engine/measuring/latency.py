@@ -29,7 +29,7 @@ def interleaved(
     started = clock_ns()
     while not _is_enough(times, clock_ns() - started, seconds):
         for invoke, own in zip(invokes, times, strict=True):
-            own += _block(invoke, BLOCK_NS, clock_ns)
+            own.extend(_block(invoke, BLOCK_NS, clock_ns))
     return [summary(own) for own in times]
 
 

@@ -84,7 +84,9 @@ def macs_of(layer: keras.layers.Layer, call: Call) -> int | None:
         return None if None in both else sum(one for one in both if one is not None)
     if isinstance(layer, RECURRENT):
         cell = layer.cell
-        return call.inputs[0][1] * (math.prod(cell.kernel.shape) + math.prod(cell.recurrent_kernel.shape))
+        return call.inputs[0][1] * (
+            math.prod(cell.kernel.shape) + math.prod(cell.recurrent_kernel.shape)
+        )
     if isinstance(layer, layers.EinsumDense):
         return _einsum(layer.equation, call.inputs[0], tuple(layer.kernel.shape))
     if isinstance(layer, layers.MultiHeadAttention):

@@ -26,7 +26,7 @@ def find_kernel(kernel: FloatArray, candidates: Iterable[Tensor]) -> Tensor | No
     """
     best, best_score = None, ALIKE
     for tensor in candidates:
-        if tensor.values.size != kernel.size:
+        if len(tensor.shape) < 2 or tensor.values.size != kernel.size:
             continue
         pairs = _pairs(tensor.values, kernel)
         score = max((likeness(stored, wanted) for stored, wanted in pairs), default=0.0)
@@ -52,14 +52,20 @@ def likeness(stored: FloatArray, kernel: FloatArray) -> float:
 
 def _pairs(stored: FloatArray, kernel: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Both as [channels, rest], for each order of the kernel's axes that has the stored shape."""
-    depthwise = (*kernel.shape[:-2], kernel.shape[-2] * kernel.shape[-1]) if kernel.ndim > 2 else ()
+    depthwise = (*kernel.shape[:-2], kernel.shape[-2] * kernel.shape[-1])
     if _lengths(stored.shape) in (_lengths(kernel.shape), _lengths(depthwise)):
         width = stored.shape[-1]
-        yield stored.reshape(-1, width).T, kernel.reshape(-1, width).T
-    for axis in range(-min(kernel.ndim, 2), 0):
+        yield _by_channel(stored.reshape(-1, width).T), _by_channel(kernel.reshape(-1, width).T)
+    for axis in range(-2, 0):
         moved = np.moveaxis(kernel, axis, 0)
         if _lengths(stored.shape) == _lengths(moved.shape):
-            yield stored.reshape(len(moved), -1), moved.reshape(len(moved), -1)
+            channels = (len(moved), -1)
+            yield _by_channel(stored.reshape(channels)), _by_channel(moved.reshape(channels))
+
+
+def _by_channel(weights: FloatArray) -> FloatArray:
+    """Channels of one weight are all alike up to a factor: they are compared as one vector."""
+    return weights.T if weights.shape[1] == 1 else weights
 
 
 def _lengths(shape: tuple[int, ...]) -> list[int]:

@@ -84,6 +84,8 @@ def write_results(results: list[FileResult], path: Path) -> None:
 
 def read_results(path: Path) -> list[FileResult]:
     return [
-        FileResult(**{**given, "latency": Latency(**given["latency"]) if given["latency"] else None})
+        FileResult(
+            **{**given, "latency": Latency(**given["latency"]) if given["latency"] else None}
+        )
         for given in json.loads(path.read_text())
     ]

@@ -26,7 +26,7 @@ class FreshProcess:
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch = scratch
         with (scratch / "log.txt").open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603  # our own module, no shell
+            self._process = subprocess.Popen(  # our own module, no shell
                 [sys.executable, "-m", MODULE, *(["--tensorflow"] if needs_tensorflow else [])],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -66,7 +66,7 @@ class FreshProcess:
             self._process.stdin.close()
 
     def _send(self, text: str) -> None:
-        assert self._process.stdin is not None, "started with a pipe"  # noqa: S101  # for mypy
+        assert self._process.stdin is not None, "started with a pipe"  # for mypy
         try:
             self._process.stdin.write(text.encode())
             self._process.stdin.flush()

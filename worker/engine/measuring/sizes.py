@@ -39,7 +39,7 @@ def compressed_size_bytes(path: Path) -> int:
     counter = _Counter()
     with (
         path.open("rb") as source,
-        gzip.GzipFile("", "wb", GZIP_LEVEL, counter, mtime=0) as target,  # type: ignore[arg-type]  # write() and flush() are all it calls
+        gzip.GzipFile("", "wb", GZIP_LEVEL, counter, mtime=0) as target,
     ):
         while chunk := source.read(CHUNK_BYTES):
             target.write(chunk)

@@ -1,6 +1,7 @@
 """A `.keras` file or SavedModel folder, called as one compiled graph (never `predict()`)."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -39,8 +40,11 @@ class TensorflowRunner:
 
     def prepared(self, row: Rows) -> Callable[[], object]:
         tensors = self._tensors(row, 0, 1)
+        return partial(self._computed, tensors)
+
+    def _computed(self, tensors: list[tf.Tensor]) -> Array:
         # Reading an output waits for the computation.
-        return lambda: self._call(tensors)[-1].numpy()
+        return self._call(tensors)[-1].numpy()
 
     def _tensors(self, rows: Rows, start: int, size: int) -> list[tf.Tensor]:
         return [tf.constant(rows[name][start : start + size]) for name in self._names]
@@ -62,9 +66,7 @@ def _keras_call(path: str) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:
     return call
 
 
-def _saved_model_call(
-    path: str, request: Request
-) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:
+def _saved_model_call(path: str, request: Request) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:
     loaded = tf.saved_model.load(path)
     signature = loaded.signatures["serving_default"]
 

@@ -1,6 +1,6 @@
 """What a tflite file holds, read from its bytes: tensors, constants, operators, signatures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -111,13 +111,21 @@ class Operator:
 
 
 @dataclass(frozen=True, eq=False)
+class Port:
+    """A tensor that goes in or comes out, by the signature's name for it, else by its own."""
+
+    name: str
+    tensor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class TfliteFile:
     """A file, read. `operators` are those of all subgraphs; inputs and outputs are the main's."""
 
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
 
     @property
     def weights(self) -> Iterator[Tensor]:
@@ -167,28 +175,46 @@ def read_tflite(content: bytes) -> TfliteFile:
     codes = [_operator_name(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
     for index in range(model.SubgraphsLength()):
         subgraph = model.Subgraphs(index)
-        own = [_tensor(content, model, subgraph.Tensors(i)) for i in range(subgraph.TensorsLength())]
+        own = [
+            _tensor(content, model, subgraph.Tensors(i)) for i in range(subgraph.TensorsLength())
+        ]
         operators += [
             _operator(subgraph.Operators(i), codes, own) for i in range(subgraph.OperatorsLength())
         ]
         tensors += own
         main = main or own
-    first = model.Subgraphs(0)
+    first, signature = model.Subgraphs(0), _signature(model)
+    given = _names(signature.InputsLength(), signature.Inputs) if signature else {}
+    returned = _names(signature.OutputsLength(), signature.Outputs) if signature else {}
+    inputs = [first.Inputs(i) for i in range(first.InputsLength())]
+    outputs = [first.Outputs(i) for i in range(first.OutputsLength())]
     return TfliteFile(
         tensors=tuple(tensors),
         operators=tuple(operators),
-        inputs=tuple(main[first.Inputs(i)] for i in range(first.InputsLength())),
-        outputs=tuple(main[first.Outputs(i)] for i in range(first.OutputsLength())),
+        inputs=tuple(Port(given.get(i, main[i].name), main[i]) for i in inputs),
+        outputs=tuple(Port(returned.get(i, main[i].name), main[i]) for i in outputs),
     )
+
+
+def _signature(model: Any) -> Any:
+    """The main subgraph's first: it keeps the names that tensors lose in conversion."""
+    signatures = (model.SignatureDefs(i) for i in range(model.SignatureDefsLength()))
+    return next((one for one in signatures if one.SubgraphIndex() == 0), None)
+
+
+def _names(count: int, entry: Callable[[int], Any]) -> dict[int, str]:
+    """Tensor index -> the signature's name."""
+    return {
+        entry(i).TensorIndex(): (entry(i).Name() or b"").decode(errors="replace")
+        for i in range(count)
+    }
 
 
 def _tensor(content: bytes, model: Any, tensor: Any) -> Tensor:
     quantization = tensor.Quantization()
     has_scale = quantization is not None and quantization.ScaleLength() > 0
     shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
-    signature = tuple(
-        int(tensor.ShapeSignature(i)) for i in range(tensor.ShapeSignatureLength())
-    )
+    signature = tuple(int(tensor.ShapeSignature(i)) for i in range(tensor.ShapeSignatureLength()))
     return Tensor(
         name=(tensor.Name() or b"").decode(errors="replace"),
         shape=shape,
@@ -241,6 +267,4 @@ def _operator_name(code: Any) -> str:
 
 @cache
 def _names_by_code(enumeration: type) -> dict[int, str]:
-    return {
-        code: name for name, code in vars(enumeration).items() if isinstance(code, int)
-    }
+    return {code: name for name, code in vars(enumeration).items() if isinstance(code, int)}

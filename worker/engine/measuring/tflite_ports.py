@@ -9,10 +9,14 @@ PASSING = frozenset({"DEQUANTIZE", "QUANTIZE"})
 
 
 def tflite_inputs(file: TfliteFile) -> tuple[TensorSpec, ...]:
-    """Inputs by their tensors' names, in the file's order."""
+    """Inputs in the file's order."""
     return tuple(
-        TensorSpec(name=tensor.name, shape=tensor.open_shape[1:], dtype=tensor.type_name.lower())
-        for tensor in file.inputs
+        TensorSpec(
+            name=port.name,
+            shape=port.tensor.open_shape[1:],
+            dtype=port.tensor.type_name.lower(),
+        )
+        for port in file.inputs
     )
 
 
@@ -20,12 +24,12 @@ def tflite_heads(file: TfliteFile) -> tuple[Head, ...]:
     """How each output ends. A tflite file does not say what it was trained with."""
     return tuple(
         Head(
-            output=tensor.name,
-            activation=_activation(file, tensor),
-            units=tensor.open_shape[-1] if len(tensor.open_shape) > 1 else None,
+            output=port.name,
+            activation=_activation(file, port.tensor),
+            units=port.tensor.open_shape[-1] if len(port.tensor.open_shape) > 1 else None,
             compiled_loss=None,
         )
-        for tensor in file.outputs
+        for port in file.outputs
     )
 
 

@@ -19,6 +19,11 @@ from worker.engine.measuring.calling import graph_of
 from worker.engine.measuring.layers import leaf_layers
 from worker.engine.measuring.tflite_file import Operator, read_tflite
 
+SCALED_AS_INTEGERS = (
+    "The model scales its inputs itself (Normalization or Rescaling). With integer inputs all "
+    "features share one scale before that, so features with small ranges lose most of their "
+    "values. io='float' keeps this part in float."
+)
 # Layers and Keras operations that may stand between the inputs and the first weights.
 SCALING = frozenset(
     {"Normalization", "Rescaling", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"}
@@ -124,11 +129,7 @@ def _scaling_warnings(
 ) -> tuple[str, ...]:
     if not scaling or step.io == "float":
         return ()
-    return (
-        "The model scales its inputs itself (Normalization or Rescaling). With integer inputs all "
-        "features share one scale before that, so features with small ranges lose most of their "
-        "values. io='float' keeps this part in float.",
-    )
+    return (SCALED_AS_INTEGERS,)
 
 
 def _float_warnings(
