@@ -1,4 +1,4 @@
-"""The control: the untouched model trained as long, so that training is not taken for compression."""
+"""The control: the untouched model trained as long, to tell training from compression."""
 
 from dataclasses import replace
 

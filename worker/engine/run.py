@@ -7,17 +7,17 @@ from app.recipes.check import training_of
 from app.recipes.steps.fine_tuning import FineTuning
 from app.recipes.steps.recovery import Recovery
 from app.reports.report import Control
-from worker.engine.bench import Bench
 from worker.engine.context import StepContext
 from worker.engine.control import run_control, training_for_control
 from worker.engine.exporting.source import KerasSource
 from worker.engine.exports import Exports
 from worker.engine.order import Order, Result
 from worker.engine.progress import Emit, Progress
-from worker.engine.reporting import Findings, rate_files, result_of
+from worker.engine.proving.bench import Bench
+from worker.engine.proving.trial import Side, Trial
+from worker.engine.reporting.report import Findings, rate_files, result_of
 from worker.engine.steps import Workpiece, phase_of
 from worker.engine.subject import Subject, understand
-from worker.engine.trial import Side, Trial
 
 # Shares of a job's time: about the seconds of a small model.
 LOADING, BASELINE, CHANGE, EPOCH, EXPORTING, MEASURING, REPORTING = (

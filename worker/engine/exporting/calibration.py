@@ -27,7 +27,8 @@ def calibration_warnings(count: int) -> tuple[str, ...]:
     """In plain words, where the sample is small."""
     if count >= FEW_SAMPLES:
         return ()
-    return (
+    warning = (
         f"Activation ranges were read from {count} training samples only; values beyond them are "
-        f"cut off. {FEW_SAMPLES} or more are advisable.",
+        f"cut off. {FEW_SAMPLES} or more are advisable."
     )
+    return (warning,)

@@ -1,4 +1,4 @@
-"""Reads `.csv` data sets: a header, numeric feature columns and one label column."""
+"""Reads `.csv` data sets: a header, then numbers; the label column is named or the last."""
 
 import csv
 from pathlib import Path
@@ -12,22 +12,23 @@ from worker.engine.loading.arrays import Array, Stored, StoredData
 def read_csv(path: Path, label: str | None) -> StoredData:
     """One input [rows, features] in the order of the columns, one label array [rows].
 
+    Labels that are all whole numbers are integers: a table has no types.
     Raises: DataNotUsable naming the column or the row that cannot be read.
     """
     header = _header(path)
-    if label is not None and label not in header:
+    label = label if label is not None else header[-1]
+    if label not in header:
         raise DataNotUsable(
-            f"no column {label!r}; the columns are {', '.join(header)}",
+            f"there is no column {label!r} for the label; the columns are {', '.join(header)}",
             hint="Give `label` as one of them.",
         )
-    features = [index for index, name in enumerate(header) if name != label]
-    if not features:
-        raise DataNotUsable("the table has no column besides the label")
-    inputs: dict[str | None, Array] = {None: _numbers(path, features)}
-    if label is None:
-        return StoredData(Stored(inputs, {}), None, ())
-    labels, notes = _labels(path, header.index(label))
-    return StoredData(Stored(inputs, {None: labels}), None, notes)
+    table = _numbers(path, len(header))
+    column = header.index(label)
+    labels = table[:, column]
+    if np.array_equal(labels, np.floor(labels)):
+        labels = labels.astype(np.int64)
+    features = np.delete(table, column, axis=1)
+    return StoredData(Stored({None: features}, {None: labels}), None, ())
 
 
 def _header(path: Path) -> list[str]:
@@ -37,40 +38,25 @@ def _header(path: Path) -> list[str]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataNotUsable(f"the csv file is not UTF-8 text: {error}") from error
     names = [name.strip() for name in header]
-    if not names or len(set(names)) != len(names):
+    if len(names) < 2 or len(set(names)) != len(names):
         raise DataNotUsable(
-            f"the first line must name every column once; it reads {', '.join(names) or 'nothing'}"
+            "the first line must name at least a feature and a label column, each once; it reads "
+            f"{', '.join(names) or 'nothing'}"
         )
     return names
 
 
-def _numbers(path: Path, columns: list[int]) -> Array:
+def _numbers(path: Path, columns: int) -> Array:
+    """The table as float64, [rows, columns]."""
     try:
-        return np.loadtxt(
-            path, delimiter=",", skiprows=1, quotechar='"', usecols=columns, ndmin=2, comments=None
+        table = np.loadtxt(
+            path, delimiter=",", skiprows=1, quotechar='"', ndmin=2, comments=None, encoding="utf-8"
         )
     except (ValueError, UnicodeDecodeError) as error:
         raise DataNotUsable(
-            f"a feature column is not numeric or a row is incomplete: {error}",
-            hint="Encode text as numbers and fill empty cells before the upload.",
+            f"the table holds something else than numbers: {error}",
+            hint="Encode text as numbers and fill or drop rows with empty cells.",
         ) from error
-
-
-def _labels(path: Path, column: int) -> tuple[Array, tuple[str, ...]]:
-    """Numbers as they are; words become class numbers in sorted order, which is said."""
-    texts = np.loadtxt(
-        path,
-        delimiter=",",
-        skiprows=1,
-        quotechar='"',
-        usecols=column,
-        ndmin=1,
-        dtype=str,
-        comments=None,
-    )
-    try:
-        return texts.astype(np.float64), ()
-    except ValueError:
-        classes, numbers = np.unique(texts, return_inverse=True)
-    shown = ", ".join(f"{name} = {number}" for number, name in enumerate(classes[:20]))
-    return numbers.astype(np.int64), (f"label words became class numbers: {shown}",)
+    if table.shape[1] != columns:
+        raise DataNotUsable(f"rows have {table.shape[1]} cells, the header has {columns}")
+    return table

@@ -48,6 +48,7 @@ def load_dataset(
         notes.append(f"{len(test)} of {len(train) + len(test)} rows were set aside for testing")
     else:
         test = _split(data.test, inputs, outputs, options)
+        _check_alike(train, test)
     notes.extend(_notes(train.columns, options))
     return Dataset(train, test, tuple(notes))
 
@@ -78,6 +79,22 @@ def _split(
     labels = _matched("output", stored.labels, outputs) if stored.labels else {}
     rows = len(next(iter(columns.values())).values)
     return Split(columns, labels, np.arange(rows))
+
+
+def _check_alike(train: Split, test: Split) -> None:
+    """What is there to train must be there to test, in the same shape."""
+    if bool(train.labels) != bool(test.labels):
+        raise DataNotUsable(
+            "only one of the training and the test rows have labels",
+            hint="Give both y_train and y_test, or neither.",
+        )
+    for name, values in train.labels.items():
+        ours, theirs = values.shape[1:], test.labels[name].shape[1:]
+        if ours != theirs:
+            raise DataNotUsable(
+                f"labels of output {name!r} have rows of shape {_shown(ours)} in training and "
+                f"{_shown(theirs)} in test"
+            )
 
 
 def _check_arrays(stored: Stored) -> None:

@@ -43,7 +43,30 @@ def as_keras3(config: Any) -> Any:
     class_name, inner = plain.get("class_name"), plain.get("config")
     if isinstance(class_name, str) and isinstance(inner, dict):
         plain["config"] = _without_dropped(class_name, inner)
+    if class_name == "Sequential" and isinstance(inner, dict):
+        plain["config"] = _with_input_layer(inner)
     return plain
+
+
+def _with_input_layer(config: dict[str, Any]) -> dict[str, Any]:
+    """Early Keras 2 wrote a Sequential's input shape into its first layer.
+
+    Keras 3 takes that for a shape without a batch axis and builds one axis too many.
+    """
+    first, *rest = config.get("layers") or [{"config": {}}]
+    inner = dict(first["config"])
+    shape = inner.pop("batch_input_shape", None)
+    if shape is None or first["class_name"] == "InputLayer":
+        return config
+    input_layer = {
+        "class_name": "InputLayer",
+        "config": {
+            "batch_shape": shape,
+            "dtype": inner.get("dtype", "float32"),
+            "name": f"{inner['name']}_input",
+        },
+    }
+    return {**config, "layers": [input_layer, {**first, "config": inner}, *rest]}
 
 
 def _without_dropped(class_name: str, config: dict[str, Any]) -> dict[str, Any]:

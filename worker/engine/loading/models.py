@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def load_model(path: Path, format: ModelFormat) -> keras.Model:
     # Keras raises whatever a layer's constructor raises; to the caller it is all the same.
     except Exception as error:
         raise ModelNotLoadable(
-            f"Keras {keras.__version__} cannot rebuild the model: {_first_line(error)}",
+            f"Keras {keras.__version__} cannot rebuild the model: {_reason(error, path)}",
             hint="Only layers that Keras itself has can be loaded. Save the model with "
             "model.save('name.keras') in Keras 3, without Lambda or custom layers.",
         ) from error
@@ -62,13 +62,12 @@ def heads(model: keras.Model, compile_config: Config | None) -> tuple[Head, ...]
     return keras_config.heads(_config(model), compile_config)
 
 
-def packed_inputs(model: keras.Model, arrays: Mapping[str, Any]) -> Any:
-    """Inputs by name, in the structure the model is called with."""
-    flat = [arrays[tensor.name] for tensor in model.inputs]
+def packed_inputs(model: keras.Model, arrays: Sequence[Any]) -> Any:
+    """Inputs in the model's order, in the structure the model is called with."""
     # A Sequential model has no `input` until it was called on a symbolic tensor.
     if isinstance(model, keras.Sequential):
-        return flat[0]
-    return keras.tree.pack_sequence_as(model.input, flat)
+        return arrays[0]
+    return keras.tree.pack_sequence_as(model.input, list(arrays))
 
 
 def flat_outputs(outputs: Any) -> Sequence[Any]:
@@ -116,6 +115,7 @@ def _config(model: keras.Model) -> Config:
     return config
 
 
-def _first_line(error: Exception, limit: int = 300) -> str:
+def _reason(error: Exception, path: Path, limit: int = 300) -> str:
+    """The beginning of what Keras says, without the folder the file happens to lie in."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:limit]
+    return lines[0].replace(str(path), path.name)[:limit]

@@ -1,6 +1,6 @@
 """Runs a model over rows, compiled once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +15,10 @@ Array = NDArray[Any]
 
 
 class Predictor:
-    """A model's outputs for a batch, as arrays in the order of its outputs."""
+    """A model's outputs for a batch, as arrays in the order of its outputs.
+
+    Inputs are given by name, in the model's order, as a `Split` gives them.
+    """
 
     def __init__(self, model: keras.Model, columns: Mapping[str, Column]) -> None:
         self._model = model
@@ -24,16 +27,16 @@ class Predictor:
         )
 
     def __call__(self, inputs: Mapping[str, Array]) -> list[Array]:
-        return [output.numpy() for output in self._compiled(dict(inputs))]
+        return [output.numpy() for output in self._compiled(list(inputs.values()))]
 
-    def _outputs(self, inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    def _outputs(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         outputs = self._model(packed_inputs(self._model, inputs), training=False)
         return list(flat_outputs(outputs))
 
 
-def input_signature(columns: Mapping[str, Column]) -> dict[str, tf.TensorSpec]:
+def input_signature(columns: Mapping[str, Column]) -> list[tf.TensorSpec]:
     """One trace for every batch size: the last batch of an epoch is smaller."""
-    return {
-        name: tf.TensorSpec((None, *column.shape), tf.as_dtype(np.dtype(column.dtype)))
-        for name, column in columns.items()
-    }
+    return [
+        tf.TensorSpec((None, *column.shape), tf.as_dtype(np.dtype(column.dtype)))
+        for column in columns.values()
+    ]

@@ -1,7 +1,7 @@
 """The one training loop: recovery after a change, and fine-tuning."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ from worker.engine.training.zeros import HeldZeros
 
 Array = NDArray[Any]
 AfterStep = Callable[[int], None]
+# Inputs and targets of a batch, in the model's order -> loss.
+CompiledStep = Callable[[Sequence[Array], Sequence[Array]], Any]
 
 OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
@@ -160,16 +162,14 @@ class _Run:
         self._options = options
         self._interventions = interventions
         self._rows = rows
-        self._targets = {
-            task.output: targets(task, rows.labels[task.output]) for task in context.tasks
-        }
+        self._targets = [targets(task, rows.labels[task.output]) for task in context.tasks]
         self._steps = optimizer_steps(len(rows), options)
         self._rng = np.random.default_rng(context.seed)
         self._train_step = _compiled_step(
             _TrainStep(
                 model,
                 _optimizer(options, self._steps),
-                tuple((task.output, HeadLoss(task, options.loss)) for task in context.tasks),
+                tuple(HeadLoss(task, options.loss) for task in context.tasks),
                 interventions.zeros,
             ),
             rows,
@@ -195,8 +195,8 @@ class _Run:
 
     def _step(self, positions: NDArray[np.int64]) -> float:
         self._context.check_cancelled()
-        labels = {name: values[positions] for name, values in self._targets.items()}
-        loss = float(self._train_step(self._rows.fed(positions), labels))
+        inputs = list(self._rows.fed(positions).values())
+        loss = float(self._train_step(inputs, [values[positions] for values in self._targets]))
         self.steps_done += 1
         if not math.isfinite(loss):
             raise TrainingDiverged(
@@ -218,16 +218,16 @@ class _TrainStep:
 
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
-    losses: tuple[tuple[str, HeadLoss], ...]
+    losses: tuple[HeadLoss, ...]
     zeros: HeldZeros | None
 
-    def __call__(self, inputs: Mapping[str, Any], labels: Mapping[str, Any]) -> Any:
+    def __call__(self, inputs: Sequence[Any], labels: Sequence[Any]) -> Any:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             outputs = flat_outputs(self.model(packed_inputs(self.model, inputs), training=True))
             parts = [
-                loss(labels[name], output)
-                for (name, loss), output in zip(self.losses, outputs, strict=True)
+                loss(y, output)
+                for loss, y, output in zip(self.losses, labels, outputs, strict=True)
             ]
             data_loss = tf.add_n([tf.cast(part, tf.float32) for part in parts])
             penalties = [tf.cast(penalty, tf.float32) for penalty in self.model.losses]
@@ -238,17 +238,15 @@ class _TrainStep:
         return data_loss
 
 
-def _compiled_step(
-    step: _TrainStep, rows: Split, labels: Mapping[str, Array]
-) -> Callable[[Mapping[str, Array], Mapping[str, Array]], Any]:
+def _compiled_step(step: _TrainStep, rows: Split, labels: Sequence[Array]) -> CompiledStep:
     step.optimizer.build(step.model.trainable_variables)
-    label_signature = {
-        name: tf.TensorSpec((None, *values.shape[1:]), tf.as_dtype(values.dtype))
-        for name, values in labels.items()
-    }
-    signature = [input_signature(rows.columns), label_signature]
-    compiled: Callable[[Mapping[str, Array], Mapping[str, Array]], Any] = tf.function(
-        step.__call__, input_signature=signature, autograph=False
+    label_signature = [
+        tf.TensorSpec((None, *values.shape[1:]), tf.as_dtype(values.dtype)) for values in labels
+    ]
+    compiled: CompiledStep = tf.function(
+        step.__call__,
+        input_signature=[input_signature(rows.columns), label_signature],
+        autograph=False,
     )
     return compiled
 

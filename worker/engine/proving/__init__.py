@@ -1,0 +1,1 @@
+"""Exported files put to the proof: reloaded, run, compared."""

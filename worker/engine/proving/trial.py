@@ -1,0 +1,102 @@
+"""Every file of a job put to the proof: reloaded, run, compared; what fails is taken out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from app.errors import ExportFailed
+from worker.engine.exporting.files import ExportedFile
+from worker.engine.exporting.source import KerasSource, Source
+from worker.engine.exports import Exports
+from worker.engine.loading.splits import Array
+from worker.engine.proving.bench import Bench, Measured, Names
+from worker.engine.proving.check import complaint, reference
+from worker.engine.subject import Subject
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the comparison: where its files come from, and the model behind them."""
+
+    source: Source
+    model: keras.Model | None
+
+    def expected(self, subject: Subject) -> list[Array]:
+        """The model's own outputs for a few rows; empty for a tflite upload."""
+        return reference(self.model, subject) if self.model is not None else []
+
+
+@dataclass(frozen=True)
+class Proven:
+    """Files that hold: the baseline's, and the optimized ones, the one compared with it first."""
+
+    baseline: Measured
+    optimized: list[Measured]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is needed to prove files."""
+
+    subject: Subject
+    bench: Bench
+    exports: Exports
+    scratch: Path
+    check_cancelled: Callable[[], None]
+
+    def prove(
+        self, baseline: ExportedFile, before: Side, files: list[ExportedFile], after: Side
+    ) -> Proven:
+        """Measure all files; where the compared kind fails, compare as the next kind.
+
+        Raises: ExportFailed if no optimized file holds.
+        """
+        names = names_of(before.source, self.subject)
+        expected = (before.expected(self.subject), after.expected(self.subject))
+        while files:
+            measured = self.bench.measure(
+                [baseline, *files], (baseline, files[0]), self.subject, names, self.check_cancelled
+            )
+            self._drop_what_fails(measured, expected)
+            holding = [one for one in measured[1:] if one.file.kind in self.exports.kinds]
+            if holding and holding[0].file is files[0]:
+                return Proven(measured[0], holding)
+            files = [one.file for one in holding]
+            if files:
+                baseline = self.exports.write_baseline(before.source, self.scratch, None)
+        raise ExportFailed("no file could be used. " + " ".join(self.exports.warnings))
+
+    def _drop_what_fails(
+        self, measured: list[Measured], expected: tuple[list[Array], list[Array]]
+    ) -> None:
+        """A baseline that fails takes its kind along: there is nothing to compare with."""
+        problem = problem_of(measured[0], expected[0])
+        if problem:
+            kind = measured[0].file.kind
+            self.exports.drop(kind, f"the uploaded model as {kind} does not hold, {problem}")
+        for one in measured[1:]:
+            problem = problem_of(one, expected[1])
+            if problem and one.file.kind in self.exports.kinds:
+                self.exports.drop(one.file.kind, problem)
+
+
+def names_of(source: Source, subject: Subject) -> Names:
+    """What exported files call the model's inputs and outputs."""
+    if isinstance(source, KerasSource):
+        signature = source.signature
+        return Names(
+            tuple(port.exported_name for port in signature.inputs),
+            tuple(port.exported_name for port in signature.outputs),
+        )
+    return Names(
+        tuple(spec.name for spec in subject.inputs), tuple(head.output for head in subject.heads)
+    )
+
+
+def problem_of(measured: Measured, expected: list[Array]) -> str | None:
+    """Why a file does not hold, in words."""
+    if measured.result.error is not None:
+        return f"it cannot be run: {measured.result.error}"
+    return complaint(measured.file.variant, measured.outputs, expected)

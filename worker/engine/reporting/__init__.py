@@ -1,0 +1,1 @@
+"""From what was measured to the report: figures, weights, warnings, verdict, provenance."""

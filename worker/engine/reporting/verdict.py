@@ -1,0 +1,138 @@
+"""Whether a job met its targets, and in plain words what got worse; pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from app.recipes.constraints import Constraints
+from app.recipes.recipe import Recipe
+from app.reports.report import Control, Delta, Measurement
+
+Verdict = Literal["met", "target_not_met", "no_improvement"]
+
+# Two interleaved medians of the same file differ by less.
+LATENCY_NOISE = 0.05
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What there is to judge by."""
+
+    baseline: Measurement
+    optimized: Measurement
+    delta: Delta
+    control: Control | None
+
+    @property
+    def is_faster(self) -> bool:
+        return self.delta.speedup is not None and self.delta.speedup > 1 + LATENCY_NOISE
+
+    @property
+    def is_slower(self) -> bool:
+        return self.delta.speedup is not None and self.delta.speedup < 1 - LATENCY_NOISE
+
+    @property
+    def is_smaller(self) -> bool:
+        return self.delta.compression_ratio > 1
+
+    @property
+    def measure(self) -> str:
+        """What `accuracy_drop` is a drop of."""
+        return "accuracy" if self.baseline.accuracy is not None else "r2"
+
+
+def verdict_of(comparison: Comparison, constraints: Constraints) -> Verdict:
+    if any(broken_constraints(comparison, constraints)):
+        return "target_not_met"
+    return "met" if comparison.is_smaller or comparison.is_faster else "no_improvement"
+
+
+def broken_constraints(comparison: Comparison, constraints: Constraints) -> Iterator[str]:
+    """A sentence for every target that was missed, with both numbers."""
+    drop, optimized = comparison.delta.accuracy_drop, comparison.optimized
+    if constraints.max_accuracy_drop is not None and (
+        drop is None or drop > constraints.max_accuracy_drop
+    ):
+        given = "is not known" if drop is None else f"is {drop:.4f}"
+        yield (
+            f"Target missed: the {comparison.measure} drop {given}; allowed are "
+            f"{constraints.max_accuracy_drop:g} (max_accuracy_drop)."
+        )
+    if constraints.max_size_bytes is not None and optimized.size_bytes > constraints.max_size_bytes:
+        yield (
+            f"Target missed: the file has {optimized.size_bytes} bytes; allowed are "
+            f"{constraints.max_size_bytes} (max_size_bytes)."
+        )
+    latency = optimized.latency_ms_p50
+    if constraints.max_latency_ms is not None and (
+        latency is None or latency > constraints.max_latency_ms
+    ):
+        given = "is not known" if latency is None else f"is {latency:.4g} ms"
+        yield (
+            f"Target missed: the p50 latency {given}; allowed are "
+            f"{constraints.max_latency_ms:g} ms (max_latency_ms)."
+        )
+
+
+def warnings_of(comparison: Comparison, constraints: Constraints, recipe: Recipe) -> Iterator[str]:
+    """What got worse or may be misread, the missed targets first."""
+    yield from broken_constraints(comparison, constraints)
+    yield from _cost_warnings(comparison)
+    yield from _accuracy_warnings(comparison)
+    yield from _sparsity_warnings(comparison, recipe)
+    yield from _control_warnings(comparison)
+
+
+def _cost_warnings(comparison: Comparison) -> Iterator[str]:
+    baseline, optimized = comparison.baseline, comparison.optimized
+    if comparison.is_slower:
+        yield (
+            f"{optimized.variant} is slower than {baseline.variant} here: "
+            f"{optimized.latency_ms_p50:.4g} ms against {baseline.latency_ms_p50:.4g} ms (p50)."
+        )
+    if comparison.delta.compression_ratio < 1:
+        yield (
+            f"The file became bigger: {optimized.compressed_size_bytes} bytes after gzip against "
+            f"{baseline.compressed_size_bytes}."
+        )
+    peaks = (baseline.peak_memory_bytes, optimized.peak_memory_bytes)
+    if peaks[0] and peaks[1] and peaks[1] > 1.5 * peaks[0] and peaks[1] - peaks[0] > 2**20:
+        yield f"It takes more memory: {peaks[1]} bytes at peak against {peaks[0]}."
+
+
+def _accuracy_warnings(comparison: Comparison) -> Iterator[str]:
+    drop = comparison.delta.accuracy_drop
+    if drop is None or drop <= 0:
+        return
+    p_value = comparison.delta.p_value
+    interval = comparison.baseline.accuracy_ci95
+    if interval is not None and comparison.optimized.accuracy is not None:
+        is_outside = comparison.optimized.accuracy < interval[0]
+        is_significant = p_value is not None and p_value < SIGNIFICANT
+        if is_outside or is_significant:
+            shown = "" if p_value is None else f" (paired test: p = {p_value:.2g})"
+            yield f"Accuracy dropped by {drop:.4f}, more than chance explains{shown}."
+    elif drop > 0.01:
+        yield f"r2 dropped by {drop:.4f}."
+
+
+def _sparsity_warnings(comparison: Comparison, recipe: Recipe) -> Iterator[str]:
+    if any(step.technique == "magnitude_pruning" for step in recipe.steps):
+        optimized = comparison.optimized
+        zeros = 1 - optimized.nonzero_parameter_count / max(1, optimized.parameter_count)
+        yield (
+            f"{zeros:.0%} of the parameters are zero. The file keeps their places, so it is small "
+            "only when compressed, and this runtime multiplies by them all the same: zeros alone "
+            "give no speed-up."
+        )
+
+
+def _control_warnings(comparison: Comparison) -> Iterator[str]:
+    control = comparison.control
+    if control is None or control.accuracy_gain is None or control.accuracy_gain <= 0:
+        return
+    yield (
+        f"Training alone moved the untouched model's {comparison.measure} by "
+        f"{control.accuracy_gain:+.4f}; that much of the result is not owed to compression."
+    )
