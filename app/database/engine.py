@@ -1,5 +1,7 @@
 """The connection to SQLite or PostgreSQL: short transactions that read, or write."""
 
+import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,22 @@ class Database:
         self.engine.dispose()
 
 
+def json_text(value: object) -> str:
+    """JSON that every reader takes: NaN and infinities, which it does not know, become null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _with_driver(url: URL) -> URL:
     if url.drivername in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
@@ -44,14 +62,25 @@ def _with_driver(url: URL) -> URL:
 
 def _postgresql(url: URL) -> Engine:
     return create_engine(
-        url, pool_size=POOL_SIZE, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+        url,
+        pool_size=POOL_SIZE,
+        pool_pre_ping=True,
+        json_serializer=json_text,
+        # What the stores' conditional statements count on, whatever the server's default is.
+        isolation_level="READ COMMITTED",
+        connect_args={"connect_timeout": 5},
     )
 
 
 def _sqlite(url: URL) -> Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, pool_size=POOL_SIZE, connect_args={"timeout": BUSY_TIMEOUT_S})
+    engine = create_engine(
+        url,
+        pool_size=POOL_SIZE,
+        json_serializer=json_text,
+        connect_args={"timeout": BUSY_TIMEOUT_S},
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

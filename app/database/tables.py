@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     TypeDecorator,
 )
 from sqlalchemy.types import BigInteger
@@ -80,7 +81,7 @@ jobs = Table(
     Column("model_id", Id, nullable=False),
     Column("dataset_id", Id),
     Column("tags", JSON, nullable=False),
-    Column("phase", String(200)),
+    Column("phase", Text),
     Column("progress", Float, nullable=False),
     Column("verdict", String(32)),
     Column("attempt", Integer, nullable=False),
@@ -134,7 +135,7 @@ artifacts = Table(
     Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("format", String(16), nullable=False),
-    Column("filename", String(255), nullable=False),
+    Column("filename", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),

@@ -16,7 +16,17 @@ from app.database.tables import artifacts, jobs
 from app.errors import Problem, QueueTimeExceeded, WorkerLost
 from app.ids import new_id
 from app.jobs.job import Job, JobState, Verdict
-from app.jobs.rows import JOB_COLUMNS, NewEvent, append_events, job_of, state_event
+from app.jobs.rows import (
+    JOB_COLUMNS,
+    NewEvent,
+    append_events,
+    job_of,
+    locked_job,
+    state_event,
+)
+
+# Of the queue: more than the workers of one service are likely to take at once.
+HEAD = 20
 
 
 @dataclass(frozen=True)
@@ -138,9 +148,16 @@ class JobLeases:
             return _end(connection, _held(job_id, fence), job_id, outcome, now)
 
     def hand_back(self, job_id: str, fence: int, now: datetime, *, counts: bool) -> bool:
-        """Queue the job again. `counts`: whether the attempt is one of `max_attempts`."""
+        """Queue the job again, or cancel it where that was asked for.
+
+        `counts`: whether the attempt is one of `max_attempts`.
+        """
+        held = _held(job_id, fence)
         with self._database.write() as connection:
-            return _requeue(connection, _held(job_id, fence), job_id, now, counts=counts)
+            job = locked_job(connection, job_id)
+            if job and job.cancel_requested:
+                return _end(connection, held, job_id, Outcome(JobState.CANCELLED), now)
+            return _requeue(connection, held, job_id, now, counts=counts)
 
     def reap(self, now: datetime, max_attempts: int) -> Reaped:
         """Queue again what lost its lease, end what ran out of attempts or of queue time."""
@@ -157,20 +174,22 @@ class JobLeases:
                     _end(connection, lost, job.id, outcome, now)
                     ended.append(job.id)
             for job_id in _overdue(connection, now):
-                waiting = update(jobs).where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED)
-                if _end(connection, waiting, job_id, _queued_too_long(), now):
-                    ended.append(job_id)
+                waiting = update(jobs).where(jobs.c.id == job_id)
+                _end(connection, waiting, job_id, _queued_too_long(), now)
+                ended.append(job_id)
         return Reaped(tuple(requeued), tuple(ended))
 
     def unheard(self, now: datetime, resend_s: float, limit: int = 100) -> list[str]:
-        """Queued jobs whose message was never sent, or is older than `resend_s`."""
+        """Queued jobs whose message was never sent, or may be lost: it is older than `resend_s`.
+
+        Only the head of the queue is looked at for lost ones. That is where free workers take
+        from, and a long queue would fill the broker with copies of its messages.
+        """
+        queued = select(jobs.c.id).where(jobs.c.state == JobState.QUEUED)
+        queued = queued.order_by(jobs.c.queued_at, jobs.c.id)
         is_old = jobs.c.sent_at < now - timedelta(seconds=resend_s)
-        query = (
-            select(jobs.c.id)
-            .where(jobs.c.state == JobState.QUEUED, or_(jobs.c.sent_at.is_(None), is_old))
-            .order_by(jobs.c.queued_at, jobs.c.id)
-            .limit(limit)
-        )
+        is_lost = is_old & jobs.c.id.in_(queued.limit(HEAD))
+        query = queued.where(or_(jobs.c.sent_at.is_(None), is_lost)).limit(limit)
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
@@ -237,14 +256,16 @@ def _requeue(
 
 
 def _expired(connection: Connection, now: datetime) -> list[Job]:
-    query = select(*JOB_COLUMNS).where(
-        jobs.c.state == JobState.RUNNING, jobs.c.lease_expires_at < now
-    )
+    """Locked: they stay as they are read, and another reaper skips them."""
+    is_lost = (jobs.c.state == JobState.RUNNING) & (jobs.c.lease_expires_at < now)
+    query = select(*JOB_COLUMNS).where(is_lost).with_for_update(skip_locked=True)
     return [job_of(row) for row in connection.execute(query).mappings()]
 
 
 def _overdue(connection: Connection, now: datetime) -> list[str]:
-    query = select(jobs.c.id).where(jobs.c.state == JobState.QUEUED, jobs.c.queue_expires_at <= now)
+    """Locked, as above."""
+    is_late = (jobs.c.state == JobState.QUEUED) & (jobs.c.queue_expires_at <= now)
+    query = select(jobs.c.id).where(is_late).with_for_update(skip_locked=True)
     return list(connection.execute(query).scalars())
 
 

@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.recipes.constraints import Constraints
-from app.recipes.recipe import Recipe
 from app.recipes.outputs import OutputKind
+from app.recipes.recipe import Recipe
 
 
 def _once_each(outputs: tuple[str, ...]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, update
+from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from app.database.tables import artifacts, job_events, jobs
 from app.jobs.job import Job, JobState, Verdict
@@ -50,6 +50,14 @@ def job_of(row: RowMapping) -> Job:
     values["state"] = JobState(values["state"])
     values["verdict"] = Verdict(values["verdict"]) if values["verdict"] else None
     return Job(**values)
+
+
+def locked_job(connection: Connection, job_id: str) -> Job | None:
+    """The job as it is now and stays until this transaction ends: nobody else can move it."""
+    # SQLite locks the whole database at the start of a write, and ignores FOR UPDATE.
+    query = select(*JOB_COLUMNS).where(jobs.c.id == job_id).with_for_update()
+    row = connection.execute(query).mappings().one_or_none()
+    return job_of(row) if row else None
 
 
 def artifact_of(row: RowMapping) -> Artifact:

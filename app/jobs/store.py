@@ -21,6 +21,7 @@ from app.jobs.rows import (
     append_events,
     artifact_of,
     job_of,
+    locked_job,
     state_event,
 )
 
@@ -101,18 +102,14 @@ class JobStore:
         return job_of(found)
 
     def request_cancel(self, job_id: str, now: datetime) -> Job:
-        """Cancel a queued job at once, ask a running one to stop, leave a final one as it is."""
+        """Cancel a queued job at once, ask a running one to stop, leave a final one as it is.
+
+        Raises: NotFound.
+        """
         with self._database.write() as connection:
-            if not _cancel_queued(connection, job_id, now):
-                connection.execute(
-                    update(jobs)
-                    .where(
-                        jobs.c.id == job_id,
-                        jobs.c.state == JobState.RUNNING,
-                        ~jobs.c.cancel_requested,
-                    )
-                    .values(cancel_requested=True, version=jobs.c.version + 1)
-                )
+            job = locked_job(connection, job_id)
+            if job and not job.state.is_final and not job.cancel_requested:
+                _cancel(connection, job, now)
         return self.get(job_id)
 
     def mark_sent(self, job_id: str, now: datetime) -> None:
@@ -220,18 +217,9 @@ def _remember(connection: Connection, given: Idempotency, job_id: str, now: date
     )
 
 
-def _cancel_queued(connection: Connection, job_id: str, now: datetime) -> bool:
-    moved = connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED)
-        .values(
-            state=JobState.CANCELLED,
-            cancel_requested=True,
-            finished_at=now,
-            version=jobs.c.version + 1,
-        )
-    )
-    if moved.rowcount == 0:
-        return False
-    append_events(connection, job_id, [state_event(JobState.CANCELLED)], now)
-    return True
+def _cancel(connection: Connection, job: Job, now: datetime) -> None:
+    changes: dict[str, Any] = {"cancel_requested": True, "version": jobs.c.version + 1}
+    if job.state is JobState.QUEUED:
+        changes |= {"state": JobState.CANCELLED, "finished_at": now}
+        append_events(connection, job.id, [state_event(JobState.CANCELLED)], now)
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(**changes))

@@ -32,13 +32,17 @@ def test_upgrade_is_safe_when_many_start_at_once(empty_database: Database) -> No
 
 
 def test_write_is_undone_when_the_block_raises(both_databases: Database) -> None:
-    row = insert(workers).values(name="w", seen_at=datetime.now(UTC))
-    with pytest.raises(RuntimeError), both_databases.write() as connection:
-        connection.execute(row)
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        _write_then_raise(both_databases)
 
     with both_databases.read() as connection:
         assert connection.execute(select(workers)).all() == []
+
+
+def _write_then_raise(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(insert(workers).values(name="w", seen_at=datetime.now(UTC)))
+        raise RuntimeError
 
 
 def test_times_come_back_in_utc_with_their_zone(both_databases: Database) -> None:

@@ -8,7 +8,7 @@ import pytest
 from app.database.engine import Database
 from app.errors import ChildCrashed
 from app.jobs.job import Job, JobState, Verdict
-from app.jobs.leases import JobLeases, NewArtifact, Outcome, Renewal
+from app.jobs.leases import HEAD, JobLeases, NewArtifact, Outcome, Renewal
 from app.jobs.presence import WorkerPresence
 from app.jobs.request import JobRequest
 from app.jobs.rows import NewEvent
@@ -25,6 +25,16 @@ DONE = Outcome(
 )
 
 
+def asked() -> JobRequest:
+    return JobRequest.model_validate(
+        {
+            "model_id": "mdl_1",
+            "recipe": {"steps": [{"technique": "float16_quantization"}]},
+            "limits": {"queue_s": 100},
+        }
+    )
+
+
 @pytest.fixture
 def store(both_databases: Database) -> JobStore:
     return JobStore(both_databases)
@@ -37,16 +47,7 @@ def leases(both_databases: Database) -> JobLeases:
 
 @pytest.fixture
 def queued(store: JobStore) -> Job:
-    return store.add(
-        JobRequest.model_validate(
-            {
-                "model_id": "mdl_1",
-                "recipe": {"steps": [{"technique": "float16_quantization"}]},
-                "limits": {"queue_s": 100},
-            }
-        ),
-        now=NOW,
-    )
+    return store.add(asked(), now=NOW)
 
 
 def claimed(leases: JobLeases, job: Job, now: datetime = NOW) -> Job:
@@ -99,6 +100,27 @@ def test_commit_keeps_everything_at_once(store: JobStore, leases: JobLeases, que
     assert store.artifact(made.id).sha256 == "a" * 64
     assert store.blobs_in_use() == {"a" * 64}
     assert store.events(job.id, 0, 10)[-1].data["state"] == "succeeded"
+
+
+def test_names_of_any_length_are_stored(store: JobStore, leases: JobLeases, queued: Job) -> None:
+    job = claimed(leases, queued)
+    made = NewArtifact("saved_model", "saved_model", f"{'m' * 300}.zip", 3, "a" * 64)
+
+    assert leases.record(job.id, job.fence, NOW, [], "p" * 300, 0.5)
+    assert leases.commit(job.id, job.fence, Outcome(JobState.SUCCEEDED, artifacts=(made,)), LATER)
+
+    assert store.artifacts(job.id)[0].filename == made.filename
+
+
+def test_figure_that_is_no_number_is_stored_as_null(
+    store: JobStore, leases: JobLeases, queued: Job
+) -> None:
+    job = claimed(leases, queued)
+    event = NewEvent("metrics", {"loss": float("nan"), "all": [1.5, float("inf")]})
+
+    assert leases.record(job.id, job.fence, NOW, [event], "training", 0.5)
+
+    assert store.events(job.id, 0, 10)[-1].data == {"loss": None, "all": [1.5, None]}
 
 
 def test_commit_happens_once(store: JobStore, leases: JobLeases, queued: Job) -> None:
@@ -197,6 +219,19 @@ def test_job_is_unheard_until_it_is_sent_and_again_later(
 
     assert leases.unheard(NOW, resend_s=20) == []
     assert leases.unheard(NOW + timedelta(seconds=21), resend_s=20) == [queued.id]
+
+
+def test_lost_messages_are_sent_again_for_the_head_of_the_queue_only(
+    store: JobStore, leases: JobLeases
+) -> None:
+    waiting = [store.add(asked(), now=NOW + timedelta(milliseconds=i)).id for i in range(HEAD + 2)]
+    for job_id in waiting[:-1]:
+        store.mark_sent(job_id, NOW)
+
+    assert leases.unheard(LATER, resend_s=20) == [*waiting[:HEAD], waiting[-1]]
+
+    store.request_cancel(waiting[0], LATER)
+    assert leases.unheard(LATER, resend_s=20) == waiting[1:]
 
 
 def test_events_are_numbered_without_gaps_when_writers_race(

@@ -1,5 +1,6 @@
 """Adding, reading, listing and cancelling jobs, on both databases."""
 
+import base64
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from app.database.engine import Database
 from app.errors import IdempotencyKeyReused, Malformed, NotFound
 from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
-from app.jobs.listing import JobFilter, list_jobs
+from app.jobs.listing import JobFilter, decode_cursor, encode_cursor, list_jobs
 from app.jobs.request import JobRequest
 from app.jobs.store import Idempotency, JobStore
 
@@ -162,7 +163,32 @@ def test_list_pages_hold_every_job_once_while_jobs_are_added(
     assert seen == (before[::-1] if newest_first else before)
 
 
-@pytest.mark.parametrize("cursor", ["x", "bm90IGpzb24", "WzEsMl0", "é", "W10"])
-def test_cursor_that_is_not_ours_is_refused(both_databases: Database, cursor: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no cursor",
+        "[1,2]",
+        "[" * 20_000,
+        "1.job_1",
+        f"{10**17}.job_{'0' * 26}",
+        f"-1.job_{'0' * 26}",
+        f"1.job_{'0' * 25}\0",
+        f"1.mdl_{'0' * 26}",
+    ],
+)
+def test_cursor_that_is_not_ours_is_refused(text: str) -> None:
     with pytest.raises(Malformed):
-        list_jobs(both_databases, JobFilter(), 10, cursor)
+        decode_cursor(base64.urlsafe_b64encode(text.encode()).decode())
+
+
+@pytest.mark.parametrize("cursor", ["x", "é", "/w==", "%00"])
+def test_cursor_that_is_not_even_encoded_is_refused(cursor: str) -> None:
+    with pytest.raises(Malformed):
+        decode_cursor(cursor)
+
+
+def test_cursor_reads_back_as_it_was_given_out(store: JobStore) -> None:
+    job = store.add(asked(), now=NOW + timedelta(microseconds=123_457))
+
+    assert decode_cursor(encode_cursor(job.created_at, job.id)) == (job.created_at, job.id)

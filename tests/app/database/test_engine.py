@@ -1,0 +1,86 @@
+"""Connections: which driver, and what processes that write at once see of each other."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from app.database.engine import Database
+from app.database.migrate import upgrade
+
+WRITERS = 6
+WRITES = 100
+# Reads before it writes: a deferred transaction fails here as soon as another one wrote between.
+COUNT_UP = """
+import sys
+from sqlalchemy import text
+from app.database.engine import Database
+
+database = Database(sys.argv[1])
+for _ in range(int(sys.argv[2])):
+    with database.write() as connection:
+        count = connection.execute(text("SELECT n FROM counter")).scalar_one()
+        connection.execute(text("UPDATE counter SET n = :n"), {"n": count + 1})
+"""
+START = """
+import sys
+from app.database.engine import Database
+from app.database.migrate import upgrade
+
+sys.stdin.read()
+upgrade(Database(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_postgresql_url_gets_the_installed_driver_when_it_names_none(scheme: str) -> None:
+    database = Database(f"{scheme}://penjing@db/penjing")
+
+    assert (database.url.drivername, database.is_sqlite) == ("postgresql+psycopg", False)
+
+
+def test_sqlite_keeps_a_write_ahead_log_and_its_foreign_keys(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'new' / 'penjing.db'}")
+
+    with database.read() as connection:
+        found = [
+            connection.execute(text(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+    database.close()
+    assert found == ["wal", 1, 1]
+
+
+def test_sqlite_never_says_that_it_is_locked_when_many_processes_write(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'penjing.db'}")
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE counter (n INTEGER)"))
+        connection.execute(text("INSERT INTO counter VALUES (0)"))
+
+    command = [sys.executable, "-c", COUNT_UP, str(database.url), str(WRITES)]
+    writers = [subprocess.Popen(command) for _ in range(WRITERS)]
+
+    assert [writer.wait() for writer in writers] == [0] * WRITERS
+    with database.read() as connection:
+        assert connection.execute(text("SELECT n FROM counter")).scalar_one() == WRITERS * WRITES
+    database.close()
+
+
+def test_reader_is_not_held_up_while_another_connection_writes(both_databases: Database) -> None:
+    with both_databases.write() as writer, both_databases.read() as reader:
+        writer.execute(text("DELETE FROM workers"))
+
+        assert reader.execute(text("SELECT count(*) FROM workers")).scalar_one() == 0
+
+
+def test_upgrade_is_safe_when_many_processes_start_on_no_database_at_all(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new' / 'penjing.db'}"
+    command = [sys.executable, "-c", START, url]
+    starting = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(4)]
+    for process in starting:
+        process.communicate()
+
+    assert [process.returncode for process in starting] == [0] * len(starting)
+    upgrade(Database(url))
