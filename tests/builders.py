@@ -187,8 +187,8 @@ def step(technique: str, **parameters: Any) -> Any:
 
 
 def outputs_of(model: Any, inputs: dict[str, Array]) -> list[Array]:
-    """What a model gives for these inputs, as arrays in the order of its outputs."""
-    arrays = [inputs[tensor.name] for tensor in model.inputs]
+    """What a model gives for inputs in its own order, as arrays in the order of its outputs."""
+    arrays = list(inputs.values())
     given = model(arrays if len(arrays) > 1 else arrays[0], training=False)
     return [np.asarray(output) for output in keras.tree.flatten(given)]
 

@@ -1,0 +1,184 @@
+"""Models loaded from files: both formats, what Keras 2 wrote, and what cannot be loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from app.errors import ModelNotLoadable
+from app.recipes.steps.base import ModelFormat
+from tests.builders import MODELS, branched_model, dense_model, outputs_of, randomized, rows_for
+from worker.engine.loading.models import heads, input_specs, load_model, read_compile_config
+
+TWO = {"filters": 2, "kernel_size": 2}
+SHIMMED = [
+    ("InputLayer", keras.layers.Identity, {}, "batch_input_shape", [None, 4, 4, 2]),
+    ("DepthwiseConv2D", keras.layers.DepthwiseConv2D, {"kernel_size": 2}, "groups", 1),
+    ("SeparableConv2D", keras.layers.SeparableConv2D, TWO, "groups", 1),
+    ("SeparableConv2D", keras.layers.SeparableConv2D, TWO, "kernel_initializer", None),
+    ("Conv2DTranspose", keras.layers.Conv2DTranspose, TWO, "groups", 1),
+]
+
+
+def as_keras2(path: Path, class_name: str, keyword: str, value: object) -> None:
+    """Write a keyword into every such layer's configuration, as Keras 2 did."""
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            for candidate in (layer, layer["config"].get("layer")):
+                if candidate and candidate["class_name"] == class_name:
+                    candidate["config"][keyword] = value
+        file.attrs["model_config"] = json.dumps(config)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_load_model_gives_the_same_outputs(kind: str, suffix: str, tmp_path: Path) -> None:
+    model = randomized(MODELS[kind]())
+    path = tmp_path / f"model.{suffix}"
+    model.save(path)
+
+    loaded = load_model(path, ModelFormat(suffix))
+
+    inputs = rows_for(model, 4)
+    for given, wanted in zip(outputs_of(loaded, inputs), outputs_of(model, inputs), strict=True):
+        np.testing.assert_array_equal(given, wanted)
+
+
+@pytest.mark.parametrize(("class_name", "layer", "arguments", "keyword", "value"), SHIMMED)
+def test_load_model_drops_keywords_of_keras_2_when_they_mean_nothing(
+    class_name: str, layer: Any, arguments: dict[str, Any], keyword: str, value: object,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    model = randomized(keras.Sequential([keras.Input((4, 4, 2)), layer(**arguments)]))
+    path = tmp_path / "model.h5"
+    model.save(path)
+    as_keras2(path, class_name, keyword, value)
+
+    loaded = load_model(path, ModelFormat.H5)
+
+    x = np.random.default_rng(0).standard_normal((2, 4, 4, 2)).astype("float32")
+    np.testing.assert_array_equal(loaded(x), model(x))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_load_model_drops_time_major_of_recurrent_layers(wrapped: bool, tmp_path: Path) -> None:
+    lstm = keras.layers.LSTM(3)
+    layer = keras.layers.Bidirectional(lstm) if wrapped else lstm
+    model = randomized(keras.Sequential([keras.Input((4, 2)), layer]))
+    path = tmp_path / "model.h5"
+    model.save(path)
+    as_keras2(path, "LSTM", "time_major", False)
+
+    loaded = load_model(path, ModelFormat.H5)
+
+    x = np.random.default_rng(0).standard_normal((2, 4, 2)).astype("float32")
+    np.testing.assert_array_equal(loaded(x), model(x))
+
+
+def test_load_model_refuses_a_keras_2_keyword_that_has_a_meaning(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    keras.Sequential([keras.Input((4, 2)), keras.layers.LSTM(3)]).save(path)
+    as_keras2(path, "LSTM", "time_major", True)
+
+    with pytest.raises(ModelNotLoadable, match="time_major=True"):
+        load_model(path, ModelFormat.H5)
+
+
+def test_load_model_reads_an_input_shape_that_early_keras_2_wrote_into_the_first_layer(
+    tmp_path: Path,
+) -> None:
+    model = randomized(dense_model())
+    path = tmp_path / "model.h5"
+    model.save(path)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        del config["config"]["layers"][0]
+        config["config"]["layers"][0]["config"]["batch_input_shape"] = [None, 4]
+        file.attrs["model_config"] = json.dumps(config)
+
+    loaded = load_model(path, ModelFormat.H5)
+
+    assert [spec.shape for spec in input_specs(loaded)] == [(4,)]
+    inputs = rows_for(model, 2)
+    np.testing.assert_array_equal(outputs_of(loaded, inputs)[0], outputs_of(model, inputs)[0])
+
+
+def test_load_model_leaves_the_file_as_it_is_when_it_drops_keywords(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    keras.Sequential([keras.Input((4, 2)), keras.layers.LSTM(3)]).save(path)
+    as_keras2(path, "LSTM", "time_major", False)
+    before = path.read_bytes()
+
+    load_model(path, ModelFormat.H5)
+
+    assert path.read_bytes() == before
+
+
+def test_load_model_refuses_a_lambda(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x + 1)]).save(path)
+
+    with pytest.raises(ModelNotLoadable, match="cannot rebuild the model") as caught:
+        load_model(path, ModelFormat.KERAS)
+
+    assert str(tmp_path) not in caught.value.detail
+
+
+def test_load_model_names_no_folder_when_the_file_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"PK not really")
+
+    with pytest.raises(ModelNotLoadable) as caught:
+        load_model(path, ModelFormat.KERAS)
+
+    assert str(tmp_path) not in caught.value.detail
+
+
+def test_load_model_refuses_weights_without_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "some.weights.h5"
+    dense_model().save_weights(path)
+
+    with pytest.raises(ModelNotLoadable, match="weights only"):
+        load_model(path, ModelFormat.H5)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+def test_load_model_refuses_a_model_that_was_never_built(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.layers.Dense(2)]).save(path)
+
+    with pytest.raises(ModelNotLoadable, match="before it was built"):
+        load_model(path, ModelFormat.KERAS)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_read_compile_config_finds_the_loss(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model.{suffix}"
+    dense_model(loss="categorical_crossentropy").save(path)
+
+    config = read_compile_config(path, ModelFormat(suffix))
+
+    assert config is not None
+    assert config["loss"] == "categorical_crossentropy"
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_read_compile_config_is_none_when_the_model_was_never_compiled(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"model.{suffix}"
+    dense_model().save(path)
+
+    assert read_compile_config(path, ModelFormat(suffix)) is None
+
+
+def test_input_specs_and_heads_follow_the_order_of_the_model() -> None:
+    model = branched_model()
+
+    assert [spec.name for spec in input_specs(model)] == ["left", "right"]
+    assert [head.output for head in heads(model, None)] == ["kind", "amount"]

@@ -1,0 +1,186 @@
+"""What every technique keeps to, found by walking the folders: nothing is listed here."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.errors import Cancelled
+from app.recipes.recipe import Recipe
+from app.recipes.steps import Transform, step_types
+from tests.builders import context_for, conv_model, embedding_model, randomized, rows_for, step
+from worker.engine.context import StepContext, StepOutcome
+from worker.engine.exporting.source import KerasSource
+from worker.engine.surgery.weights import leaves, named_weights
+from worker.engine.techniques import technique, techniques
+from worker.engine.training.prediction import Predictor
+
+TAGS = sorted(step_types())
+TRANSFORMS = [tag for tag in TAGS if issubclass(step_types()[tag], Transform)]
+CONVERSIONS = [tag for tag in TAGS if tag not in TRANSFORMS]
+
+
+def smallest(tag: str) -> Any:
+    """The step with every default; a required number is taken from the middle of its range."""
+    schema = step_types()[tag].model_json_schema()
+    required = {name: schema["properties"][name] for name in schema.get("required", [])}
+    return step(
+        tag,
+        **{
+            name: (field["minimum"] + field.get("maximum", field.get("exclusiveMaximum"))) / 2
+            for name, field in required.items()
+        },
+    )
+
+
+def applied(tag: str, model: Any, context: StepContext) -> StepOutcome:
+    outcome = technique(tag).apply(smallest(tag), model, context)
+    assert isinstance(outcome, StepOutcome)
+    return outcome
+
+
+def number_fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every number a step takes, with its own schema: alone, or as one of several choices."""
+    for name, field in schema.get("properties", {}).items():
+        for choice in [field, *field.get("anyOf", [])]:
+            if choice.get("type") in ("number", "integer") and "enum" not in choice:
+                yield name, choice
+
+
+def test_techniques_are_those_that_may_be_asked_for() -> None:
+    assert sorted(techniques()) == TAGS
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_step_survives_json(tag: str) -> None:
+    recipe = Recipe(seed=3, steps=(smallest(tag),))
+
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_step_describes_every_field(tag: str) -> None:
+    fields = step_types()[tag].model_fields
+
+    assert [name for name in fields if not (fields[name].description or name == "technique")] == []
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_step_bounds_every_number_from_below(tag: str) -> None:
+    schema = step_types()[tag].model_json_schema()
+    open_ended = [
+        name
+        for part in [schema, *schema.get("$defs", {}).values()]
+        for name, field in number_fields(part)
+        if not {"minimum", "exclusiveMinimum"} & field.keys()
+    ]
+
+    assert open_ended == []
+
+
+@pytest.mark.parametrize("tag", TRANSFORMS)
+def test_apply_leaves_the_given_model_as_it_was(tag: str, tmp_path: Path) -> None:
+    model = randomized(conv_model())
+    before = {name: weight.numpy() for name, weight in named_weights(model).items()}
+
+    outcome = applied(tag, model, context_for(model, tmp_path))
+
+    assert outcome.model is not model
+    for name, weight in named_weights(model).items():
+        np.testing.assert_array_equal(weight.numpy(), before[name], err_msg=name)
+
+
+@pytest.mark.parametrize("tag", TRANSFORMS)
+def test_apply_keeps_the_signature(tag: str, tmp_path: Path) -> None:
+    model = conv_model()
+
+    changed = applied(tag, model, context_for(model, tmp_path)).model
+
+    for ours, theirs in ((changed.inputs, model.inputs), (changed.outputs, model.outputs)):
+        assert [(t.shape, t.dtype) for t in ours] == [(t.shape, t.dtype) for t in theirs]
+    assert [t.name for t in changed.inputs] == [t.name for t in model.inputs]
+    assert changed.output_names == model.output_names
+
+
+@pytest.mark.parametrize("tag", TRANSFORMS)
+def test_apply_gives_the_same_weights_for_the_same_seed(tag: str, tmp_path: Path) -> None:
+    model = randomized(conv_model())
+    context = context_for(model, tmp_path)
+
+    first, again = (applied(tag, model, context).model.get_weights() for _ in range(2))
+
+    for one, same in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+@pytest.mark.parametrize("tag", TRANSFORMS)
+def test_apply_reports_progress(tag: str, tmp_path: Path) -> None:
+    model = conv_model()
+    heard: list[float] = []
+    context = replace(
+        context_for(model, tmp_path),
+        report_progress=lambda fraction, message, **metrics: heard.append(fraction),
+    )
+
+    applied(tag, model, context)
+
+    assert heard
+    assert all(0 <= fraction <= 1 for fraction in heard)
+
+
+def cancelled() -> None:
+    raise Cancelled("the job was asked to stop")
+
+
+@pytest.mark.parametrize("tag", TRANSFORMS)
+def test_apply_stops_when_cancelled(tag: str, tmp_path: Path) -> None:
+    model = conv_model()
+    context = replace(context_for(model, tmp_path), check_cancelled=cancelled)
+
+    with pytest.raises(Cancelled):
+        applied(tag, model, context)
+
+
+@pytest.mark.parametrize("tag", CONVERSIONS)
+def test_convert_stops_when_cancelled(tag: str, tmp_path: Path) -> None:
+    model = conv_model()
+    context = replace(context_for(model, tmp_path), check_cancelled=cancelled)
+
+    with pytest.raises(Cancelled):
+        technique(tag).convert(smallest(tag), KerasSource(model, tmp_path, {}), context)
+
+
+@pytest.mark.parametrize("tag", TRANSFORMS)
+def test_apply_gives_a_model_that_runs(tag: str, tmp_path: Path) -> None:
+    model = randomized(conv_model())
+    context = context_for(model, tmp_path)
+    assert context.data is not None
+
+    changed = applied(tag, model, context).model
+
+    (output,) = Predictor(changed, context.data.test.columns)(rows_for(model, 2))
+    assert np.isfinite(output).all()
+
+
+@pytest.mark.parametrize("tag", TRANSFORMS)
+def test_apply_names_skipped_layers_of_the_model_with_a_reason(tag: str, tmp_path: Path) -> None:
+    model = embedding_model()
+    names = {leaf.layer.name for leaf in leaves(model)}
+
+    skipped = applied(tag, model, context_for(model, tmp_path)).skipped
+
+    assert all(skip.layer in names and skip.reason for skip in skipped)
+
+
+@pytest.mark.parametrize("tag", TRANSFORMS)
+def test_apply_gives_masks_of_weights_the_model_has(tag: str, tmp_path: Path) -> None:
+    model = conv_model()
+
+    outcome = applied(tag, model, context_for(model, tmp_path))
+
+    weights = named_weights(outcome.model)
+    for name, mask in outcome.masks.items():
+        assert mask.shape == tuple(weights[name].shape)
