@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.recipes import keras_config
-from app.recipes.facts import Head
+from app.recipes.facts import Activation, Head
 
 Json = dict[str, Any]
 SPARSE = "sparse_categorical_crossentropy"
@@ -73,7 +73,7 @@ def two_heads() -> Json:
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "linear"])
-def test_head_is_the_activation_of_the_last_dense_layer(activation: str) -> None:
+def test_head_is_the_activation_of_the_last_dense_layer(activation: Activation) -> None:
     assert after(dense("out", 3, activation)) == Head(
         output="out", activation=activation, units=3, compiled_loss=None
     )
