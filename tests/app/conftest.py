@@ -1,15 +1,20 @@
 """Fixtures of the front end: an empty, migrated database, once SQLite and once PostgreSQL."""
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import delete, make_url, text
 
 from app.database.engine import Database
 from app.database.migrate import upgrade
+from app.database.tables import metadata
 from app.ids import new_id
 from tests.postgres import running_postgres
+
+BOTH = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +23,23 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_url: str) -> Iterator[Database]:
+    with new_database(postgres_url) as database:
+        upgrade(database)
+        yield database
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "penjing.db"
+    database = Database(f"sqlite:///{path}")
+    upgrade(database)
+    database.close()
+    return path
+
+
+@pytest.fixture(params=BOTH)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A database without tables."""
     if request.param == "sqlite":
@@ -26,20 +47,37 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[D
         yield database
         database.close()
         return
-    server = request.getfixturevalue("postgres_url")
+    with new_database(request.getfixturevalue("postgres_url")) as database:
+        yield database
+
+
+@pytest.fixture(params=BOTH)
+def both_databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A migrated database without rows; the test runs on each kind."""
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("migrated_sqlite")
+        copy = Path(shutil.copy(template, tmp_path))
+        database = Database(f"sqlite:///{copy}")
+        yield database
+        database.close()
+        return
+    shared: Database = request.getfixturevalue("migrated_postgres")
+    yield shared
+    with shared.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(delete(table))
+
+
+@contextmanager
+def new_database(server: str) -> Iterator[Database]:
     name = new_id("db")
     _execute(server, f"CREATE DATABASE {name}")
     database = Database(make_url(server).set(database=name).render_as_string())
-    yield database
-    database.close()
-    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def both_databases(empty_database: Database) -> Database:
-    """A migrated database; the test runs on each kind."""
-    upgrade(empty_database)
-    return empty_database
+    try:
+        yield database
+    finally:
+        database.close()
+        _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _execute(server: str, statement: str) -> None:

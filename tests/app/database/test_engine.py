@@ -10,7 +10,7 @@ from sqlalchemy import text
 from app.database.engine import Database
 from app.database.migrate import upgrade
 
-WRITERS = 6
+WRITERS = 4
 WRITES = 100
 # Reads before it writes: a deferred transaction fails here as soon as another one wrote between.
 COUNT_UP = """
