@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 from starlette.types import Lifespan
 
 from app.api import artifacts, datasets, events, health, jobs, models, problems, techniques
@@ -53,4 +54,16 @@ def make_application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     application.add_middleware(BodyLimit, streamed=STREAMED_PATHS)
     application.add_middleware(RequestId)
     problems.install(application)
+    application.state.methods_at = methods_at
     return application
+
+
+def methods_at(path: str) -> set[str]:
+    """What may be done at a path."""
+    routes = (route for router in ROUTERS for route in router.routes)
+    return {
+        method
+        for route in routes
+        if isinstance(route, APIRoute) and route.path_regex.match(path)
+        for method in route.methods or ()
+    }

@@ -23,7 +23,7 @@ HEARTBEAT_S = 10.0
 RECONNECT_MS = 1000
 EVENTS_A_READ = 500
 
-LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**31 - 1)]
+LastEventId = Annotated[int | None, Header(ge=0, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1, description="Only events after this `seq`.")]
 EventLimit = Annotated[int, Query(ge=1, le=1000, description="Events of one JSON page at most.")]
 

@@ -85,7 +85,11 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
         retryable=False,
         hint="GET /openapi.json lists every path and method.",
     )
-    return _answer(request, problem, error.status_code, error.headers or {})
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # The router names the methods of the first route with this path only.
+        headers["Allow"] = ", ".join(sorted(request.app.state.methods_at(request.url.path)))
+    return _answer(request, problem, error.status_code, headers)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

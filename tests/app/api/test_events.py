@@ -1,0 +1,166 @@
+"""The events of a job, as a page and as a stream over a real connection."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from app.api import events
+from app.jobs.rows import NewEvent
+from tests.app.api import given
+from tests.app.api.conftest import Api
+from tests.app.api.serving import free_port, served
+
+pytestmark = pytest.mark.anyio
+
+JSON = {"Accept": "application/json"}
+LIMIT_S = 20.0
+
+
+@pytest.fixture
+async def url(api: Api) -> AsyncIterator[str]:
+    """The API of the test behind a real socket: over ASGI alone an answer comes in one piece."""
+    port = free_port()
+    config = uvicorn.Config(
+        api.application, port=port, lifespan="off", log_level="warning", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(LIMIT_S):
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await serving
+
+
+@asynccontextmanager
+async def following(
+    url: str, job_id: str, last_seen: int | None = None
+) -> AsyncIterator[AsyncIterator[str]]:
+    """The lines of an event stream."""
+    headers = {} if last_seen is None else {"Last-Event-ID": str(last_seen)}
+    async with (
+        asyncio.timeout(LIMIT_S),
+        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        client.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as response,
+    ):
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        yield response.aiter_lines()
+
+
+async def next_event(lines: AsyncIterator[str]) -> dict[str, Any]:
+    """The next event, with the fields of its frame."""
+    frame: dict[str, str] = {}
+    async for line in lines:
+        if line == "" and "data" in frame:
+            return {**frame, "data": json.loads(frame["data"])}
+        name, colon, value = line.partition(": ")
+        if colon and name:
+            frame[name] = value
+    raise AssertionError("the stream ended")
+
+
+def an_event(number: int) -> NewEvent:
+    return NewEvent("metrics", {"number": number, "text": "line\u2028break"})
+
+
+async def test_stream_tells_what_happened_and_what_happens(api: Api, url: str) -> None:
+    job_id = (await given.a_job(api))["id"]
+    async with following(url, job_id) as lines:
+        first = await next_event(lines)
+        fence = given.started(api, job_id)
+        second = await next_event(lines)
+        given.reported(api, job_id, fence, 0.5, an_event(1))
+        third = await next_event(lines)
+    assert (first["id"], first["event"], first["data"]["data"]) == (
+        "1",
+        "state",
+        {"state": "queued"},
+    )
+    assert (second["id"], second["data"]["data"]["state"]) == ("2", "running")
+    assert (third["event"], third["data"]["data"]) == ("metrics", an_event(1).data)
+    assert set(third["data"]) == {"seq", "at", "type", "data"}
+
+
+async def test_stream_ends_after_the_last_event_of_a_final_job(api: Api, url: str) -> None:
+    job_id = (await given.a_job(api))["id"]
+    async with following(url, job_id) as lines:
+        await next_event(lines)
+        await api.post(f"/v1/jobs/{job_id}/cancel")
+        assert (await next_event(lines))["data"]["data"] == {"state": "cancelled"}
+        assert [line async for line in lines] == []
+
+
+async def test_stream_goes_on_after_the_last_event_that_was_seen(api: Api, url: str) -> None:
+    job_id = (await given.a_job(api))["id"]
+    fence = given.started(api, job_id)
+    given.reported(api, job_id, fence, 0.5, *(an_event(number) for number in range(4)))
+    async with following(url, job_id, last_seen=3) as lines:
+        seen = [(await next_event(lines))["id"] for _ in range(3)]
+    assert seen == ["4", "5", "6"]
+
+
+async def test_stream_says_that_it_lives_when_nothing_happens(
+    api: Api, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.2)
+    job_id = (await given.a_job(api))["id"]
+    async with following(url, job_id) as lines:
+        await next_event(lines)
+        assert await anext(lines) == ": still here"
+
+
+async def test_stream_has_no_content_when_nothing_can_come_any_more(api: Api) -> None:
+    job_id = (await given.a_job(api))["id"]
+    await api.post(f"/v1/jobs/{job_id}/cancel")
+    answer = await api.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "2"})
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+async def test_stream_is_refused_when_the_last_event_id_is_no_number(api: Api) -> None:
+    job_id = (await given.a_job(api))["id"]
+    answer = await api.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "x"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/header/last-event-id"
+
+
+async def test_pages_hold_every_event_once(api: Api) -> None:
+    job_id = (await given.a_job(api))["id"]
+    fence = given.started(api, job_id)
+    given.reported(api, job_id, fence, 0.5, an_event(1), an_event(2), an_event(3))
+    path = f"/v1/jobs/{job_id}/events?limit=2"
+    seen: list[int] = []
+    cursor: str | None = "0"
+    while cursor is not None:
+        page = (await api.get(f"{path}&after={cursor}", headers=JSON)).json()
+        seen += [event["seq"] for event in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == [1, 2, 3, 4, 5]
+
+
+async def test_stream_resumes_without_gap_or_repeat_when_the_api_is_killed(api: Api) -> None:
+    job_id = (await given.a_job(api))["id"]
+    fence = given.started(api, job_id)
+    home, port = api.services.settings.home, free_port()
+    url = f"http://127.0.0.1:{port}"
+    seen: list[int] = []
+    with served(home, port) as process:
+        async with following(url, job_id) as lines:
+            given.reported(api, job_id, fence, 0.1, an_event(1))
+            seen += [(await next_event(lines))["data"]["seq"] for _ in range(3)]
+            process.kill()
+            with pytest.raises((httpx.TransportError, AssertionError)):
+                await next_event(lines)
+    given.reported(api, job_id, fence, 0.2, an_event(2), an_event(3))
+    with served(home, port):
+        async with following(url, job_id, last_seen=seen[-1]) as lines:
+            given.reported(api, job_id, fence, 0.3, an_event(4))
+            seen += [(await next_event(lines))["data"]["seq"] for _ in range(3)]
+    assert seen == [1, 2, 3, 4, 5, 6]

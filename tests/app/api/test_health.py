@@ -1,0 +1,72 @@
+"""Health, readiness and version."""
+
+import pytest
+
+from app.errors import Unavailable
+from app.jobs.presence import WorkerPresence
+from tests.app.api.conftest import Api
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/livez"])
+async def test_process_is_alive_whatever_it_depends_on(api: Api, path: str) -> None:
+    answer = await api.get(path)
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_service_is_not_ready_without_broker_and_worker(api: Api) -> None:
+    answer = await api.get("/readyz")
+    body = answer.json()
+    assert (answer.status_code, body["status"]) == (503, "not_ready")
+    assert {name: check["status"] for name, check in body["checks"].items()} == {
+        "database": "ok",
+        "broker": "failing",
+        "blob_store": "ok",
+        "worker": "failing",
+    }
+    assert str(api.services.settings.home) not in answer.text
+
+
+async def test_worker_counts_while_it_was_seen_lately(api: Api) -> None:
+    WorkerPresence(api.services.jobs.database).beat("worker-1", api.clock())
+    api.clock.advance(29)
+    assert (await api.get("/readyz")).json()["checks"]["worker"]["status"] == "ok"
+    api.clock.advance(2)
+    assert (await api.get("/readyz")).json()["checks"]["worker"]["status"] == "failing"
+
+
+async def test_service_is_ready_when_every_check_passes(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(api.services.checks, "broker", lambda: "answers")
+    WorkerPresence(api.services.jobs.database).beat("worker-1", api.clock())
+    answer = await api.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+
+
+async def test_blob_store_fails_when_its_folder_cannot_be_written(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.services.blobs, "temporary", api.services.settings.home / "penjing.db")
+    check = (await api.get("/readyz")).json()["checks"]["blob_store"]
+    assert check["status"] == "failing"
+    assert "cannot be written" in check["detail"]
+
+
+async def test_check_that_raises_a_named_error_gives_its_words(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(api.services.checks, "database", unavailable)
+    check = (await api.get("/readyz")).json()["checks"]["database"]
+    assert check == {"status": "failing", "detail": "gone fishing"}
+
+
+async def test_version_names_the_package(api: Api) -> None:
+    body = (await api.get("/v1/version")).json()
+    assert (body["name"], body["api"]) == ("penjing", "v1")
+    assert body["version"]
+
+
+def unavailable() -> str:
+    raise Unavailable("gone fishing")
