@@ -48,6 +48,7 @@ ROOMS = frozenset(
         "keras.metrics",
         "keras.optimizers",
         "keras.optimizers.schedules",
+        "keras.quantizers",
         "keras.regularizers",
         "keras.src.ops.math",
         "keras.src.ops.nn",
@@ -61,6 +62,7 @@ MODEL_ROOMS = frozenset(
 POLICIES = frozenset(
     {"DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy"}
 )
+SEED = ("keras.random", "SeedGenerator")
 VALUES = frozenset({"__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"})
 WRAPPED = ("layer", "backward_layer", "cell", "cells", "layers")
 # Each makes a weight with at least as many values.
@@ -145,7 +147,9 @@ def _is_known(class_name: str, module: object, *, is_layer: bool) -> bool:
         return class_name in LAYERS | MODELS if is_layer else True
     if module in MODEL_ROOMS:
         return class_name in MODELS | POLICIES
-    return module in ROOMS or (module == "keras.layers" and class_name in LAYERS)
+    if module == "keras.layers":
+        return class_name in LAYERS
+    return module in ROOMS or (module, class_name) == SEED
 
 
 def _check_function(found: dict[str, Any]) -> None:

@@ -155,6 +155,18 @@ def test_read_keras_refuses_layers_with_the_reason(layer: Json, why: str) -> Non
     assert why in refusal(sequential(layer))
 
 
+def test_read_keras_takes_the_objects_that_keras_itself_writes() -> None:
+    seed = {"module": "keras.random", "class_name": "SeedGenerator", "config": {"seed": 3}}
+    start = {"module": "keras.initializers", "class_name": "Zeros", "config": {"seed": seed}}
+    act = {"module": "keras.activations", "class_name": "function", "config": "gelu"}
+    optimizer = {"module": "keras.optimizers", "class_name": "Adam", "config": {"name": "adam"}}
+    config = sequential(
+        dense("d", kernel_initializer=start, activation=act),
+        compile_config={"optimizer": optimizer, "loss": "mse", "metrics": ["accuracy"]},
+    )
+    assert read_keras(keras_file(config, ONE_DENSE)).heads[0].compiled_loss == "regression"
+
+
 @pytest.mark.parametrize(
     ("config", "why"),
     [
