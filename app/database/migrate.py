@@ -4,6 +4,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -12,28 +13,59 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from app.database.engine import Database
+from app.errors import PenjingError
 
 SCRIPTS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x70656E6A  # "penj"
 
 
-def upgrade(database: Database) -> None:
-    """Apply what is missing. One process does it, the others wait and find it done."""
+class SchemaTooNew(PenjingError):
+    code = "schema_too_new"
+    title = "The database belongs to a newer Penjing"
+
+
+def upgrade(database: Database, scripts: Path = SCRIPTS) -> None:
+    """Apply what is missing. One process does it, the others wait and find it done.
+
+    Raises: SchemaTooNew.
+    """
     config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
-    with _alone(database), database.engine.connect() as connection:
-        if _is_current(connection, config):
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    with _alone(database), _connected(database) as connection:
+        if _is_current(connection, ScriptDirectory.from_config(config)):
             return
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()
 
 
-def _is_current(connection: Connection, config: Config) -> bool:
-    context = MigrationContext.configure(connection)
-    current = context.get_current_heads()
+def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
+    current = set(MigrationContext.configure(connection).get_current_heads())
     connection.rollback()
-    return set(current) == set(ScriptDirectory.from_config(config).get_heads())
+    if unknown := current - {script.revision for script in scripts.walk_revisions()}:
+        raise SchemaTooNew(
+            f"the database has the schema {', '.join(sorted(unknown))}, "
+            f"which this version does not know; its own is {scripts.get_current_head()}",
+            hint="Start the newer version again, or restore a backup from before it ran.",
+        )
+    return current == set(scripts.get_heads())
+
+
+@contextmanager
+def _connected(database: Database) -> Iterator[Connection]:
+    with database.engine.connect() as connection:
+        if not database.is_sqlite:
+            yield connection
+            return
+        # To alter a table of SQLite is to rebuild it, and dropping the old one would, with foreign
+        # keys on, delete every row that refers to it. Inside a transaction this has no effect.
+        driver: Any = connection.connection.driver_connection
+        driver.execute("PRAGMA foreign_keys = OFF")
+        try:
+            yield connection.execution_options(is_write=True)
+        finally:
+            connection.rollback()
+            driver.execute("PRAGMA foreign_keys = ON")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ import sys
 from app.database.engine import Database
 from app.database.migrate import upgrade
 
+print("ready", flush=True)
 sys.stdin.read()
 upgrade(Database(sys.argv[1]))
 """
@@ -77,10 +79,20 @@ def test_reader_is_not_held_up_while_another_connection_writes(both_databases: D
 
 def test_upgrade_is_safe_when_many_processes_start_on_no_database_at_all(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new' / 'penjing.db'}"
-    command = [sys.executable, "-c", START, url]
-    starting = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(4)]
-    for process in starting:
-        process.communicate()
+    with ExitStack() as stack:
+        starting = [stack.enter_context(about_to_upgrade(url)) for _ in range(4)]
+        for process in starting:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+        for process in starting:
+            assert process.stdin is not None
+            process.stdin.close()
 
-    assert [process.returncode for process in starting] == [0] * len(starting)
+        assert [process.wait() for process in starting] == [0] * len(starting)
     upgrade(Database(url))
+
+
+def about_to_upgrade(url: str) -> "subprocess.Popen[bytes]":
+    """A process that has imported everything and waits for the end of its input."""
+    command = [sys.executable, "-c", START, url]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -1,16 +1,35 @@
 """The migrations lead to the tables, and may be run by many at once."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
 
 from app.database.engine import Database
-from app.database.migrate import upgrade
-from app.database.tables import metadata, workers
+from app.database.migrate import SCRIPTS, SchemaTooNew, upgrade
+from app.database.tables import job_events, metadata, workers
+from app.jobs.request import JobRequest
+from app.jobs.store import JobStore
+
+SOME_EVENT = {"at": datetime(2026, 1, 1, tzinfo=UTC), "type": "state", "data": {}}
+NEXT_MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("jobs") as batch:
+        batch.alter_column("name", type_=sa.Text())
+"""
 
 
 def test_migrated_schema_is_that_of_the_tables(both_databases: Database) -> None:
@@ -29,6 +48,38 @@ def test_upgrade_is_safe_when_many_start_at_once(empty_database: Database) -> No
     upgrade(empty_database)
     with empty_database.read() as connection:
         assert connection.execute(select(workers)).all() == []
+
+
+def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(
+    empty_database: Database, tmp_path: Path
+) -> None:
+    upgrade(empty_database)
+    request = {"model_id": "mdl_1", "recipe": {"steps": [{"technique": "float16_quantization"}]}}
+    store = JobStore(empty_database)
+    job = store.add(JobRequest.model_validate(request), now=datetime.now(UTC))
+
+    upgrade(empty_database, with_next_migration(tmp_path))
+
+    assert [event.type for event in store.events(job.id, 0, 10)] == ["state"]
+    with pytest.raises(IntegrityError), empty_database.write() as connection:
+        connection.execute(insert(job_events).values(job_id="job_none", seq=1, **SOME_EVENT))
+
+
+def test_upgrade_refuses_a_database_of_a_newer_version(
+    empty_database: Database, tmp_path: Path
+) -> None:
+    upgrade(empty_database, with_next_migration(tmp_path))
+
+    with pytest.raises(SchemaTooNew, match="schema 0002, which"):
+        upgrade(empty_database)
+
+
+def with_next_migration(folder: Path) -> Path:
+    """A copy of the migrations with one more, which alters a table that others refer to."""
+    scripts = folder / "migrations"
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    (scripts / "versions" / "0002_next.py").write_text(NEXT_MIGRATION)
+    return scripts
 
 
 def test_write_is_undone_when_the_block_raises(both_databases: Database) -> None:
