@@ -11,7 +11,7 @@ from app.cli.figures import duration_text
 from app.cli.flags import read_body
 from app.cli.frame import Exit, command, exit_of_job, home_option
 from app.cli.output import Output
-from app.cli.running import Files, run_job
+from app.cli.running import Files, run_job, tell_address
 from app.errors import NotFound
 from app.recipes.facts import DatasetOptions
 
@@ -38,10 +38,8 @@ def demo(output: Output, home: Path, examples: Path | None) -> Exit:
     files = Files(folder / MODEL, folder / DATA, PIXELS, results=home / "demo")
     with connected(None, home, output) as client:
         job = run_job(client, files, read_body(folder / RECIPE), output)
-    output.say(
-        f"Done in {duration_text(time.monotonic() - began_at)}. "
-        "`penjing up` brings the service back with this job in it."
-    )
+    tell_address(job, None, home, output)
+    output.say(f"Done in {duration_text(time.monotonic() - began_at)}.")
     return exit_of_job(job)
 
 

@@ -33,6 +33,11 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+class FileNotUsable(Invalid):
+    code = "file_not_usable"
+    title = "A file or folder here cannot be read or written"
+
+
 CALLERS_FAULT = (Conflict, Invalid, Malformed, NotFound, TooLarge, UnsupportedFormat)
 
 P = ParamSpec("P")
@@ -65,6 +70,10 @@ def command(body: Body[P]) -> Callable[..., Any]:
         except PenjingError as error:
             output.fail(error)
             code = exit_of_error(error)
+        except OSError as error:
+            failure = FileNotUsable(f"{error.filename or 'a file'}: {error.strerror or error}")
+            output.fail(failure)
+            code = exit_of_error(failure)
         except KeyboardInterrupt:
             output.say("Interrupted.")
             code = Exit.INTERRUPTED

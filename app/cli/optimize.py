@@ -10,7 +10,7 @@ from app.cli.flags import CONVERSIONS, Wishes, dataset_options, job_body
 from app.cli.frame import Exit, command, exit_of_job, home_option, url_option
 from app.cli.output import Output
 from app.cli.parameters import EXISTING_FILE, NUMBER, OUTPUTS, SIZE
-from app.cli.running import Files, run_job
+from app.cli.running import Files, require_writable, run_job, tell_address
 
 DATASET_OPTIONS = ("scale", "offset", "test_fraction", "label")
 
@@ -70,5 +70,9 @@ def optimize(
     )
     conversions = tuple(name for name in CONVERSIONS if given.pop(name))
     body = job_body(Wishes(**given, conversions=conversions), has_data)
+    # Now, not after minutes of work.
+    require_writable(files.results)
     with connected(url, home, output) as client:
-        return exit_of_job(run_job(client, files, {"name": files.model.stem, **body}, output))
+        job = run_job(client, files, {"name": files.model.stem, **body}, output)
+    tell_address(job, url, home, output)
+    return exit_of_job(job)

@@ -32,9 +32,9 @@ class Output:
             self.results.print(renderable, soft_wrap=isinstance(renderable, str))
 
     def give(self, result: Mapping[str, Any] | Sequence[Any]) -> None:
-        """The result, for a program; only with --json."""
+        """The result, for a program, in one line; only with --json."""
         if self.is_json:
-            sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
             sys.stdout.flush()
 
     def fail(self, error: PenjingError) -> None:

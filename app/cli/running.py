@@ -1,16 +1,18 @@
 """One job from files to files: upload, submit, follow, fetch, tell."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.cli.figures import bytes_text, duration_text
+from app.cli.figures import bytes_text
 from app.cli.output import Output, in_words
 from app.cli.tables import before_after, circumstances
 from app.cli.watching import watch
 from app.client import Client
+from app.embedded.lock import running_stack
 from app.jobs.job import JobState, Verdict
 from app.jobs.views import JobView
 from app.recipes.facts import DatasetOptions
@@ -54,9 +56,16 @@ def run_job(client: Client, files: Files, body: Mapping[str, Any], output: Outpu
         return job
     fetched = fetch(client, job, files.results)
     tell_end(job, output)
-    tell_files(client, job, fetched, output)
+    tell_files(fetched, output)
     output.give({"job": job.model_dump(mode="json"), "files": _paths(fetched)})
     return job
+
+
+def require_writable(folder: Path) -> None:
+    """Raises: PermissionError and other kinds of OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def fetch(client: Client, job: JobView, folder: Path) -> Fetched:
@@ -84,23 +93,31 @@ def tell_end(job: JobView, output: Output) -> None:
     output.show(VERDICTS[job.verdict])
 
 
-def tell_files(client: Client, job: JobView, fetched: Fetched, output: Output) -> None:
-    """Where everything is."""
+def tell_files(fetched: Fetched, output: Output) -> None:
+    """What was written."""
     output.show("Files:")
     for path in (fetched.report, fetched.layers, *fetched.artifacts.values()):
-        output.show(f"  {_shown(path)}  ({bytes_text(path.stat().st_size)})")
-    output.show(f"Job:    {client.url_of(f'/v1/jobs/{job.id}')}")
-    output.show(f"Report: {client.url_of(f'/v1/jobs/{job.id}/report')}")
-    if job.started_at and job.finished_at:
-        took = (job.finished_at - job.started_at).total_seconds()
-        output.show(f"The job took {duration_text(took)}.")
+        output.show(f"  {shown_path(path)}  ({bytes_text(path.stat().st_size)})")
+
+
+def tell_address(job: JobView, url: str | None, home: Path, output: Output) -> None:
+    """Where the service keeps the job, once the command is done."""
+    running = running_stack(home)
+    base = url or (running.url if running else None)
+    if base:
+        output.show(f"Job:    {base}/v1/jobs/{job.id}")
+        output.show(f"Report: {base}/v1/jobs/{job.id}/report")
+    else:
+        output.show(f"The job is kept in {shown_path(home)}; `penjing up` serves it again:")
+        output.show(f"  http://127.0.0.1:8000/v1/jobs/{job.id}")
+        output.show(f"  http://127.0.0.1:8000/v1/jobs/{job.id}/report")
 
 
 def _uploaded(client: Client, files: Files, output: Output) -> dict[str, str]:
-    output.say(f"Uploading {_shown(files.model)} ({bytes_text(files.model.stat().st_size)})")
+    output.say(f"Uploading {shown_path(files.model)} ({bytes_text(files.model.stat().st_size)})")
     ids = {"model_id": client.upload_model(files.model).id}
     if files.data:
-        output.say(f"Uploading {_shown(files.data)} ({bytes_text(files.data.stat().st_size)})")
+        output.say(f"Uploading {shown_path(files.data)} ({bytes_text(files.data.stat().st_size)})")
         ids["dataset_id"] = client.upload_dataset(files.data, options=files.options).id
     return ids
 
@@ -119,7 +136,7 @@ def _paths(fetched: Fetched) -> dict[str, Any]:
     }
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """Relative to where we are, if it lies below."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

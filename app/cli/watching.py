@@ -23,9 +23,7 @@ from app.jobs.views import EventView, JobView
 class Display(Protocol):
     """Where progress is shown."""
 
-    def progress(self, share: float) -> None: ...
-
-    def phase(self, name: str) -> None: ...
+    def show(self, share: float, phase: str, detail: str) -> None: ...
 
 
 class Bar:
@@ -35,11 +33,9 @@ class Bar:
         self._bar = bar
         self._task = bar.add_task("waiting for a worker", total=1.0)
 
-    def progress(self, share: float) -> None:
-        self._bar.update(self._task, completed=share)
-
-    def phase(self, name: str) -> None:
-        self._bar.update(self._task, description=printable(name))
+    def show(self, share: float, phase: str, detail: str) -> None:
+        description = f"{phase}, {detail}" if detail else phase
+        self._bar.update(self._task, completed=share, description=printable(description))
 
 
 class Lines:
@@ -48,17 +44,14 @@ class Lines:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._began_at = time.monotonic()
-        self._share = 0.0
         self._phase = ""
 
-    def progress(self, share: float) -> None:
-        self._share = share
-
-    def phase(self, name: str) -> None:
-        if name != self._phase:
-            self._phase = name
-            elapsed = duration_text(time.monotonic() - self._began_at)
-            self._output.say(f"  [{elapsed:>8}, {self._share:4.0%}] {name}")
+    def show(self, share: float, phase: str, detail: str) -> None:
+        if phase == self._phase:
+            return
+        self._phase = phase
+        elapsed = duration_text(time.monotonic() - self._began_at)
+        self._output.say(f"  [{elapsed:>10}, {share:4.0%}] {phase}")
 
 
 @contextmanager
@@ -99,10 +92,8 @@ def watch(client: Client, job_id: str, output: Output) -> JobView:
 
 def show_event(event: EventView, shown: Display, output: Output) -> None:
     """Put one event on the display; what is not for it is passed over."""
-    share, phase, message = (event.data.get(key) for key in ("progress", "phase", "message"))
-    if isinstance(share, int | float):
-        shown.progress(float(share))
-    if isinstance(phase, str):
-        shown.phase(phase)
-    if event.type == "warning" and isinstance(message, str):
+    message = str(event.data.get("message") or "")
+    if event.type == "warning":
         output.say(f"  warning: {message}")
+    elif {"progress", "phase"} <= event.data.keys():
+        shown.show(float(event.data["progress"]), str(event.data["phase"]), message)

@@ -82,10 +82,6 @@ class Client:
     def close(self) -> None:
         self._transport.close()
 
-    def url_of(self, path: str) -> str:
-        """The full address of a path of this service."""
-        return f"{self._transport.url}{path}"
-
     def ready(self) -> Readiness:
         """Whether the service can take a job now, and if not, what is missing."""
         return _read(Readiness, self._transport.get("/readyz", also_accepted=NOT_READY))

@@ -73,8 +73,9 @@ class Part:
         if self.output is None:
             return False
         content = self.output.read(65_536)
-        if content:
-            self.log.write(content)
+        # A full disk costs lines of the log, not the stack.
+        with contextlib.suppress(OSError):
+            self.log.write(content or b"")
         return content != b""
 
     def ended(self) -> int | None:

@@ -1,6 +1,7 @@
 """The stack of one home: broker, worker and API, with state in one folder."""
 
 import errno
+import importlib.util
 import os
 import socket
 import sys
@@ -19,7 +20,7 @@ from app.embedded.broker import (
     server_command,
 )
 from app.embedded.errors import StackNotStarted
-from app.embedded.lock import RunningStack, hold, publish
+from app.embedded.lock import RunningStack, hold, publish, state_file
 from app.embedded.part import PartSpec
 from app.embedded.signals import StopSignals
 from app.embedded.supervisor import Pids, Say, Supervisor
@@ -49,7 +50,7 @@ class Stack:
 
         Raises: HomeInUse, StackNotStarted.
         """
-        make_private(self.home)
+        open_home(self.home)
         with hold(self.home), listening(self.host, self.port) as listener, StopSignals() as signals:
             url = f"http://{_authority(self.host, listener.getsockname()[1])}"
             supervisor = Supervisor(
@@ -57,7 +58,7 @@ class Stack:
                 self.home / "logs",
                 signals,
                 say,
-                on_change=lambda pids: publish(self.home, _note(url, pids)),
+                on_change=lambda pids: self._publish(_note(url, pids), say),
             )
             try:
                 if supervisor.start(START_LIMIT_S):
@@ -66,11 +67,51 @@ class Stack:
             finally:
                 supervisor.stop()
 
+    def _publish(self, stack: RunningStack, say: Say) -> None:
+        """Not being found is bad, being down is worse: a full disk is told and borne."""
+        try:
+            publish(self.home, stack)
+        except OSError as error:
+            say(f"cannot write {state_file(self.home)}: {error.strerror}")
+
+
+def open_home(home: Path) -> None:
+    """Make the folder, for this user alone, or take it as it is.
+
+    Raises: StackNotStarted if it cannot be used.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(home, error.strerror or "cannot be made") from error
+    if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        raise _unusable(home, "it cannot be written")
+
+
+def _unusable(home: Path, why: str) -> StackNotStarted:
+    return StackNotStarted(
+        f"{home} cannot hold the state of the service: {why}",
+        hint="Choose another folder with --home or PENJING_HOME.",
+    )
+
+
+def require_engine() -> None:
+    """Raises: StackNotStarted where only the API and the command line were installed."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise StackNotStarted(
+            "a stack needs a worker, and a worker needs TensorFlow, which is not installed here",
+            hint="pip install 'penjing[worker,embedded]', or use a service elsewhere with --url.",
+        )
+
 
 def parts(
     home: Path, environment: Mapping[str, str], listener: socket.socket, url: str
 ) -> list[PartSpec]:
-    """The parts in the order they are started in."""
+    """The parts in the order they are started in.
+
+    Raises: StackNotStarted if something they need is not installed.
+    """
+    require_engine()
     settings = Settings.from_environment({**environment, "PENJING_HOME": str(home)})
     broker = None if settings.broker_url else broker_part(home, environment)
     broker_url = settings.broker_url or f"redis+socket://{private_socket(home)}"

@@ -16,7 +16,7 @@ from app.embedded.signals import StopSignals
 
 READINESS_PAUSE_S = 0.05
 DEATHS_BEFORE_GIVING_UP = 3
-SAY_WAITING_AFTER_S = 1.5
+SAY_WAITING_AFTER_S = 3.0
 IDLE_S = 60.0
 
 Say = Callable[[str], None]

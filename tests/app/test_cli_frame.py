@@ -70,6 +70,7 @@ def test_command_gives_only_json_on_stdout_when_asked_to() -> None:
         (api_problem(503), 4),
         (ServiceUnreachable("no answer"), 4),
         (PenjingError("fault"), 4),
+        (PermissionError(13, "Permission denied", "/x"), 2),
         (KeyboardInterrupt(), 130),
     ],
 )

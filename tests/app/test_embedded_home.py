@@ -20,7 +20,7 @@ from app.embedded.broker import (
 )
 from app.embedded.errors import HomeInUse, StackNotStarted
 from app.embedded.lock import RunningStack, hold, is_locked, publish, running_stack
-from app.embedded.stack import listening
+from app.embedded.stack import listening, open_home
 
 HOLDS = """
 import sys
@@ -147,3 +147,20 @@ def test_listening_is_refused_when_the_port_is_taken() -> None:
         expected = f"port {port}: Address already in use"
         with pytest.raises(StackNotStarted, match=expected), listening("127.0.0.1", port):
             pytest.fail("listened twice")
+
+
+def test_home_is_made_for_its_user_alone(tmp_path: Path) -> None:
+    open_home(tmp_path / "deep" / "home")
+    assert stat.S_IMODE((tmp_path / "deep" / "home").stat().st_mode) == 0o700
+
+
+def test_home_that_exists_keeps_its_permissions(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    open_home(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_home_is_refused_when_it_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(StackNotStarted, match="cannot hold the state"):
+        open_home(tmp_path / "home")

@@ -54,7 +54,7 @@ def penjing_up(home: Path) -> Iterator[Up]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     with process:
         assert process.stdout is not None
-        ready = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+        ready = json.loads(process.stdout.readline())
         try:
             yield Up(process, home, ready["url"])
         finally:
