@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-TRAIN_ROWS_A_DIGIT = 800
+TRAIN_ROWS_A_DIGIT = 1000
 TEST_ROWS_A_DIGIT = 500
 SEED = 7
 
