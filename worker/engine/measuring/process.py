@@ -34,6 +34,11 @@ class FreshProcess:
                 env=_environment(),
             )
 
+    @property
+    def pid(self) -> int:
+        """The process's id, also after its end."""
+        return self._process.pid
+
     def measure(self, request: Request, check_cancelled: Callable[[], None]) -> list[FileResult]:
         """Hand over the request and wait.
 
