@@ -42,7 +42,7 @@ def test_demo_makes_the_net_much_smaller_and_faster_at_little_cost(demo: Demo) -
     report = demo.report
     assert demo.result["job"]["verdict"] == "met"
     assert report.baseline.samples == report.optimized.samples == 5000
-    assert report.baseline.accuracy == pytest.approx(0.9934, abs=0.0005)
+    assert report.baseline.accuracy == pytest.approx(0.9940, abs=0.0005)
     assert report.delta.accuracy_drop is not None
     assert report.delta.accuracy_drop <= 0.005
     assert report.delta.compression_ratio >= 18
