@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from app import errors
 from app.api.complaints import complaints_of
 from app.api.content import NoSuchRange
+from app.api.receiving import BodyStalled
 from app.api.request_id import HEADER, request_id_of
 from app.errors import PenjingError, Problem, ProblemView
 
@@ -23,6 +24,7 @@ RETRY_AFTER_S = 5
 STATUSES: dict[type[PenjingError], int] = {
     errors.Malformed: 400,
     errors.NotFound: 404,
+    BodyStalled: 408,
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.UnsupportedFormat: 415,

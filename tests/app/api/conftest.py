@@ -1,5 +1,6 @@
 """The API over ASGI, on SQLite and a blob store in a folder of the test."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 
 from app.api.deps import Services
@@ -15,9 +17,11 @@ from app.database.engine import Database
 from app.database.migrate import upgrade
 from app.main import create_app
 from app.settings import Settings
+from tests.app.api.serving import free_port
 from tests.fakes import FakeClock, FakeQueue
 
 MAX_UPLOAD_BYTES = 3 * 2**20
+START_LIMIT_S = 20.0
 
 
 @pytest.fixture
@@ -72,3 +76,20 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
         httpx.AsyncClient(transport=transport, base_url="http://api") as http,
     ):
         yield Api(http, application, queue, clock)
+
+
+@pytest.fixture
+async def url(api: Api) -> AsyncIterator[str]:
+    """The API of the test behind a real socket: over ASGI alone an answer comes in one piece."""
+    port = free_port()
+    config = uvicorn.Config(
+        api.application, port=port, lifespan="off", log_level="warning", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(START_LIMIT_S):
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await serving

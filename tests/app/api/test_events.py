@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from app.api import events
 from app.jobs.rows import NewEvent
@@ -20,23 +19,6 @@ pytestmark = pytest.mark.anyio
 
 JSON = {"Accept": "application/json"}
 LIMIT_S = 20.0
-
-
-@pytest.fixture
-async def url(api: Api) -> AsyncIterator[str]:
-    """The API of the test behind a real socket: over ASGI alone an answer comes in one piece."""
-    port = free_port()
-    config = uvicorn.Config(
-        api.application, port=port, lifespan="off", log_level="warning", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(LIMIT_S):
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    await serving
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import pytest
 from app import errors
 from app.api.body_limit import MAX_JSON_BYTES
 from app.api.problems import MEDIA_TYPE, status_of
+from app.api.receiving import BodyStalled
 from app.errors import PenjingError
 from tests.app.api.conftest import Api
 
@@ -24,6 +25,7 @@ FIELDS = {
     [
         (errors.Malformed, 400),
         (errors.NotFound, 404),
+        (BodyStalled, 408),
         (errors.InUse, 409),
         (errors.TooLarge, 413),
         (errors.UnsupportedFormat, 415),

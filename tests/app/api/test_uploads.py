@@ -1,9 +1,11 @@
 """Uploads over HTTP: raw and as a form, refused and accepted, listed and deleted."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.errors import StorageFull, StoreUnwritable
@@ -73,9 +75,8 @@ async def test_same_bytes_are_stored_once(api: Api) -> None:
     assert len(kept(api)) == 1
 
 
-@pytest.mark.parametrize("filename", ["../../etc/x.csv", "..\\..\\x.csv", "/var/tmp/x.csv"])
-async def test_file_name_is_data_and_never_a_path(api: Api, filename: str) -> None:
-    answer = await api.post("/v1/datasets", files={"file": (filename, CSV)})
+async def test_file_name_is_data_and_never_a_path(api: Api) -> None:
+    answer = await api.post("/v1/datasets", files={"file": ("../..\\etc/x.csv", CSV)})
     assert (answer.status_code, answer.json()["name"]) == (201, "x.csv")
 
 
@@ -145,6 +146,23 @@ async def test_upload_is_stored_nowhere_when_the_store_is_unwritable(
     answer = await api.post("/v1/datasets", content=CSV, headers=RAW)
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unwritable")
     assert answer.headers["retry-after"] == "5"
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+async def test_upload_leaves_nothing_when_the_connection_is_lost(
+    api: Api, url: str, length: str
+) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+    head = f"POST /v1/datasets HTTP/1.1\r\nHost: api\r\n{length}\r\n\r\n"
+    writer.write(head.encode() + b"64\r\n" + b"1" * 100 + b"\r\n")
+    await writer.drain()
+    async with asyncio.timeout(10):
+        while not kept(api):  # noqa: ASYNC110 - the server writes when it likes
+            await asyncio.sleep(0.01)
+        writer.close()
+        while kept(api):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert (await api.get("/v1/datasets")).json()["items"] == []
 
 
 async def test_pages_list_the_newest_first(api: Api) -> None:

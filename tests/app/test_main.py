@@ -1,0 +1,69 @@
+"""What the API process does when it starts, beside answering."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from app.blobs.store import BlobStore
+from app.database.engine import Database
+from app.database.migrate import upgrade
+from app.ids import new_id
+from app.main import create_app, utc_now
+from app.recipes.facts import DatasetOptions
+from app.settings import Settings
+from app.uploads.formats import UploadKind
+from app.uploads.store import UploadStore
+from app.uploads.upload import Upload, UploadStatus
+from tests.fakes import FakeQueue
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def test_start_migrates_an_empty_home(tmp_path: Path) -> None:
+    application = create_app(Settings(home=tmp_path / "new"), queue=FakeQueue())
+    async with application.router.lifespan_context(application):
+        uploads = application.state.services.uploads
+        assert uploads.list(UploadKind.MODEL, 10, None).items == []
+
+
+async def test_start_takes_up_the_inspection_that_a_killed_process_left(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    upload = left_behind(settings)
+    application = create_app(settings, queue=FakeQueue())
+    async with application.router.lifespan_context(application), asyncio.timeout(30):
+        uploads = application.state.services.uploads
+        while uploads.get(upload.id, upload.kind).status is UploadStatus.INSPECTING:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        facts = uploads.get(upload.id, upload.kind).dataset_facts()
+    assert (facts.train_rows, facts.test_rows) == (16, 4)
+
+
+def left_behind(settings: Settings) -> Upload:
+    """A data set whose process died before it was inspected."""
+    database = Database(settings.resolved_database_url)
+    upgrade(database)
+    with BlobStore(settings.resolved_blobs).writer() as writer:
+        writer.write(b"a,label\n" + b"1,0\n2,1\n" * 10)
+        blob = writer.commit()
+    upload = Upload(
+        id=new_id("dst"),
+        kind=UploadKind.DATASET,
+        name="rows.csv",
+        format="csv",
+        size_bytes=blob.size_bytes,
+        sha256=blob.sha256,
+        status=UploadStatus.INSPECTING,
+        options=DatasetOptions(label="label"),
+        inspection=None,
+        problem=None,
+        created_at=utc_now(),
+    )
+    UploadStore(database).add(upload)
+    database.close()
+    return upload
