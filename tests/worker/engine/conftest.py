@@ -41,9 +41,7 @@ def recurrent_source(tmp_path_factory: pytest.TempPathFactory) -> KerasSource:
 
 
 @pytest.fixture(scope="session")
-def float_tflite(
-    conv_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def float_tflite(conv_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`conv_files["float32"]` on disk."""
     path = tmp_path_factory.mktemp("tflite") / "conv.tflite"
     path.write_bytes(conv_files["float32"])

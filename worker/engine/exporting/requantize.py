@@ -72,7 +72,10 @@ def quantize_full_integer(
         quantizer.update_quantization_recipe(
             f"^{scope}$", names.ALL_SUPPORTED, algorithm_key="no_quantize"
         )
-    return _quantized(quantizer, _ranges(content, quantizer, rows))
+    with warnings.catch_warnings():
+        # Its interpreters keep all tensors on purpose: their ranges are what is looked for.
+        warnings.simplefilter("ignore")
+        return _quantized(quantizer, _ranges(content, quantizer, rows))
 
 
 def _quantizer(content: bytes) -> Any:
@@ -97,13 +100,10 @@ def _ranges(content: bytes, quantizer: Any, rows: Rows) -> dict[str, Any]:
 
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(quantizer.get_quantization_recipe())
-    with warnings.catch_warnings():
-        # It keeps all tensors on purpose: their ranges are what is looked for.
-        warnings.simplefilter("ignore")
-        observer = calibrator.Calibrator(
-            content, num_threads=1, qsv_update_func=qsv_utils.min_max_update
-        )
-        observer.calibrate({_signature_key(content): _one_by_one(rows)}, manager)
+    observer = calibrator.Calibrator(
+        content, num_threads=1, qsv_update_func=qsv_utils.min_max_update
+    )
+    observer.calibrate({_signature_key(content): _one_by_one(rows)}, manager)
     ranges: dict[str, Any] = observer.get_model_qsvs()
     return ranges
 

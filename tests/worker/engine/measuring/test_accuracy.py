@@ -28,9 +28,7 @@ def array(values: Any) -> Any:
 
 def test_judge_takes_the_largest_output_when_classifying() -> None:
     predictions = array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.5, 0.4, 0.1]])
-    result = judge(
-        task(TaskKind.CLASSIFICATION, "probabilities"), predictions, np.array([0, 2, 1])
-    )
+    result = judge(task(TaskKind.CLASSIFICATION, "probabilities"), predictions, np.array([0, 2, 1]))
     assert result.is_right is not None
     assert result.is_right.tolist() == [True, True, False]
     assert result.figures.accuracy == pytest.approx(2 / 3)
@@ -40,9 +38,7 @@ def test_judge_takes_the_largest_output_when_classifying() -> None:
 def test_judge_reads_one_hot_rows_like_class_numbers() -> None:
     predictions = array([[2.0, 0.0], [0.0, 1.0]])
     whole = judge(task(TaskKind.CLASSIFICATION, "logits"), predictions, np.array([0, 0]))
-    hot = judge(
-        task(TaskKind.CLASSIFICATION, "logits", "one_hot"), predictions, np.eye(2)[[0, 0]]
-    )
+    hot = judge(task(TaskKind.CLASSIFICATION, "logits", "one_hot"), predictions, np.eye(2)[[0, 0]])
     assert whole.figures == hot.figures
 
 
@@ -68,7 +64,9 @@ def test_judge_counts_every_step_of_a_sequence() -> None:
     assert result.is_right.shape == (4,)
 
 
-@pytest.mark.parametrize(("output_is", "values"), [("probabilities", [0.6, 0.4]), ("logits", [0.1, -0.1])])
+@pytest.mark.parametrize(
+    ("output_is", "values"), [("probabilities", [0.6, 0.4]), ("logits", [0.1, -0.1])]
+)
 def test_judge_splits_two_classes_at_the_right_threshold(
     output_is: str, values: list[float]
 ) -> None:

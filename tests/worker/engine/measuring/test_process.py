@@ -69,9 +69,7 @@ def test_measure_says_what_is_wrong_with_a_file_and_measures_the_others(
     (tmp_path / "bad.tflite").write_bytes(b"TFL3" * 100)
     bad = FileToMeasure("tflite", str(tmp_path / "bad.tflite"))
     request = asked(bad, *written(tmp_path, conv_files, "float32"), groups=((0, 1),))
-    first, second = FreshProcess(tmp_path, needs_tensorflow=False).measure(
-        request, never_cancelled
-    )
+    first, second = FreshProcess(tmp_path, needs_tensorflow=False).measure(request, never_cancelled)
     assert first.error
     assert first.latency is None
     assert second.error is None

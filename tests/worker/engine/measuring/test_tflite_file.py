@@ -25,7 +25,8 @@ def test_read_tflite_finds_every_weight(
 
 
 @pytest.mark.parametrize(
-    ("variant", "type_name", "bits"), [("float32", "FLOAT32", 32), ("float16", "FLOAT16", 16), ("int8", "INT8", 8)]
+    ("variant", "type_name", "bits"),
+    [("float32", "FLOAT32", 32), ("float16", "FLOAT16", 16), ("int8", "INT8", 8)],
 )
 def test_read_tflite_tells_how_a_kernel_is_stored(
     conv_files: dict[str, bytes], variant: str, type_name: str, bits: int

@@ -11,7 +11,12 @@ from worker.engine.measuring.tflite_ports import tflite_heads, tflite_inputs
 
 @pytest.mark.parametrize(
     ("given", "units", "expected"),
-    [("softmax", 3, "softmax"), ("sigmoid", 1, "sigmoid"), ("linear", 2, "linear"), ("relu", 2, "other")],
+    [
+        ("softmax", 3, "softmax"),
+        ("sigmoid", 1, "sigmoid"),
+        ("linear", 2, "linear"),
+        ("relu", 2, "other"),
+    ],
 )
 def test_heads_read_the_last_activation(
     given: str, units: int, expected: str, tmp_path_factory: pytest.TempPathFactory

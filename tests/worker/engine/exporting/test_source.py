@@ -1,0 +1,78 @@
+"""Keras models on their way to files: names, shapes, and nothing written twice."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from app.errors import ExportFailed
+from tests.builders import MODELS, outputs_of, randomized, rows_for
+from worker.engine.exporting.signature import signature_of
+from worker.engine.exporting.source import KerasSource
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_float32_computes_what_the_model_does(name: str, tmp_path: Path) -> None:
+    model = randomized(MODELS[name]())
+    source = KerasSource(model, tmp_path, {})
+    runner = Interpreter(model_content=source.float32()).get_signature_runner()
+    rows = rows_for(model, 1)
+    given = runner(**rows)
+    for port, expected in zip(source.signature.outputs, outputs_of(model, rows), strict=True):
+        np.testing.assert_allclose(given[port.exported_name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_float32_takes_any_batch_when_the_model_has_no_loops(conv_source: KerasSource) -> None:
+    interpreter = Interpreter(model_content=conv_source.float32())
+    assert interpreter.get_input_details()[0]["shape_signature"].tolist() == [-1, 6, 6, 1]
+
+
+def test_float32_is_converted_once(conv_source: KerasSource) -> None:
+    assert conv_source.float32() is conv_source.float32()
+
+
+def test_saved_model_is_shared_when_both_uses_have_the_same_shapes(
+    conv_source: KerasSource,
+) -> None:
+    assert conv_source.saved_model() == conv_source.saved_model_for_tflite()
+
+
+def test_float32_takes_one_row_at_a_time_when_the_model_loops(
+    recurrent_source: KerasSource,
+) -> None:
+    assert recurrent_source.is_recurrent
+    interpreter = Interpreter(model_content=recurrent_source.float32())
+    assert interpreter.get_input_details()[0]["shape_signature"].tolist() == [1, 5, 3]
+
+
+def open_model() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((None, 3), name="sequence"),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(2, name="out"),
+        ]
+    )
+
+
+def test_float32_is_as_long_as_the_rows_when_the_model_leaves_a_length_open(tmp_path: Path) -> None:
+    source = KerasSource(open_model(), tmp_path, {"sequence": (7, 3)})
+    shape = Interpreter(model_content=source.float32()).get_input_details()[0]["shape_signature"]
+    assert shape.tolist() == [-1, 7, 3]
+
+
+def test_float32_asks_for_data_when_a_length_is_open_and_there_are_no_rows(tmp_path: Path) -> None:
+    with pytest.raises(ExportFailed, match="'sequence' has shape"):
+        KerasSource(open_model(), tmp_path, {}).float32()
+
+
+def test_signature_renames_what_a_file_cannot_be_called_by() -> None:
+    given = keras.Input((2,), name="the input")
+    model = keras.Model(given, keras.layers.Dense(1, name="out.put")(given))
+    signature = signature_of(model)
+    assert [(p.name, p.exported_name) for p in (*signature.inputs, *signature.outputs)] == [
+        ("the input", "input_0"),
+        ("out.put", "output_0"),
+    ]
