@@ -8,7 +8,6 @@ them with ai_edge_litert and numpy alone, and compares what it finds with the re
 
 import argparse
 import gzip
-import json
 import os
 import sys
 import tempfile
@@ -27,7 +26,20 @@ from app.reports.report import Measurement, Report
 from benchmarks.common import EXAMPLES, bench, print_table
 
 SCALE = 1 / 255
-RECIPE = EXAMPLES / "recipes" / "lenet5.json"
+RECIPE: dict[str, Any] = {
+    "seed": 7,
+    "steps": [
+        {
+            "technique": "magnitude_pruning",
+            "sparsity": 0.97,
+            "scope": "global",
+            "schedule": "polynomial",
+            "exclude": ["logits"],
+            "recovery": {"epochs": 8, "learning_rate": 0.001, "batch_size": 64},
+        },
+        {"technique": "full_integer_quantization", "calibration_samples": 200},
+    ],
+}
 # Removes nothing from a net without batch normalization: its `.tflite` is the baseline's.
 NOTHING: dict[str, Any] = {"steps": [{"technique": "batch_norm_folding"}]}
 
@@ -86,7 +98,7 @@ def run(client: Client, mnist: Path, folder: Path) -> tuple[Report, Path, Path]:
     data = client.upload_dataset(mnist, options=DatasetOptions(scale=SCALE))
     common = {"model_id": model.id, "dataset_id": data.id, "outputs": ["tflite"]}
     untouched = finished(client, {**common, "recipe": NOTHING})
-    optimized = finished(client, {**json.loads(RECIPE.read_text()), **common})
+    optimized = finished(client, {**common, "recipe": RECIPE})
     return (
         client.report(optimized.id),
         tflite_of(client, untouched, folder),
