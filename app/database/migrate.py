@@ -1,6 +1,5 @@
 """Brings a database to the newest schema; safe when several processes start at once."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,17 +30,15 @@ def upgrade(database: Database, scripts: Path = SCRIPTS) -> None:
     """
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-    with _alone(database), _connected(database) as connection:
+    with _alone(database) as connection:
         if _is_current(connection, ScriptDirectory.from_config(config)):
             return
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        connection.commit()
 
 
 def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
     current = set(MigrationContext.configure(connection).get_current_heads())
-    connection.rollback()
     if unknown := current - {script.revision for script in scripts.walk_revisions()}:
         raise SchemaTooNew(
             f"the database has the schema {', '.join(sorted(unknown))}, "
@@ -52,38 +49,27 @@ def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
 
 
 @contextmanager
-def _connected(database: Database) -> Iterator[Connection]:
+def _alone(database: Database) -> Iterator[Connection]:
+    """One transaction to look and to change in; what else wants to upgrade waits for its end."""
     with database.engine.connect() as connection:
-        if not database.is_sqlite:
-            yield connection
+        if database.is_sqlite:
+            with _foreign_keys_off(connection), connection.execution_options(is_write=True).begin():
+                yield connection
             return
-        # To alter a table of SQLite is to rebuild it, and dropping the old one would, with foreign
-        # keys on, delete every row that refers to it. Inside a transaction this has no effect.
-        driver: Any = connection.connection.driver_connection
-        driver.execute("PRAGMA foreign_keys = OFF")
-        try:
-            yield connection.execution_options(is_write=True)
-        finally:
-            connection.rollback()
-            driver.execute("PRAGMA foreign_keys = ON")
+        with connection.begin():
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            yield connection
 
 
 @contextmanager
-def _alone(database: Database) -> Iterator[None]:
-    if not database.is_sqlite:
-        with database.engine.connect() as connection:
-            # Held by the session until it is unlocked or the connection is gone.
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
-            connection.commit()
-            try:
-                yield
-            finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
-                connection.commit()
-        return
-    if not database.url.database:
+def _foreign_keys_off(connection: Connection) -> Iterator[None]:
+    """To alter a table of SQLite is to rebuild it; dropping the old one must not cascade.
+
+    The pragma has no effect inside a transaction, so it goes by the driver's own connection.
+    """
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA foreign_keys = OFF")
+    try:
         yield
-        return
-    with Path(f"{database.url.database}.migrating").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys = ON")
