@@ -12,7 +12,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app.blobs.store import BlobStore
-from app.errors import Cancelled, EngineFault, OutOfMemory, RunTimeExceeded
+from app.errors import (
+    Cancelled,
+    EngineFault,
+    OutOfMemory,
+    PenjingError,
+    Problem,
+    RunTimeExceeded,
+)
 from app.jobs.job import Job
 from app.jobs.leases import NewArtifact
 from app.jobs.request import JobRequest
@@ -108,8 +115,12 @@ def run_in_box(shop: Workshop, job: Job, hold: Hold, folder: Path) -> Result:
         child.go(folder)
         _watch(shop, job, hold, folder, child, journal)
         return _read_result(folder)
+    except PenjingError as error:
+        error.at_stage(journal.phase)
+        raise
     finally:
         child.kill()
+        journal.close()
         if tail := child.log_tail().strip():
             log.info("child.output", extra={"job_id": job.id, "tail": tail})
 
@@ -128,7 +139,7 @@ def _watch(
         journal.write(events)
         if last := _last_word(events):
             if last.problem is not None:
-                raise ReportedFailure(last)
+                raise ReportedFailure(last.problem, journal.phase)
             return
 
 
@@ -139,10 +150,9 @@ def _last_word(events: list[Event]) -> Event | None:
 class ReportedFailure(Exception):
     """The child said itself what went wrong."""
 
-    def __init__(self, event: Event) -> None:
-        assert event.problem is not None
-        super().__init__(event.problem.detail)
-        self.problem = event.problem
+    def __init__(self, problem: Problem, stage: str) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem.model_copy(update={"stage": problem.stage or stage})
 
 
 class Guard:
@@ -194,9 +204,12 @@ class Guard:
 
 
 def _read_result(folder: Path) -> Result:
-    path = folder / "result.json"
+    """What the child left, which is not trusted: no link is followed, no pipe is waited for."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        with os.fdopen(os.open(folder / "result.json", flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise EngineFault("the child said it was done, but its result is no plain file")
             return Result.model_validate_json(file.read(RESULT_LIMIT_BYTES))
     except (OSError, ValidationError) as error:
         raise EngineFault("the child said it was done, but left no readable result") from error

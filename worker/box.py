@@ -24,6 +24,11 @@ LOG_TAIL_BYTES = 64 << 10
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # What a process says before it aborts for want of memory.
 OUT_OF_MEMORY_SIGNS = ("bad_alloc", "out of memory", "cannot allocate memory", "memoryerror")
+# A SIGKILL is for want of memory if the kernel counted one, or so much of the limit was in use.
+NEAR_THE_LIMIT = 0.8
+MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
+# A process that closed its channel is about to end; one that is not never will.
+EXIT_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Launcher:
             raise
         finally:
             os.close(writing)
-        return Child(process, reading)
+        return Child(process, reading, self.limits)
 
 
 def _one_thread() -> ThreadPoolExecutor:
@@ -73,9 +78,12 @@ def _one_thread() -> ThreadPoolExecutor:
 class Child:
     """A running child: give it a folder, read its events, kill it with all it started."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", channel: int) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", channel: int, limits: Limits) -> None:
         self.process = process
         self._channel = channel
+        self._memory_bytes = min(limits.memory_bytes, MACHINE_BYTES)
+        self._peak_bytes = 0
+        self._kernel_kills = _kernel_kills()
         self._buffer = b""
         self._tail: deque[bytes] = deque()
         self._log = threading.Thread(target=self._keep_tail, name="child-log", daemon=True)
@@ -92,13 +100,15 @@ class Child:
             return  # it is gone already; reading its events says so
 
     def read(self, timeout_s: float) -> list[Event] | None:
-        """Events that came within the time; None once it has closed its channel.
+        """Events that came within the time; None once it is dead or has closed its channel.
 
         Raises: EngineFault for what is no event.
         """
+        # Asked first: a process forked by a dead child may hold the channel open for ever.
+        was_alive = self.is_alive()
         ready, _, _ = select.select([self._channel], [], [], timeout_s)
         if not ready:
-            return []
+            return [] if was_alive else None
         chunk = os.read(self._channel, 1 << 16)
         if not chunk:
             return None
@@ -115,7 +125,9 @@ class Child:
 
     def resident_bytes(self) -> int:
         """Memory of the child and everything in its session."""
-        return sum(_resident_bytes(pid) for pid in _session(self.process.pid))
+        used = sum(_resident_bytes(pid) for pid in _session(self.process.pid))
+        self._peak_bytes = max(self._peak_bytes, used)
+        return used
 
     def kill(self) -> None:
         """End it and its whole process group, and give its file descriptors back."""
@@ -136,22 +148,36 @@ class Child:
         return b"".join(self._tail).decode(errors="replace")
 
     def cause_of_death(self, stage: str) -> JobError:
-        """Why it closed its channel without a word."""
-        code = self.process.wait()
-        said = self.log_tail().lower()
-        if code == -signal.SIGKILL or any(sign in said for sign in OUT_OF_MEMORY_SIGNS):
+        """Why it closed its channel without a word. It is dead afterwards."""
+        try:
+            code = self.process.wait(EXIT_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return ChildCrashed(
+                "the process doing the work fell silent and had to be ended",
+                hint="Its connection to the worker was closed from inside, which no step does; "
+                "the worker's log has its last words.",
+                stage=stage,
+            )
+        if self._wanted_memory(code):
             return OutOfMemory(
                 "the process doing the work was ended for want of memory",
                 hint="Give smaller batches or a smaller model, or a worker with more memory.",
                 stage=stage,
             )
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return ChildCrashed(
-            f"the process doing the work died with {how}",
+            f"the process doing the work died with {_ending(code)}",
             hint="A converter or an operator of this model crashed; leave out the last step to "
             "see which, or choose another conversion.",
             stage=stage,
         )
+
+    def _wanted_memory(self, code: int) -> bool:
+        said = self.log_tail().lower()
+        if any(sign in said for sign in OUT_OF_MEMORY_SIGNS):
+            return True
+        is_near = self._peak_bytes >= NEAR_THE_LIMIT * self._memory_bytes
+        return code == -signal.SIGKILL and (is_near or _kernel_kills() > self._kernel_kills)
 
     def _keep_tail(self) -> None:
         output = self.process.stdout
@@ -164,17 +190,34 @@ class Child:
                 held -= len(self._tail.popleft())
 
 
+def _ending(code: int) -> str:
+    """A return code in words; Python has no names for real-time signals."""
+    if code >= 0:
+        return f"exit code {code}"
+    named = {number.value: number.name for number in signal.Signals}
+    return f"signal {named.get(-code, -code)}"
+
+
+def _kernel_kills() -> int:
+    """Processes that the kernel has killed for want of memory since it started."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
 def _session(leader: int) -> list[int]:
     """Processes of the session that `leader` leads; Linux."""
-    members = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if os.getsid(int(entry.name)) == leader:
-                    members.append(int(entry.name))
-            except ProcessLookupError:
-                continue
-    return members
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in pids if _leader_of(pid) == leader]
+
+
+def _leader_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def _kill_group(pid: int) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def serve(channel: int) -> None:
     if not line:
         return
     folder = Path(json.loads(line)["folder"])
-    os.chdir(folder / "scratch")
+    move_into(folder / "scratch")
     try:
         order = Order.model_validate_json((folder / "order.json").read_bytes())
         result = run.run(order, folder, emit)
@@ -50,6 +51,13 @@ def serve(channel: int) -> None:
         emit(Event(event="error", problem=problem_of(error)))
         return
     emit(Event(event="done"))
+
+
+def move_into(scratch: Path) -> None:
+    """Leave nothing elsewhere: what is in the job folder goes with it, however the job ends."""
+    os.chdir(scratch)
+    os.environ["TMPDIR"] = str(scratch)
+    tempfile.tempdir = str(scratch)
 
 
 def problem_of(error: BaseException) -> Problem:

@@ -8,8 +8,9 @@ from typing import Self
 
 from app.settings import Settings
 
-# What the C library, Python and TensorFlow look at; secrets of the worker are not among it.
-PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TZ", "VIRTUAL_ENV")
+# What the C library and Python look at; secrets of the worker are not among it.
+PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ")
+IMPORT_ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ def child_environment(home: Path) -> dict[str, str]:
         "KERAS_HOME": str(home / "keras"),
         "KERAS_BACKEND": "tensorflow",
         "PYTHONHASHSEED": "0",
+        # Modules come from where this one does, never from the folder that jobs write in.
+        "PYTHONPATH": str(IMPORT_ROOT),
+        "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TF_ENABLE_ONEDNN_OPTS": "1",

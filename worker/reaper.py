@@ -3,13 +3,13 @@
 import logging
 import threading
 
-from worker.workshop import Workshop
+from worker.workshop import Workshop, sweep_folders
 
 log = logging.getLogger(__name__)
 
 
 class Reaper:
-    """Now and then: requeue or end lost jobs, send the ids of unheard ones again."""
+    """Now and then: requeue or end lost jobs, send unheard ids again, clear up after the dead."""
 
     def __init__(self, workshop: Workshop) -> None:
         self._shop = workshop
@@ -31,6 +31,7 @@ class Reaper:
         reaped = shop.leases.reap(now, shop.settings.max_attempts)
         if reaped.requeued or reaped.ended:
             log.warning("jobs.reaped", extra={"requeued": reaped.requeued, "ended": reaped.ended})
+        sweep_folders(shop.folder.parent)
         for job_id in shop.leases.unheard(now, shop.settings.resend_s):
             shop.send(job_id)
 

@@ -1,16 +1,13 @@
 """The life of one worker process: opened, ready, told to stop, closed. Follows Celery's signals."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from celery.signals import (
-    setup_logging,
-    worker_init,
-    worker_ready,
-    worker_shutdown,
-    worker_shutting_down,
-)
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+from celery.worker import state
 
 from app.logs import configure_logging
 from app.settings import Settings
@@ -40,7 +37,6 @@ class Shift:
         setup_logging.connect(self.log)
         worker_init.connect(self.open)
         worker_ready.connect(self.begin)
-        worker_shutting_down.connect(self.closing)
         worker_shutdown.connect(self.close)
 
     def log(self, **_: Any) -> None:
@@ -54,9 +50,15 @@ class Shift:
         self.workshop.spares.refill()
         if self._reaper:
             self._reaper.start()
+        # In place of Celery's own: its thread pool cannot cancel, so that SIGQUIT would wait for
+        # the end of the job, however long that is.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, self.told_to_stop)
 
-    def closing(self, **_: Any) -> None:
-        self.workshop.closing.begin()
+    def told_to_stop(self, number: int, _: FrameType | None) -> None:
+        """Finish within the grace or hand back; at once when told twice, or by SIGQUIT."""
+        self.workshop.closing.begin(at_once=number == signal.SIGQUIT)
+        state.should_stop = 0
 
     def close(self, **_: Any) -> None:
         if self._reaper:

@@ -1,8 +1,11 @@
 """`optimize(job_id)`: claim a job, have it done in the box, commit what came out."""
 
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
 from app.errors import Cancelled, ChildCrashed, EngineFault, PenjingError, Problem, RunTimeExceeded
 from app.jobs.job import Job, JobState, Verdict
@@ -25,6 +28,8 @@ from worker.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
+UNREACHABLE = (OperationalError, InterfaceError, TimeoutError)
+
 shift = Shift(settings, Launcher.of_engine)
 shift.follow_signals()
 
@@ -44,15 +49,17 @@ class HandBack:
 
 def carry_out(shop: Workshop, job_id: str) -> None:
     """Do one job, if it is still there to be done."""
+    if shop.closing.has_begun:
+        return  # it stays queued: a reaper sends its id to somebody who stays
     job = shop.leases.claim(job_id, shop.name, shop.clock(), shop.settings.lease_s)
     if job is None:
         return  # delivered twice, cancelled meanwhile, or waited too long
     log.info("job.claimed", extra={"job_id": job.id, "attempt": job.attempt})
     with Hold(shop.leases, job, shop.settings, shop.clock) as hold:
         ending = attempt(shop, job, hold)
-        if not conclude(shop, job, ending):
+        if not conclude(shop, job, ending, hold):
             log.warning("job.lost", extra={"job_id": job.id, "fence": job.fence})
-    if not shop.closing.since:
+    if not shop.closing.has_begun:
         shop.spares.refill()
 
 
@@ -101,10 +108,24 @@ def failure(problem: Problem) -> Outcome:
     return Outcome(JobState.FAILED, problem=problem)
 
 
-def conclude(shop: Workshop, job: Job, ending: Outcome | HandBack | None) -> bool:
-    """Write the ending down; False where the job was not ours any more and nothing was kept."""
-    if ending is None:
-        return False
+def conclude(shop: Workshop, job: Job, ending: Outcome | HandBack | None, hold: Hold) -> bool:
+    """Write the ending down; False where the job was not ours any more and nothing was kept.
+
+    Hours of work are not thrown away for a database that restarts: it is asked as long as the
+    lease may still be held.
+    """
+    while ending is not None:
+        try:
+            return write_down(shop, job, ending)
+        except UNREACHABLE as error:
+            log.warning("database.unreachable", extra={"job_id": job.id, "why": repr(error)})
+            if hold.is_lost:
+                return False
+            time.sleep(shop.settings.heartbeat_s)
+    return False
+
+
+def write_down(shop: Workshop, job: Job, ending: Outcome | HandBack) -> bool:
     if isinstance(ending, HandBack):
         return hand_back(shop, job, ending)
     is_kept = shop.leases.commit(job.id, job.fence, ending, shop.clock())

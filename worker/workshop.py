@@ -32,17 +32,22 @@ def utc_now() -> datetime:
 
 @dataclass
 class Closing:
-    """Set once the worker is told to stop; from then on a job has only the grace to finish."""
+    """Once the worker is told to stop, a job has only the grace to finish; told twice, none."""
 
     grace_s: float
-    since: float | None = None
+    ends_at: float | None = None
 
-    def begin(self) -> None:
-        self.since = self.since if self.since is not None else time.monotonic()
+    def begin(self, *, at_once: bool = False) -> None:
+        is_over = at_once or self.has_begun
+        self.ends_at = time.monotonic() + (0.0 if is_over else self.grace_s)
+
+    @property
+    def has_begun(self) -> bool:
+        return self.ends_at is not None
 
     @property
     def is_over(self) -> bool:
-        return self.since is not None and time.monotonic() - self.since >= self.grace_s
+        return self.ends_at is not None and time.monotonic() >= self.ends_at
 
 
 @dataclass(frozen=True)
@@ -99,18 +104,23 @@ def open_workshop(settings: Settings, launcher_of: Callable[[Limits, Path], Laun
 
 
 def own_folder(root: Path, name: str) -> tuple[Path, IO[str]]:
-    """A folder for this worker's jobs, locked while it lives; those of dead workers are removed."""
+    """A folder for this worker's jobs, locked while it lives."""
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for lock_path in root.glob("*.lock"):
-        with lock_path.open("w") as lock:
-            if _try_lock(lock):
-                shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
-                lock_path.unlink(missing_ok=True)
+    sweep_folders(root)
     lock = (root / f"{name}.lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     folder = root / name
     folder.mkdir(mode=0o700)
     return folder, lock
+
+
+def sweep_folders(root: Path) -> None:
+    """Remove what dead workers left; a lock that can be had has lost its owner."""
+    for lock_path in root.glob("*.lock"):
+        with lock_path.open("a") as lock:
+            if _try_lock(lock):
+                shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
+                lock_path.unlink(missing_ok=True)
 
 
 def _try_lock(lock: IO[str]) -> bool:
