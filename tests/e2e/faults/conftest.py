@@ -146,9 +146,11 @@ class Farm:
         wait_until(lambda: self.state(job) == state, f"job is {state}", limit_s)
         return self.jobs.get(job.id)
 
-    def wait_running(self, job: Job) -> Job:
+    def wait_running(self, job: Job, attempt: int = 1) -> Job:
         def is_under_way() -> bool:
-            return self.jobs.get(job.id).phase == "pretending"
+            now = self.jobs.get(job.id)
+            # Until a lost attempt is reaped, its phase still stands in the row.
+            return (now.phase, now.attempt) == ("pretending", attempt)
 
         wait_until(is_under_way, "the job is under way")
         return self.jobs.get(job.id)

@@ -1,6 +1,7 @@
 """A child that speaks the worker's protocol without TensorFlow; the model's name says what to do.
 
-`quick` is done at once, `slow` takes 30 s if nobody stops it, `steps-<seconds>` so long, `crash` dies by a signal, `endless-memory` grows, `mute` closes its channel.
+`quick` is done at once, `slow` takes 30 s if nobody stops it, `steps-<seconds>` so long;
+`crash` dies by a signal, `endless-memory` grows, `mute` closes its channel.
 """
 
 import json

@@ -163,9 +163,9 @@ def test_job_that_kills_its_process_each_time_fails_after_all_attempts(farm: Far
 
 def test_job_that_loses_its_worker_each_time_fails_after_all_attempts(farm: Farm) -> None:
     job = farm.submit("slow")
-    for _ in range(2):
+    for attempt in (1, 2):
         worker = farm.start_worker(PENJING_MAX_ATTEMPTS="2")
-        farm.wait_running(job)
+        farm.wait_running(job, attempt)
         worker.kill()
         worker.wait()
     farm.start_worker(PENJING_MAX_ATTEMPTS="2")

@@ -1,0 +1,112 @@
+"""A worker's inside without Celery and without an engine: real database, real child processes."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from app.blobs.store import BlobStore
+from app.database.engine import Database
+from app.database.tables import uploads
+from app.ids import new_id
+from app.jobs.job import Job
+from app.jobs.request import JobRequest
+from app.settings import Settings
+from tests.e2e.faults.reports import empty_report
+from worker.box import Launcher
+from worker.engine.order import Artifact, Result
+from worker.limits import Limits
+from worker.tasks import carry_out
+from worker.workshop import Workshop, open_workshop
+
+RESULT = Result(
+    report=empty_report(),
+    layers=(),
+    verdict="met",
+    artifacts=(
+        Artifact(kind="tflite", format="tflite", path=Path("out/a.tflite"), filename="a.tflite"),
+    ),
+)
+# What every child script begins with: it has said that it is ready and knows its folder.
+PROLOGUE = f"""
+import json, os, signal, sys, time
+from pathlib import Path
+def say(event, **facts):
+    os.write(int(sys.argv[1]), json.dumps(dict(facts, event=event)).encode() + b"\\n")
+def leave(): (folder / "result.json").write_text({RESULT.model_dump_json()!r}); say("done")
+say("ready")
+folder = Path(json.loads(sys.stdin.readline())["folder"])
+artifact = folder / "out" / "a.tflite"
+"""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One workshop, and jobs for it; the script is what its children do."""
+
+    shop: Workshop
+    script: Path
+
+    def submit(self, **limits: float) -> Job:
+        now = datetime.now(UTC)
+        database = Database(self.shop.settings.resolved_database_url)
+        with BlobStore(self.shop.settings.resolved_blobs).writer() as writer:
+            writer.write(b"not a model")
+            blob = writer.commit()
+        model: dict[str, Any] = {
+            "id": new_id("mdl"),
+            "kind": "model",
+            "name": "lenet",
+            "format": "keras",
+            "size_bytes": blob.size_bytes,
+            "sha256": blob.sha256,
+            "status": "ready",
+            "options": {},
+            "created_at": now,
+        }
+        with database.write() as connection:
+            connection.execute(insert(uploads).values(model))
+        database.close()
+        request = {
+            "model_id": model["id"],
+            "recipe": {"steps": [{"technique": "magnitude_pruning", "sparsity": 0.5}]},
+            "limits": limits,
+        }
+        return self.shop.jobs.add(JobRequest.model_validate(request), now=now)
+
+    def do(self, script: str, **limits: float) -> Job:
+        """The job after one delivery of its message, with a child that runs `script`."""
+        self.script.write_text(PROLOGUE + script)
+        job = self.submit(**limits)
+        carry_out(self.shop, job.id)
+        return self.shop.jobs.get(job.id)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    script = tmp_path / "child.py"
+    settings = Settings(
+        home=tmp_path,
+        broker_url=f"redis+socket://{tmp_path}/nobody-listens",
+        poll_s=0.05,
+        heartbeat_s=0.2,
+        cancel_grace_s=0.2,
+        job_memory_bytes=256 << 20,
+        warm_spare=False,
+    )
+    shop = open_workshop(settings, launcher_of(script))
+    yield Desk(shop, script)
+    shop.close()
+
+
+def launcher_of(script: Path) -> Callable[[Limits, Path], Launcher]:
+    def launcher(limits: Limits, home: Path) -> Launcher:
+        engine = Launcher.of_engine(limits, home)
+        return Launcher((sys.executable, str(script)), limits, home, engine.thread)
+
+    return launcher

@@ -1,0 +1,170 @@
+"""One attempt, from its claim to its end in the database: whatever the child does, it ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.jobs.job import Job, JobState
+from tests.worker.conftest import Desk
+from worker.limits import child_environment
+from worker.tasks import carry_out
+
+
+def error_of(job: Job) -> tuple[str, str | None]:
+    assert job.error is not None
+    return job.error["code"], job.error["stage"]
+
+
+def test_attempt_succeeds_with_report_and_artifact(desk: Desk) -> None:
+    job = desk.do("artifact.write_bytes(b'tiny'); leave()")
+
+    assert (job.state, job.verdict, job.attempt) == (JobState.SUCCEEDED, "met", 1)
+    assert job.report is not None
+    [artifact] = desk.shop.jobs.artifacts(job.id)
+    assert desk.shop.blobs.path(artifact.sha256).read_bytes() == b"tiny"
+
+
+def test_attempt_leaves_no_folder_behind(desk: Desk) -> None:
+    desk.do("artifact.write_bytes(b'tiny'); leave()")
+
+    assert list(desk.shop.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGSEGV", "SIGABRT"])
+def test_crash_costs_one_attempt_when_more_are_left(desk: Desk, number: str) -> None:
+    job = desk.do(f"say('phase', phase='exporting'); os.kill(os.getpid(), signal.{number})")
+
+    assert (job.state, job.attempt, job.error) == (JobState.QUEUED, 1, None)
+
+
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGSEGV"])
+def test_crash_ends_the_job_when_it_was_the_last_attempt(desk: Desk, number: str) -> None:
+    job = desk.do(f"say('phase', phase='exporting'); os.kill(os.getpid(), signal.{number})")
+    for _ in range(desk.shop.settings.max_attempts - 1):
+        carry_out(desk.shop, job.id)
+
+    ended = desk.shop.jobs.get(job.id)
+    assert (ended.state, ended.attempt) == (JobState.FAILED, 3)
+    assert error_of(ended) == ("child_crashed", "exporting")
+    assert ended.error is not None
+    assert number in ended.error["detail"]
+
+
+def test_kill_for_want_of_memory_is_told_apart_from_other_kills(desk: Desk) -> None:
+    job = desk.do(
+        "held = b'x' * (240 << 20); say('phase', phase='training'); time.sleep(1.5)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+
+    assert (job.state, job.attempt) == (JobState.FAILED, 1)
+    assert error_of(job) == ("out_of_memory", "training")
+
+
+def test_child_is_ended_when_it_holds_more_memory_than_allowed(desk: Desk) -> None:
+    job = desk.do("say('phase', phase='training'); held = b'x' * (300 << 20); time.sleep(60)")
+
+    assert error_of(job) == ("out_of_memory", "training")
+
+
+def test_child_that_closes_its_channel_and_lives_on_is_ended(desk: Desk) -> None:
+    job = desk.do("os.close(int(sys.argv[1])); time.sleep(60)")
+
+    assert (job.state, job.attempt) == (JobState.QUEUED, 1)
+
+
+def test_child_that_dies_while_its_own_child_holds_the_channel_is_noticed(desk: Desk) -> None:
+    job = desk.do("os.fork() or time.sleep(60)\nos.kill(os.getpid(), signal.SIGSEGV)")
+
+    assert (job.state, job.attempt) == (JobState.QUEUED, 1)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "os.mkfifo(folder / 'result.json')",
+        "(folder / 'result.json').mkdir()",
+        "(folder / 'result.json').symlink_to('/etc/passwd')",
+        "(folder / 'result.json').write_text('{}')",
+        "pass",
+    ],
+)
+def test_job_fails_when_its_result_cannot_be_trusted(desk: Desk, result: str) -> None:
+    job = desk.do(f"say('phase', phase='reporting'); {result}; say('done')")
+
+    assert job.state is JobState.FAILED
+    assert error_of(job) == ("engine_fault", "reporting")
+
+
+@pytest.mark.parametrize(
+    "artifact", ["artifact.symlink_to('/etc/passwd')", "os.mkfifo(artifact)", "artifact.mkdir()"]
+)
+def test_job_fails_when_an_artifact_is_no_plain_file(desk: Desk, artifact: str) -> None:
+    job = desk.do(f"{artifact}; leave()")
+
+    assert job.state is JobState.FAILED
+    assert error_of(job)[0] == "engine_fault"
+    assert desk.shop.jobs.artifacts(job.id) == []
+
+
+def test_job_fails_when_a_promised_artifact_is_missing(desk: Desk) -> None:
+    job = desk.do("leave()")
+
+    assert error_of(job)[0] == "engine_fault"
+
+
+def test_problem_names_the_stage_when_the_child_did_not(desk: Desk) -> None:
+    job = desk.do(
+        "say('phase', phase='measuring'); say('error', problem=dict(code='engine_fault', "
+        "title='t', detail='d', stage=None, errors=[], retryable=False, hint='h'))"
+    )
+
+    assert error_of(job) == ("engine_fault", "measuring")
+
+
+def test_job_is_timed_out_with_its_stage_when_it_runs_too_long(desk: Desk) -> None:
+    job = desk.do("say('phase', phase='training'); time.sleep(60)", run_s=0.5)
+
+    assert job.state is JobState.TIMED_OUT
+    assert error_of(job) == ("run_time_exceeded", "training")
+
+
+def test_error_names_no_path_of_the_worker(desk: Desk) -> None:
+    job = desk.do("say('done')")
+
+    assert job.error is not None
+    assert str(desk.shop.settings.home) not in str(job.error)
+
+
+def test_every_event_is_stored_before_the_last_state(desk: Desk) -> None:
+    job = desk.do(
+        "artifact.write_bytes(b'x')\nfor name in 'abcdefgh': say('phase', phase=name)\nleave()"
+    )
+
+    events = desk.shop.jobs.events(job.id, 0, 100)
+    assert [e.data["phase"] for e in events if e.type == "phase"] == list("abcdefgh")
+    assert events[-1].data["state"] == "succeeded"
+
+
+def test_temporary_files_go_with_the_job(desk: Desk) -> None:
+    """Of the real child, whose function this is; the script only calls it."""
+    job = desk.do(
+        "from worker.child import move_into; move_into(folder / 'scratch')\n"
+        "import tempfile; left = tempfile.mkstemp()[1]; print(left, flush=True)\n"
+        "assert Path(left).is_relative_to(folder) and os.environ['TMPDIR'] in left\n"
+        "artifact.write_bytes(b'x'); leave()"
+    )
+
+    assert job.state is JobState.SUCCEEDED
+    assert not [path for path in Path(desk.shop.settings.home).rglob("tmp*") if path.is_file()]
+
+
+def test_child_imports_nothing_from_the_folder_that_jobs_write_in(tmp_path: Path) -> None:
+    (tmp_path / "dataclasses.py").write_text("raise SystemExit('planted')")
+
+    run = subprocess.run(
+        [sys.executable, "-m", "worker.limits"], env=child_environment(tmp_path), cwd=tmp_path
+    )
+
+    assert run.returncode == 0

@@ -1,0 +1,82 @@
+"""What a child says becomes history: thinned where it is talk, kept where it matters."""
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.jobs.job import Job
+from app.jobs.leases import JobLeases
+from tests.worker.conftest import Desk
+from worker.engine.order import Event
+from worker.journal import MOST_KEPT, Journal
+
+
+@pytest.fixture
+def job(desk: Desk) -> Job:
+    shop = desk.shop
+    job = shop.leases.claim(desk.submit().id, shop.name, shop.clock(), 60)
+    assert job is not None
+    return job
+
+
+def stored(desk: Desk, job: Job, kind: str) -> list[dict[str, object]]:
+    events = desk.shop.jobs.events(job.id, 0, 100_000)
+    return [event.data for event in events if event.type == kind]
+
+
+def test_journal_keeps_every_phase_step_and_warning_when_training_talks(
+    desk: Desk, job: Job
+) -> None:
+    journal = Journal(desk.shop, job)
+    for number in range(20_000):
+        journal.write([Event(event="metrics", progress=number / 20_000, data={"loss": 0.5})])
+    journal.write([Event(event="phase", phase="exporting")])
+    journal.write([Event(event="warning", message="int8 is slower here")])
+    journal.close()
+
+    assert stored(desk, job, "phase") == [{"phase": "exporting"}]
+    assert stored(desk, job, "warning") == [{"message": "int8 is slower here"}]
+    assert 150 <= len(stored(desk, job, "metrics")) <= 200
+
+
+def test_journal_fills_no_database_when_a_child_talks_without_end(desk: Desk, job: Job) -> None:
+    journal = Journal(desk.shop, job)
+    flood = [Event(event="warning", message="again")] * 1_000
+    for _ in range(20):
+        journal.write(flood)
+    journal.close()
+
+    assert len(stored(desk, job, "warning")) == MOST_KEPT
+
+
+def test_journal_moves_the_job_even_when_no_event_is_worth_keeping(desk: Desk, job: Job) -> None:
+    journal = Journal(desk.shop, job)
+    journal.write([Event(event="progress", phase="training", progress=0.001)])
+    journal.close()
+
+    now = desk.shop.jobs.get(job.id)
+    assert (now.phase, now.progress) == ("training", 0.001)
+    assert stored(desk, job, "progress") == []
+
+
+def test_journal_never_goes_back(desk: Desk, job: Job) -> None:
+    journal = Journal(desk.shop, job)
+    journal.write([Event(event="progress", progress=0.7), Event(event="progress", progress=0.2)])
+    journal.close()
+
+    assert desk.shop.jobs.get(job.id).progress == 0.7
+
+
+def test_journal_loses_nothing_when_the_database_is_away_for_a_while(
+    desk: Desk, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> bool:
+        raise OperationalError("UPDATE", {}, Exception("server closed the connection"))
+
+    journal = Journal(desk.shop, job)
+    with monkeypatch.context() as broken:
+        broken.setattr(JobLeases, "record", away)
+        journal.write([Event(event="phase", phase="training")])
+    journal.write([Event(event="phase", phase="exporting")])
+    journal.close()
+
+    assert stored(desk, job, "phase") == [{"phase": "training"}, {"phase": "exporting"}]
