@@ -123,7 +123,7 @@ def test_full_integer_says_which_excluded_layer_it_could_not_keep(tmp_path: Path
 
 def scaled_model() -> keras.Model:
     """Features of very different ranges, normalized by the model, summed by it."""
-    model = keras.Sequential(
+    return keras.Sequential(
         [
             keras.Input((3,), name="features"),
             keras.layers.Normalization(mean=[500.0, 1.0, 0.01], variance=[1e6, 1.0, 1e-4]),
@@ -131,7 +131,6 @@ def scaled_model() -> keras.Model:
             keras.layers.Dense(1, name="sum"),
         ]
     )
-    return model
 
 
 def test_full_integer_keeps_the_scaling_of_inputs_float(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def test_layer_table_counts_zeros_and_compares_kernels_when_there_is_no_tflite_f
     rows = layer_table(Stored(conv_source.model, None), Stored(pruned, None), {"logits": 12})
     row = next(row for row in rows if row.name == "logits")
     assert (row.parameter_count, row.nonzero_parameter_count, row.macs) == (15, 11, 12)
-    assert (row.sparsity, row.bits, row.output_shape) == (pytest.approx(4 / 15), 32, (3,))
+    assert row.sparsity == pytest.approx(4 / 15)
+    assert (row.bits, row.output_shape) == (32, (3,))
     old = np.asarray(conv_source.model.get_layer("logits").kernel)
     assert row.weight_error == pytest.approx(
         float(np.linalg.norm(old[:, 0]) / np.linalg.norm(old)), rel=1e-5

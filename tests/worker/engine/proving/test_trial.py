@@ -1,0 +1,99 @@
+"""What becomes of files that do not hold."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from app.errors import ExportFailed
+from app.recipes.facts import TensorSpec
+from app.recipes.outputs import OutputKind
+from tests.builders import never_cancelled, outputs_of
+from worker.engine.exporting.files import ExportedFile
+from worker.engine.exporting.source import KerasSource
+from worker.engine.exports import Exports
+from worker.engine.measuring.messages import FileResult
+from worker.engine.proving.bench import Bench, Measured, Names
+from worker.engine.proving.trial import Proven, Side, Trial
+from worker.engine.subject import Subject
+
+
+class BenchThatRefuses:
+    """A bench on which files of some kinds cannot be run; the others compute what they should."""
+
+    def __init__(self, *kinds: OutputKind, only_baseline: bool = False) -> None:
+        self.kinds = kinds
+        self.only_baseline = only_baseline
+        self.pairs: list[tuple[OutputKind, OutputKind]] = []
+
+    def measure(
+        self,
+        files: Sequence[ExportedFile],
+        pair: tuple[ExportedFile, ExportedFile],
+        subject: Subject,
+        names: Names,
+        check_cancelled: Callable[[], None],
+    ) -> list[Measured]:
+        self.pairs.append((pair[0].kind, pair[1].kind))
+        rows = next(subject.measured_batches(256))
+        outputs = outputs_of(subject.model, rows)
+        measured = []
+        for index, file in enumerate(files):
+            is_refused = file.kind in self.kinds and (index == 0 or not self.only_baseline)
+            result = FileResult("it crashed" if is_refused else None, "", None, None)
+            measured.append(Measured(file, result, [] if is_refused else outputs))
+        return measured
+
+
+@pytest.fixture
+def prove(conv_source: KerasSource, tmp_path: Path) -> Callable[..., tuple[Proven, Exports]]:
+    """Proves tflite and saved_model files of an unchanged model on the given bench."""
+    subject = Subject(
+        model=conv_source.model,
+        content=b"",
+        inputs=(TensorSpec(name="picture", shape=(6, 6, 1), dtype="float32"),),
+        heads=(),
+        data=None,
+        tasks=(),
+        seed=1,
+    )
+
+    def proven(bench: BenchThatRefuses) -> tuple[Proven, Exports]:
+        exports = Exports.asked_for(("tflite", "saved_model"))
+        side = Side(conv_source, conv_source.model)
+        baseline = exports.write_baseline(conv_source, tmp_path, None)
+        files = exports.write_all(conv_source, tmp_path, None)
+        trial = Trial(subject, cast(Bench, bench), exports, tmp_path, never_cancelled)
+        return trial.prove(baseline, side, files, side), exports
+
+    return proven
+
+
+def test_prove_keeps_every_file_that_holds(prove: Any) -> None:
+    proven, exports = prove(BenchThatRefuses())
+    assert [one.file.kind for one in proven.optimized] == ["tflite", "saved_model"]
+    assert exports.warnings == []
+
+
+def test_prove_drops_a_file_that_cannot_be_run_with_its_reason(prove: Any) -> None:
+    bench = BenchThatRefuses("saved_model")
+    proven, exports = prove(bench)
+    assert [one.file.kind for one in proven.optimized] == ["tflite"]
+    assert exports.warnings == ["No saved_model file is offered: it cannot be run: it crashed."]
+
+
+@pytest.mark.parametrize("only_baseline", [False, True])
+def test_prove_compares_the_next_kind_when_the_first_does_not_hold(
+    prove: Any, *, only_baseline: bool
+) -> None:
+    bench = BenchThatRefuses("tflite", only_baseline=only_baseline)
+    proven, exports = prove(bench)
+    assert proven.baseline.file.kind == proven.optimized[0].file.kind == "saved_model"
+    assert bench.pairs == [("tflite", "tflite"), ("saved_model", "saved_model")]
+    assert len(exports.warnings) == 1
+
+
+def test_prove_fails_when_no_file_holds(prove: Any) -> None:
+    with pytest.raises(ExportFailed, match="it crashed"):
+        prove(BenchThatRefuses("tflite", "saved_model"))

@@ -1,0 +1,135 @@
+"""Verdicts and warnings, from figures alone."""
+
+from typing import Any
+
+import pytest
+
+from app.recipes.constraints import Constraints
+from app.recipes.recipe import Recipe
+from app.reports.report import Control, Delta, Measurement
+from worker.engine.reporting.verdict import Comparison, verdict_of, warnings_of
+
+NO_TARGETS = Constraints.model_validate({})
+PRUNING = Recipe.model_validate({"steps": [{"technique": "magnitude_pruning", "sparsity": 0.9}]})
+QUANTIZATION = Recipe.model_validate({"steps": [{"technique": "dynamic_range_quantization"}]})
+
+
+def measured(**changes: Any) -> Measurement:
+    figures = {
+        "format": "tflite",
+        "variant": "float32",
+        "runtime": "a runtime",
+        "threads": 1,
+        "batch_size": 1,
+        "samples": 1000,
+        "accuracy": 0.98,
+        "accuracy_ci95": (0.97, 0.99),
+        "loss": 0.1,
+        "mse": None,
+        "mae": None,
+        "r2": None,
+        "heads": (),
+        "size_bytes": 4000,
+        "compressed_size_bytes": 3600,
+        "parameter_count": 1000,
+        "nonzero_parameter_count": 1000,
+        "macs": 1000,
+        "latency_ms_p50": 2.0,
+        "latency_ms_p95": 3.0,
+        "latency_ms_iqr": 0.1,
+        "latency_runs": 100,
+        "peak_memory_bytes": 10_000_000,
+    }
+    return Measurement.model_validate({**figures, **changes})
+
+
+def compared(
+    *, control: Control | None = None, delta: dict[str, Any] | None = None, **changes: Any
+) -> Comparison:
+    baseline, optimized = measured(), measured(variant="int8", **changes)
+    assert baseline.latency_ms_p50
+    figures = {
+        "accuracy_drop": (baseline.accuracy or 0) - (optimized.accuracy or 0),
+        "compression_ratio": baseline.compressed_size_bytes / optimized.compressed_size_bytes,
+        "size_ratio": baseline.size_bytes / optimized.size_bytes,
+        "speedup": baseline.latency_ms_p50 / (optimized.latency_ms_p50 or 1),
+        "agreement": 1.0,
+        "p_value": 1.0,
+    }
+    return Comparison(
+        baseline, optimized, Delta.model_validate({**figures, **(delta or {})}), control
+    )
+
+
+def warned(
+    comparison: Comparison, constraints: Constraints = NO_TARGETS, recipe: Recipe = QUANTIZATION
+) -> str:
+    return "\n".join(warnings_of(comparison, constraints, recipe))
+
+
+def test_verdict_is_met_when_it_is_smaller_and_nothing_was_asked() -> None:
+    assert verdict_of(compared(compressed_size_bytes=1000), NO_TARGETS) == "met"
+
+
+def test_verdict_is_met_when_it_is_only_faster() -> None:
+    assert verdict_of(compared(latency_ms_p50=1.0), NO_TARGETS) == "met"
+
+
+@pytest.mark.parametrize("latency", [2.0, 1.95])
+def test_verdict_is_no_improvement_when_nothing_got_better_beyond_noise(latency: float) -> None:
+    assert verdict_of(compared(latency_ms_p50=latency), NO_TARGETS) == "no_improvement"
+
+
+@pytest.mark.parametrize(
+    ("target", "limit", "changes"),
+    [
+        ("max_accuracy_drop", 0.005, {"accuracy": 0.97}),
+        ("max_size_bytes", 3000, {"size_bytes": 3001}),
+        ("max_latency_ms", 1.0, {"latency_ms_p50": 1.1}),
+    ],
+)
+def test_missed_target_decides_the_verdict_and_is_named_with_both_numbers(
+    target: str, limit: float, changes: dict[str, Any]
+) -> None:
+    comparison = compared(compressed_size_bytes=1000, **changes)
+    constraints = Constraints.model_validate({target: limit})
+    assert verdict_of(comparison, constraints) == "target_not_met"
+    assert f"({target})" in warned(comparison, constraints)
+    assert f"{limit:g}" in warned(comparison, constraints)
+
+
+def test_target_on_accuracy_is_missed_when_accuracy_is_not_known() -> None:
+    comparison = compared(delta={"accuracy_drop": None})
+    constraints = Constraints.model_validate({"max_accuracy_drop": 0.1})
+    assert verdict_of(comparison, constraints) == "target_not_met"
+
+
+def test_warnings_say_that_it_became_slower_and_bigger() -> None:
+    text = warned(compared(latency_ms_p50=4.0, compressed_size_bytes=5000))
+    assert "int8 is slower than float32 here: 4 ms against 2 ms" in text
+    assert "bigger: 5000 bytes after gzip against 3600" in text
+
+
+def test_warnings_are_none_when_everything_got_better() -> None:
+    better = compared(latency_ms_p50=1.0, compressed_size_bytes=1000, size_bytes=1000)
+    assert warned(better) == ""
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "p_value", "is_warned"),
+    [(0.979, 0.5, False), (0.975, 0.01, True), (0.96, 0.2, True), (0.985, 0.01, False)],
+)
+def test_warnings_tell_a_drop_from_chance(accuracy: float, p_value: float, is_warned: bool) -> None:
+    text = warned(compared(accuracy=accuracy, delta={"p_value": p_value}))
+    assert ("more than chance explains" in text) is is_warned
+
+
+def test_warnings_say_that_zeros_give_no_speed_up() -> None:
+    text = warned(compared(nonzero_parameter_count=100), recipe=PRUNING)
+    assert "90% of the parameters are zero" in text
+    assert "no speed-up" in text
+
+
+def test_warnings_say_how_much_training_alone_gained() -> None:
+    control = Control(epochs=3, accuracy=0.99, r2=None, accuracy_gain=0.01)
+    assert "+0.0100; that much" in warned(compared(control=control))

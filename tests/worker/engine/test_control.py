@@ -1,0 +1,30 @@
+"""How the control is trained."""
+
+from typing import Any
+
+from app.recipes.recipe import Recipe
+from worker.engine.control import training_for_control
+
+
+def recipe(*steps: dict[str, Any]) -> Recipe:
+    return Recipe.model_validate({"steps": list(steps)})
+
+
+def test_control_trains_as_long_as_all_steps_together() -> None:
+    training = training_for_control(
+        recipe(
+            {
+                "technique": "magnitude_pruning",
+                "sparsity": 0.5,
+                "recovery": {"epochs": 3, "learning_rate": 0.01, "optimizer": "sgd"},
+            },
+            {"technique": "fine_tuning", "epochs": 4},
+        )
+    )
+    assert training is not None
+    assert (training.epochs, training.learning_rate, training.optimizer) == (7, 0.01, "sgd")
+
+
+def test_control_is_not_needed_when_nothing_trains() -> None:
+    steps = ({"technique": "magnitude_pruning", "sparsity": 0.5},)
+    assert training_for_control(recipe(*steps)) is None

@@ -1,0 +1,318 @@
+"""Whole jobs: an order goes in, files, a report and a verdict come out."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from app.errors import Cancelled, StepFailed
+from app.recipes.steps.base import ModelFormat
+from tests.builders import (
+    branched_model,
+    conv_model,
+    dense_model,
+    learnable_labels,
+    recurrent_model,
+    rows_for,
+)
+from worker.engine.loading.models import heads
+from worker.engine.measuring.statistics import mcnemar_p_value, wilson_interval
+from worker.engine.order import Event, Order, Result
+from worker.engine.run import run
+
+# Keras 3.15 copies variables in a way that numpy 2 announces the end of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+INT8 = {"technique": "full_integer_quantization"}
+
+
+@dataclass
+class Job:
+    """A finished job with what it was given and what it said."""
+
+    order: Order
+    folder: Path
+    events: list[Event]
+    result: Result
+    arrays: dict[str, Any]
+
+    def file(self, kind: str) -> Path:
+        (artifact,) = [one for one in self.result.artifacts if one.kind == kind]
+        return self.folder / artifact.path
+
+
+class Desk:
+    """Writes orders and has them carried out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def order(self, model: Any, *steps: dict[str, Any], data: bool = True, **fields: Any) -> Order:
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / "given.keras"
+        model.save(path)
+        self.arrays = arrays_for(model)
+        np.savez(self.folder / "rows.npz", **self.arrays)
+        dataset = {
+            "path": self.folder / "rows.npz",
+            "format": "npz",
+            "sha256": "d" * 64,
+            "options": {},
+        }
+        return Order.model_validate(
+            {
+                "job_id": "job_1",
+                "model": {
+                    "path": path,
+                    "format": "keras",
+                    "name": "My net.keras",
+                    "sha256": "m" * 64,
+                },
+                "dataset": dataset if data else None,
+                "recipe": {"seed": 7, "steps": steps},
+                "outputs": ("tflite",),
+                "constraints": {},
+                "control": False,
+                **fields,
+            }
+        )
+
+    def done(self, order: Order) -> Job:
+        events: list[Event] = []
+        result = run(order, self.folder, events.append)
+        return Job(order, self.folder, events, result, self.arrays)
+
+
+def arrays_for(model: Any) -> dict[str, Any]:
+    ends = heads(model, None)
+    arrays: dict[str, Any] = {}
+    for split, rows, seed in (("train", 120, 0), ("test", 60, 1)):
+        inputs = rows_for(model, rows, seed=seed)
+        arrays |= {f"x_{split}.{name}": values for name, values in inputs.items()}
+        arrays |= {f"y_{split}.{end.output}": learnable_labels(inputs, end) for end in ends}
+    return arrays
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path / "job")
+
+
+@pytest.fixture(scope="module")
+def pruned_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """Pruned, trained, quantized, with its control, in all three formats."""
+    desk = Desk(tmp_path_factory.mktemp("pruned") / "job")
+    pruning = {
+        "technique": "magnitude_pruning",
+        "sparsity": 0.5,
+        "recovery": {"epochs": 4, "learning_rate": 0.02, "batch_size": 16},
+    }
+    return desk.done(
+        desk.order(
+            dense_model(),
+            pruning,
+            INT8,
+            outputs=("keras", "tflite", "saved_model"),
+            control=True,
+        )
+    )
+
+
+def predictions(path: Path, rows: Any) -> Any:
+    """Outputs of a tflite file with float ports, one row at a time, by a loop of our own."""
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    given, returned = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    outputs = []
+    for row in rows:
+        interpreter.set_tensor(given["index"], row[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(returned["index"])[0])
+    return np.array(outputs)
+
+
+def test_run_reports_what_an_independent_recomputation_gives(pruned_job: Job) -> None:
+    report = pruned_job.result.report
+    labels = pruned_job.arrays["y_test.classes"]
+    rows = pruned_job.arrays["x_test.features"]
+    baseline_path = pruned_job.folder / "scratch" / "baseline.tflite"
+    before = predictions(baseline_path, rows).argmax(axis=1)
+    after = predictions(pruned_job.file("tflite"), rows).argmax(axis=1)
+    assert report.baseline.accuracy == pytest.approx((before == labels).mean())
+    assert report.optimized.accuracy == pytest.approx((after == labels).mean())
+    assert report.optimized.accuracy_ci95 == pytest.approx(
+        wilson_interval(int((after == labels).sum()), 60)
+    )
+    assert report.delta.agreement == pytest.approx((before == after).mean())
+    assert report.delta.p_value == pytest.approx(
+        mcnemar_p_value(
+            int(((before == labels) & (after != labels)).sum()),
+            int(((before != labels) & (after == labels)).sum()),
+        )
+    )
+    assert report.optimized.size_bytes == pruned_job.file("tflite").stat().st_size
+
+
+def test_run_compares_the_same_kind_of_file_on_the_same_runtime(pruned_job: Job) -> None:
+    report = pruned_job.result.report
+    assert report.baseline.format == report.optimized.format == "tflite"
+    assert report.baseline.runtime == report.optimized.runtime
+    assert (report.baseline.variant, report.optimized.variant) == ("float32", "int8")
+    assert report.delta.speedup is not None
+
+
+def test_run_measures_every_file_it_offers(pruned_job: Job) -> None:
+    outputs = {one.format: one for one in pruned_job.result.report.outputs}
+    assert set(outputs) == {artifact.kind for artifact in pruned_job.result.artifacts}
+    assert set(outputs) == {"tflite", "keras", "saved_model"}
+    for one in outputs.values():
+        assert one.samples == 60
+        assert one.latency_ms_p50
+        assert one.peak_memory_bytes
+    assert outputs["keras"].runtime.startswith("keras 3.")
+    assert outputs["keras"].accuracy == outputs["saved_model"].accuracy
+
+
+def test_run_keeps_zeros_through_to_the_files(pruned_job: Job) -> None:
+    model = keras.models.load_model(pruned_job.file("keras"))
+    kernels = [np.asarray(model.get_layer(name).kernel) for name in ("hidden", "classes")]
+    assert [np.count_nonzero(kernel) / kernel.size for kernel in kernels] == [0.5, 0.5]
+    optimized = pruned_job.result.report.optimized
+    assert optimized.nonzero_parameter_count < optimized.parameter_count == 8 * 5 + 3 * 9
+
+
+def test_run_reports_each_step_with_its_validation_accuracies(pruned_job: Job) -> None:
+    pruning, quantization = pruned_job.result.report.steps
+    assert pruning.technique == "magnitude_pruning"
+    assert pruning.parameters["sparsity"] == 0.5
+    assert None not in (
+        pruning.accuracy_before,
+        pruning.accuracy_after_change,
+        pruning.accuracy_after,
+    )
+    assert quantization.accuracy_before == pruning.accuracy_after
+    assert quantization.accuracy_after is None
+
+
+def test_run_trains_the_control_as_long(pruned_job: Job) -> None:
+    report = pruned_job.result.report
+    assert report.control is not None
+    assert report.control.epochs == 4
+    assert report.control.accuracy is not None
+    assert report.baseline.accuracy is not None
+    assert report.control.accuracy_gain == pytest.approx(
+        report.control.accuracy - report.baseline.accuracy
+    )
+
+
+def test_run_says_how_it_read_model_and_data(pruned_job: Job) -> None:
+    understood = "\n".join(pruned_job.result.report.understood)
+    assert "input 'features' takes float32 rows of shape (4)" in understood
+    assert "120 rows to train on, 60 to test on" in understood
+    assert "output 'classes' predicts one class of several" in understood
+    assert "it gives probabilities" in understood
+
+
+def test_run_progress_grows_through_named_phases(pruned_job: Job) -> None:
+    progress = [event.progress for event in pruned_job.events if event.progress is not None]
+    assert progress == sorted(progress)
+    assert [event.phase for event in pruned_job.events if event.event == "phase"] == [
+        "loading",
+        "baseline",
+        "step 1: magnitude_pruning",
+        "exporting",
+        "measuring",
+        "control",
+        "reporting",
+    ]
+
+
+def test_run_result_survives_json(pruned_job: Job) -> None:
+    written = pruned_job.result.model_dump_json()
+    assert Result.model_validate_json(written) == pruned_job.result
+    assert "NaN" not in json.dumps(json.loads(written))
+
+
+def test_run_table_has_every_layer_with_bits_from_the_file(pruned_job: Job) -> None:
+    assert [(row.name, row.bits) for row in pruned_job.result.layers] == [
+        ("hidden", 8),
+        ("classes", 8),
+    ]
+
+
+def test_run_gives_the_same_files_when_run_again(desk: Desk, tmp_path: Path) -> None:
+    tuning = {"technique": "fine_tuning", "epochs": 1}
+    contents = []
+    for name in ("one", "two"):
+        again = Desk(tmp_path / name)
+        job = again.done(again.order(dense_model(), tuning, INT8))
+        contents.append(job.file("tflite").read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_run_measures_several_inputs_and_outputs(desk: Desk) -> None:
+    report = desk.done(desk.order(branched_model(), {**INT8, "io": "integer"})).result.report
+    kind, amount = report.optimized.heads
+    assert (kind.output, kind.accuracy is not None, kind.r2) == ("kind", True, None)
+    assert (amount.output, amount.accuracy, amount.r2 is not None) == ("amount", None, True)
+    assert report.delta.agreement is not None
+    assert report.delta.agreement > 0.8
+
+
+def test_run_works_without_data_and_says_what_it_cannot_know(desk: Desk) -> None:
+    order = desk.order(dense_model(), {"technique": "float16_quantization"}, data=False)
+    report = desk.done(order).result.report
+    assert (report.optimized.accuracy, report.delta.p_value) == (None, None)
+    assert report.delta.agreement == pytest.approx(1.0, abs=0.02)
+    assert report.optimized.latency_ms_p50 is not None
+    assert any("no data set" in sentence for sentence in report.understood)
+
+
+def test_run_converts_recurrent_models(desk: Desk) -> None:
+    order = desk.order(recurrent_model(), {"technique": "dynamic_range_quantization"})
+    report = desk.done(order).result.report
+    assert report.optimized.accuracy is not None
+    assert any("one sample at a time" in sentence for sentence in report.understood)
+
+
+def test_run_takes_an_uploaded_tflite_file(desk: Desk, float_tflite: Path) -> None:
+    order = desk.order(conv_model(), INT8)
+    given = order.model.model_copy(update={"path": float_tflite, "format": ModelFormat.TFLITE})
+    job = desk.done(order.model_copy(update={"model": given}))
+    report = job.result.report
+    assert (report.baseline.variant, report.optimized.variant) == ("float32", "int8")
+    assert report.optimized.macs == 4 * 4 * 9 * 4 + 12
+    assert [row.bits for row in job.result.layers] == [8, 8]
+
+
+def test_run_names_missed_targets_and_still_offers_the_file(desk: Desk) -> None:
+    order = desk.order(
+        dense_model(), {"technique": "float16_quantization"}, constraints={"max_size_bytes": 100}
+    )
+    job = desk.done(order)
+    assert job.result.verdict == "target_not_met"
+    assert job.file("tflite").exists()
+    assert any("max_size_bytes" in warning for warning in job.result.report.warnings)
+
+
+def test_run_names_the_stage_when_a_step_fails(desk: Desk) -> None:
+    with pytest.raises(StepFailed, match="recurrent") as raised:
+        desk.done(desk.order(recurrent_model(), INT8))
+    assert raised.value.stage == "exporting"
+
+
+@pytest.mark.parametrize("phase", ["loading", "step 1: fine_tuning", "measuring"])
+def test_run_stops_when_cancelled(desk: Desk, phase: str) -> None:
+    order = desk.order(dense_model(), {"technique": "fine_tuning", "epochs": 2}, INT8)
+
+    def cancel(event: Event) -> None:
+        if event.phase == phase:
+            (desk.folder / "cancel").touch()
+
+    with pytest.raises(Cancelled):
+        run(order, desk.folder, cancel)
