@@ -13,6 +13,10 @@ RECONNECT_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 NOTHING_MORE = 204
 
 
+class NothingMore(Exception):
+    """The job is final and all its events were told."""
+
+
 def follow(transport: Transport, path: str, after: int) -> Iterator[EventView]:
     """Every event after `after`, each once, until the job is final.
 
@@ -24,19 +28,26 @@ def follow(transport: Transport, path: str, after: int) -> Iterator[EventView]:
         lost: httpx.TransportError | None = None
         begun_after = after
         try:
-            headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
-            with transport.stream(path, headers, SILENCE_S) as response:
-                if response.status_code == NOTHING_MORE:
-                    return
-                for event in parsed(response.iter_lines()):
-                    after = event.seq
-                    yield event
+            for event in connection(transport, path, after):
+                after = event.seq
+                yield event
+        except NothingMore:
+            return
         except httpx.TransportError as error:
             lost = error
         fruitless = 0 if after > begun_after else fruitless + 1
         if lost and fruitless == len(RECONNECT_PAUSES_S):
             raise transport.unreachable(lost) from lost
         transport.sleep(RECONNECT_PAUSES_S[min(fruitless, len(RECONNECT_PAUSES_S) - 1)])
+
+
+def connection(transport: Transport, path: str, after: int) -> Iterator[EventView]:
+    """What one connection tells until it ends. Raises: NothingMore."""
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+    with transport.stream(path, headers, SILENCE_S) as response:
+        if response.status_code == NOTHING_MORE:
+            raise NothingMore
+        yield from parsed(response.iter_lines())
 
 
 def parsed(lines: Iterable[str]) -> Iterator[EventView]:

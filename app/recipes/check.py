@@ -155,14 +155,20 @@ def _need_complaints(recipe: Recipe, dataset: DatasetFacts | None) -> Iterator[C
 
 def _layer_complaints(recipe: Recipe, model: ModelFacts) -> Iterator[Complaint]:
     names = [layer.name for layer in model.layers]
+    for pointer, pattern in _patterns(recipe):
+        if not any(re.fullmatch(pattern, name) for name in names):
+            yield Complaint(
+                pointer=pointer,
+                detail=f"{pattern!r} matches no layer. Layers: {_some(names)}",
+            )
+
+
+def _patterns(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Every layer pattern of the recipe, with the pointer that leads to it."""
     for index, step in enumerate(recipe.steps):
         for field in ("include", "exclude"):
             for position, pattern in enumerate(getattr(step, field, ())):
-                if not any(re.fullmatch(pattern, name) for name in names):
-                    yield Complaint(
-                        pointer=f"/recipe/steps/{index}/{field}/{position}",
-                        detail=f"{pattern!r} matches no layer. Layers: {_some(names)}",
-                    )
+                yield f"/recipe/steps/{index}/{field}/{position}", pattern
 
 
 def _recurrence_complaints(recipe: Recipe, model: ModelFacts) -> Iterator[Complaint]:
