@@ -44,6 +44,9 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
     with closing(Bench(scratch)) as bench:
         with progress.phase("loading"):
             subject = understand(order)
+            if exports.need_tensorflow and not any(map(training_of, order.recipe.steps)):
+                # Nothing long comes before it is needed.
+                bench.prepare_tensorflow()
             context = _context(order, subject, progress)
             work = Workpiece(subject.model, context, progress)
 

@@ -49,7 +49,8 @@ def measure(request: Request) -> list[FileResult]:
     for group in request.groups:
         usable = [index for index in group if tried[index].runner]
         calls = [runner.prepared(_first(rows)) for i in usable if (runner := tried[i].runner)]
-        latencies.update(zip(usable, interleaved(calls, request.seconds), strict=True))
+        seconds = request.seconds * len(calls)
+        latencies.update(zip(usable, interleaved(calls, seconds), strict=True))
     return [
         FileResult(
             error=one.error,
@@ -83,13 +84,13 @@ def _tried(request: Request, index: int, rows: Rows) -> _Tried:
     return _Tried(runner, peak, None)
 
 
-def _measured_apart(file: FileToMeasure, request: Request, rows: Rows) -> tuple[Runner, int]:
+def _measured_apart(file: FileToMeasure, request: Request, rows: Rows) -> tuple[Runner, int | None]:
     """For tflite: in a fork first, so that a file that crashes the runtime is only refused."""
     peak = growth_bytes_apart(partial(_load_and_run, file, request, rows))
     return load(file, request), peak
 
 
-def _measured_here(file: FileToMeasure, request: Request, rows: Rows) -> tuple[Runner, int]:
+def _measured_here(file: FileToMeasure, request: Request, rows: Rows) -> tuple[Runner, int | None]:
     """For TensorFlow, which a fork would hang; its first file bears what it sets up for itself."""
     loaded: list[Runner] = []
     peak = growth_bytes(lambda: loaded.append(_load_and_run(file, request, rows)))

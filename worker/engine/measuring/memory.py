@@ -1,23 +1,28 @@
 """Resident memory that loading and running a file adds, and whether it survives that."""
 
+import json
 import os
 import signal
-import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 STATUS = Path("/proc/self/status")
-ANSWER = struct.Struct("q")
 
 
 class Died(Exception):
     """The process that tried the file ended without an answer; the text says how."""
 
 
-def growth_bytes(work: Callable[[], object]) -> int:
-    """How far the peak of resident memory rose above what was resident before `work`."""
-    before = _status_bytes("VmRSS")
-    peak_before = _peak_bytes()
+def growth_bytes(work: Callable[[], object]) -> int | None:
+    """How far the peak of resident memory rose above what was resident before `work`.
+
+    Null where the system does not tell.
+    """
+    if not os.access(STATUS, os.R_OK):
+        work()
+        return None
+    before, peak_before = _status_bytes("VmRSS"), _peak_bytes()
     kept = work()
     peak = _peak_bytes()
     after = peak if peak > peak_before else _status_bytes("VmRSS")
@@ -25,7 +30,7 @@ def growth_bytes(work: Callable[[], object]) -> int:
     return max(0, after - before)
 
 
-def growth_bytes_apart(work: Callable[[], object]) -> int:
+def growth_bytes_apart(work: Callable[[], object]) -> int | None:
     """`growth_bytes` in a forked process: nothing else counts in, and a crash stays there.
 
     Only for a process with a single thread. A forked process starts with its peak at what is
@@ -35,7 +40,7 @@ def growth_bytes_apart(work: Callable[[], object]) -> int:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _answer(work, reading, writing)
+        _answer(work, writing)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
@@ -43,21 +48,21 @@ def growth_bytes_apart(work: Callable[[], object]) -> int:
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         raise Died(f"the runtime crashed on it ({name})")
-    growth = ANSWER.unpack(answer[: ANSWER.size])[0] if len(answer) >= ANSWER.size else -1
-    if growth < 0:
-        raise Died(answer[ANSWER.size :].decode(errors="replace") or "the runtime ended early")
-    return int(growth)
+    found = json.loads(answer)
+    if found["error"] is not None:
+        raise Died(found["error"])
+    growth: int | None = found["growth"]
+    return growth
 
 
-def _answer(work: Callable[[], object], reading: int, writing: int) -> None:
+def _answer(work: Callable[[], object], writing: int) -> NoReturn:
     """The forked child's whole life: it must never return into the parent's code."""
     try:
-        os.close(reading)
-        os.write(writing, ANSWER.pack(growth_bytes(work)))
-    except BaseException as error:  # noqa: BLE001  # whatever it is, the parent names it
-        os.write(writing, ANSWER.pack(-1) + str(error)[:300].encode())
-    finally:
-        os._exit(0)
+        answer = {"growth": growth_bytes(work), "error": None}
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent names it
+        answer = {"growth": None, "error": str(error)[:300] or type(error).__name__}
+    os.write(writing, json.dumps(answer).encode())
+    os._exit(0)
 
 
 def _peak_bytes() -> int:

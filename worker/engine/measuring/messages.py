@@ -25,7 +25,7 @@ class Request:
 
     `inputs`: name -> .npy file of all rows, [rows, ...]; `outputs`: names. Both are the names the
     files know them by, in the model's order. `groups`: indices of files timed together,
-    interleaved. Predictions go to `<folder>/<file index>.<output index>.npy`.
+    interleaved, each for `seconds`. Predictions go to `<folder>/<file index>.<output index>.npy`.
     """
 
     files: tuple[FileToMeasure, ...]

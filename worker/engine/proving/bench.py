@@ -16,7 +16,7 @@ from worker.engine.measuring.process import FreshProcess
 from worker.engine.subject import Subject
 
 THREADS = 1
-SECONDS_OF_LATENCY = 1.0
+SECONDS_OF_LATENCY = 0.6
 BATCH = 1024
 
 
