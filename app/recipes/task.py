@@ -97,7 +97,7 @@ def _values_or_refuse(head: Head, labels: LabelArray) -> Task:
 
 
 def _one_unit(head: Head, labels: LabelArray) -> Task:
-    two_classes = labels.encoding == "integer" and 0 <= labels.minimum and labels.maximum <= 1
+    two_classes = labels.encoding == "integer" and labels.minimum >= 0 and labels.maximum <= 1
     if head.activation == "sigmoid" or head.compiled_loss == "binary_crossentropy":
         if not two_classes:
             raise LabelsDoNotFit(
