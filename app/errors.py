@@ -21,7 +21,7 @@ class Complaint(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error as data: what `job.error` and `upload.problem` hold (RFC 9457 without its HTTP part)."""
+    """An error as data, as a failed job or upload stores it (RFC 9457 without its HTTP part)."""
 
     model_config = ConfigDict(frozen=True)
 
