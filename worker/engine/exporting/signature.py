@@ -1,5 +1,6 @@
 """The names and shapes under which an exported model is called."""
 
+import keyword
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,11 @@ def shape_of_rows(port: Port, row_shapes: RowShapes, batch: int | None) -> Shape
 def _ports(names: Sequence[str], tensors: Sequence[keras.KerasTensor], role: str) -> Iterator[Port]:
     used: set[str] = set()
     for index, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
-        is_usable = SAFE_NAME.fullmatch(name) is not None and name not in used
-        exported_name = name if is_usable else f"{role}_{index}"
+        exported_name = name if _is_usable(name) and name not in used else f"{role}_{index}"
         used.add(exported_name)
         yield Port(name, exported_name, tuple(tensor.shape), str(tensor.dtype))
+
+
+def _is_usable(name: str) -> bool:
+    """A signature's input becomes the parameter of a Python function, which `in` cannot be."""
+    return SAFE_NAME.fullmatch(name) is not None and not keyword.iskeyword(name)

@@ -58,7 +58,7 @@ def growth_bytes_apart(work: Callable[[], object]) -> int | None:
 def _answer(work: Callable[[], object], writing: int) -> NoReturn:
     """The forked child's whole life: it must never return into the parent's code."""
     try:
-        answer = {"growth": growth_bytes(work), "error": None}
+        answer: dict[str, object] = {"growth": growth_bytes(work), "error": None}
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent names it
         answer = {"growth": None, "error": str(error)[:300] or type(error).__name__}
     os.write(writing, json.dumps(answer).encode())

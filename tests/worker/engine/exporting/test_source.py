@@ -68,11 +68,12 @@ def test_float32_asks_for_data_when_a_length_is_open_and_there_are_no_rows(tmp_p
         KerasSource(open_model(), tmp_path, {}).float32()
 
 
-def test_signature_renames_what_a_file_cannot_be_called_by() -> None:
-    given = keras.Input((2,), name="the input")
+@pytest.mark.parametrize("name", ["the input", "in", "1st"])
+def test_signature_renames_what_a_file_cannot_be_called_by(name: str) -> None:
+    given = keras.Input((2,), name=name)
     model = keras.Model(given, keras.layers.Dense(1, name="out.put")(given))
     signature = signature_of(model)
     assert [(p.name, p.exported_name) for p in (*signature.inputs, *signature.outputs)] == [
-        ("the input", "input_0"),
+        (name, "input_0"),
         ("out.put", "output_0"),
     ]
