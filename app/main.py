@@ -18,7 +18,7 @@ from app.database.engine import Database
 from app.database.migrate import upgrade
 from app.jobs.queue import CeleryQueue, Queue
 from app.jobs.service import JobService
-from app.jobs.store import JobStore
+from app.jobs.store import JobStore, uses
 from app.settings import Settings
 from app.uploads.inspecting import Inspector
 from app.uploads.service import UploadService
@@ -94,7 +94,7 @@ def wire(
                 concurrency=asyncio.Semaphore(os.cpu_count() or 1),
             ),
             clock=clock,
-            is_in_use=jobs.active_jobs_of,
+            is_in_use=uses,
             max_bytes=settings.max_upload_bytes,
             wait_s=settings.inspection_wait_s,
         ),

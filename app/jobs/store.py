@@ -9,7 +9,7 @@ from sqlalchemy import Connection, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.database.engine import Database
-from app.database.tables import artifacts, idempotency_keys, job_events, job_labels, jobs
+from app.database.tables import artifacts, idempotency_keys, job_events, job_labels, jobs, uploads
 from app.errors import IdempotencyKeyReused, NotFound
 from app.ids import new_id
 from app.jobs.job import Job, JobState
@@ -54,13 +54,15 @@ class JobStore:
         """Store a queued job, or answer with the one that this key made before.
 
         Job and key are one transaction: a crash leaves both or neither.
-        Raises: IdempotencyKeyReused where the key came with another request.
+        Raises: IdempotencyKeyReused where the key came with another request; NotFound where the
+            model or the data set was deleted meanwhile.
         """
         if idempotency and (earlier := self.replayed(idempotency, now)):
             return earlier
         job_id = new_id("job")
         try:
             with self._database.write() as connection:
+                _hold_uploads(connection, request)
                 _insert(connection, job_id, request, now, retry_of)
                 if idempotency:
                     _remember(connection, idempotency, job_id, now)
@@ -140,13 +142,6 @@ class JobStore:
         with self._database.read() as connection:
             return 1 + int(connection.execute(query).scalar_one())
 
-    def active_jobs_of(self, upload_id: str) -> bool:
-        """Whether a queued or running job uses this model or data set."""
-        is_used = (jobs.c.model_id == upload_id) | (jobs.c.dataset_id == upload_id)
-        query = select(exists().where(is_used, jobs.c.state.in_(ACTIVE)))
-        with self._database.read() as connection:
-            return bool(connection.execute(query).scalar_one())
-
     def artifacts(self, job_id: str) -> list[Artifact]:
         query = select(artifacts).where(artifacts.c.job_id == job_id).order_by(artifacts.c.id)
         with self._database.read() as connection:
@@ -165,6 +160,21 @@ class JobStore:
         """sha256 of every file that an artifact needs."""
         with self._database.read() as connection:
             return set(connection.execute(select(artifacts.c.sha256)).scalars())
+
+
+def uses(connection: Connection, upload_id: str) -> bool:
+    """Whether a queued or running job uses this model or data set."""
+    is_used = (jobs.c.model_id == upload_id) | (jobs.c.dataset_id == upload_id)
+    query = select(exists().where(is_used, jobs.c.state.in_(ACTIVE)))
+    return bool(connection.execute(query).scalar_one())
+
+
+def _hold_uploads(connection: Connection, request: JobRequest) -> None:
+    """Keep what the job needs from being deleted until the job is there to forbid it."""
+    wanted = {id_ for id_ in (request.model_id, request.dataset_id) if id_ is not None}
+    query = select(uploads.c.id).where(uploads.c.id.in_(wanted)).with_for_update(read=True)
+    if missing := wanted - set(connection.execute(query).scalars()):
+        raise NotFound(f"there is no {' and no '.join(map(repr, sorted(missing)))}")
 
 
 def _insert(

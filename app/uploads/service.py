@@ -15,7 +15,7 @@ from app.uploads.formats import UploadKind, recognize
 from app.uploads.inspecting import Inspector
 from app.uploads.inspector.order import Inspection
 from app.uploads.names import display_name
-from app.uploads.store import UploadPage, UploadStore
+from app.uploads.store import IsInUse, UploadPage, UploadStore
 from app.uploads.upload import Upload, UploadStatus
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class UploadService:
     blobs: BlobStore
     inspector: Inspector
     clock: Callable[[], datetime]
-    is_in_use: Callable[[str], bool]
+    is_in_use: IsInUse
     max_bytes: int
     wait_s: float
     _unfinished: set[asyncio.Task[None]] = field(default_factory=set)
@@ -94,12 +94,11 @@ class UploadService:
         Raises: NotFound, InUse.
         """
         upload = self.store.get(upload_id, kind)
-        if self.is_in_use(upload.id):
+        if not self.store.delete(upload.id, self.is_in_use):
             raise InUse(
                 f"{upload.id} is used by a job that has not ended",
                 hint="Cancel the job or wait for its end, then delete.",
             )
-        self.store.delete(upload.id)
 
     async def resume(self) -> None:
         """Take up the inspections that an earlier process left unfinished."""

@@ -1,10 +1,11 @@
 """Uploads as database rows."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from app.database.engine import Database
 from app.database.tables import uploads
@@ -14,6 +15,9 @@ from app.uploads.formats import UploadKind
 from app.uploads.upload import Upload, UploadStatus
 
 CURSOR = re.compile(r"[a-z]{3}_[0-9a-f]{26}")
+
+# Whether an active job uses the upload of this id, asked inside a transaction.
+IsInUse = Callable[[Connection, str], bool]
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,18 @@ class UploadStore:
         with self._database.write() as connection:
             connection.execute(update(uploads).where(waiting).values(_values(upload)))
 
-    def delete(self, upload_id: str) -> None:
+    def delete(self, upload_id: str, is_in_use: IsInUse) -> bool:
+        """Forget an upload; False where it is in use, and stays.
+
+        Its row is locked before the question is asked, so nobody starts to use it meanwhile.
+        """
+        row = uploads.c.id == upload_id
         with self._database.write() as connection:
-            connection.execute(delete(uploads).where(uploads.c.id == upload_id))
+            connection.execute(select(uploads.c.id).where(row).with_for_update())
+            if is_in_use(connection, upload_id):
+                return False
+            connection.execute(delete(uploads).where(row))
+        return True
 
     def inspecting(self) -> list[Upload]:
         """What still waits for its inspection, oldest first."""

@@ -3,14 +3,15 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, make_url, text
+from sqlalchemy import delete, insert, make_url, text
 
 from app.database.engine import Database
 from app.database.migrate import upgrade
-from app.database.tables import metadata
+from app.database.tables import metadata, uploads
 from app.ids import new_id
 from tests.postgres import running_postgres
 
@@ -85,3 +86,23 @@ def _execute(server: str, statement: str) -> None:
     with database.engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(statement))
     database.close()
+
+
+def add_uploads(database: Database, **kinds: str) -> None:
+    """Rows of ready uploads without bytes: id and kind of each."""
+    rows = [
+        {
+            "id": upload_id,
+            "kind": kind,
+            "name": upload_id,
+            "format": "keras",
+            "size_bytes": 1,
+            "sha256": "0" * 64,
+            "status": "ready",
+            "options": {},
+            "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+        }
+        for upload_id, kind in kinds.items()
+    ]
+    with database.write() as connection:
+        connection.execute(insert(uploads), rows)

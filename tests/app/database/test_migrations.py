@@ -16,6 +16,7 @@ from app.database.migrate import SCRIPTS, SchemaTooNew, upgrade
 from app.database.tables import job_events, metadata, workers
 from app.jobs.request import JobRequest
 from app.jobs.store import JobStore
+from tests.app.conftest import add_uploads
 
 SOME_EVENT = {"at": datetime(2026, 1, 1, tzinfo=UTC), "type": "state", "data": {}}
 NEXT_MIGRATION = """
@@ -54,6 +55,7 @@ def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(
     empty_database: Database, tmp_path: Path
 ) -> None:
     upgrade(empty_database)
+    add_uploads(empty_database, mdl_1="model")
     request = {"model_id": "mdl_1", "recipe": {"steps": [{"technique": "float16_quantization"}]}}
     store = JobStore(empty_database)
     job = store.add(JobRequest.model_validate(request), now=datetime.now(UTC))

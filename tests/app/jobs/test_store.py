@@ -13,7 +13,8 @@ from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
 from app.jobs.listing import JobFilter, decode_cursor, encode_cursor, list_jobs
 from app.jobs.request import JobRequest
-from app.jobs.store import Idempotency, JobStore
+from app.jobs.store import Idempotency, JobStore, uses
+from app.uploads.store import UploadStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -113,14 +114,40 @@ def test_queue_position_counts_what_was_queued_before(store: JobStore) -> None:
     assert [store.queue_position(store.get(job.id)) for job in jobs] == [None, 1, 2]
 
 
-def test_upload_is_in_use_while_a_job_is_active(store: JobStore) -> None:
+def test_upload_is_in_use_while_a_job_is_active(store: JobStore, both_databases: Database) -> None:
     job = store.add(asked(dataset_id="dst_1"), now=NOW)
 
-    assert store.active_jobs_of("mdl_1")
-    assert store.active_jobs_of("dst_1")
-    assert not store.active_jobs_of("mdl_2")
+    with both_databases.read() as connection:
+        assert uses(connection, "mdl_1")
+        assert uses(connection, "dst_1")
+        assert not uses(connection, "mdl_2")
     store.request_cancel(job.id, NOW)
-    assert not store.active_jobs_of("mdl_1")
+    with both_databases.read() as connection:
+        assert not uses(connection, "mdl_1")
+
+
+def test_job_cannot_be_added_when_its_model_is_gone(store: JobStore) -> None:
+    with pytest.raises(NotFound, match="mdl_gone"):
+        store.add(asked(model_id="mdl_gone"), now=NOW)
+
+
+def test_upload_is_deleted_or_used_but_never_both_when_both_are_tried(
+    store: JobStore, both_databases: Database
+) -> None:
+    uploads = UploadStore(both_databases)
+
+    def submit() -> bool:
+        try:
+            store.add(asked(dataset_id="dst_1"), now=NOW)
+        except NotFound:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        submitted = pool.submit(submit)
+        deleted = pool.submit(uploads.delete, "dst_1", uses)
+
+    assert submitted.result() != deleted.result()
 
 
 def test_list_filters_by_state_technique_model_and_tag(

@@ -92,7 +92,7 @@ def make_service(uploads: UploadStore, blobs: BlobStore, tmp_path: Path) -> Make
             blobs=blobs,
             inspector=inspector or make_inspector(InPlaceInspector, tmp_path),
             clock=lambda: NOW,
-            is_in_use=lambda upload_id: False,
+            is_in_use=lambda connection, upload_id: False,
             max_bytes=max_bytes,
             wait_s=wait_s,
         )

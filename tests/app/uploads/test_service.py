@@ -239,7 +239,7 @@ def test_delete_forgets_an_upload_and_the_sweep_takes_its_bytes(
 def test_delete_refuses_when_an_active_job_uses_the_upload(make_service: MakeService) -> None:
     service = make_service()
     upload = receive(service)
-    busy = replace(service, is_in_use=lambda upload_id: upload_id == upload.id)
+    busy = replace(service, is_in_use=lambda connection, upload_id: upload_id == upload.id)
     with pytest.raises(InUse, match=upload.id):
         busy.delete(upload.id, MODEL)
     assert service.get(upload.id, MODEL) == upload

@@ -97,7 +97,7 @@ def test_finish_writes_down_why_it_was_refused(store: UploadStore) -> None:
 def test_finish_does_nothing_when_the_upload_was_deleted_meanwhile(store: UploadStore) -> None:
     waiting = upload(status=UploadStatus.INSPECTING)
     store.add(waiting)
-    store.delete(waiting.id)
+    store.delete(waiting.id, lambda connection, upload_id: False)
     store.finish(replace(waiting, status=UploadStatus.READY))
     with pytest.raises(NotFound):
         store.get(waiting.id, MODEL)
