@@ -6,29 +6,25 @@ from pathlib import Path
 from app.recipes.check import training_of
 from app.recipes.steps.fine_tuning import FineTuning
 from app.recipes.steps.recovery import Recovery
-from app.reports.report import Control
 from worker.engine.context import StepContext
 from worker.engine.control import run_control, training_for_control
-from worker.engine.exporting.source import KerasSource
 from worker.engine.exports import Exports
 from worker.engine.order import Order, Result
 from worker.engine.progress import Emit, Progress
 from worker.engine.proving.bench import Bench
 from worker.engine.proving.trial import Side, Trial
-from worker.engine.reporting.report import Findings, rate_files, result_of
+from worker.engine.reporting.report import Done, rate_files, result_of
 from worker.engine.steps import Workpiece, phase_of
 from worker.engine.subject import Subject, understand
 
 # Shares of a job's time: about the seconds of a small model.
-LOADING, BASELINE, CHANGE, EPOCH, EXPORTING, MEASURING, REPORTING = (
-    1.0,
-    1.0,
-    1.0,
-    5.0,
-    1.0,
-    5.0,
-    0.2,
-)
+LOADING = 1.0
+BASELINE = 1.0
+CHANGE = 1.0
+EPOCH = 5.0
+EXPORTING = 1.0
+MEASURING = 5.0
+REPORTING = 0.2
 
 
 def run(order: Order, folder: Path, emit: Emit) -> Result:
@@ -38,58 +34,43 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
     """
     progress = Progress(emit, folder / "cancel", phases(order))
     exports = Exports.asked_for(order.outputs)
-    scratch = folder / "scratch"
     conversion = order.recipe.conversion
 
-    with closing(Bench(scratch)) as bench:
+    with closing(Bench(folder / "scratch")) as bench:
         with progress.phase("loading"):
             subject = understand(order)
-            if exports.need_tensorflow and not any(map(training_of, order.recipe.steps)):
-                # Nothing long comes before it is needed.
-                bench.prepare_tensorflow()
             context = _context(order, subject, progress)
             work = Workpiece(subject.model, context, progress)
+            if not _trains(order):
+                bench.prepare(exports)
 
         with progress.phase("baseline"):
-            before = Side(subject.source(subject.model, scratch / "before"), subject.model)
-            baseline = exports.write_baseline(before.source, scratch, conversion)
+            before = Side(subject.source(subject.model, bench.scratch / "before"), subject.model)
+            baseline = exports.write_baseline(before.source, bench.scratch, conversion)
 
         for index, step in enumerate(order.recipe.transforms):
             with progress.phase(phase_of(index, step)):
                 work.transform(step)
 
         with progress.phase("exporting"):
-            if exports.need_tensorflow:
-                bench.prepare_tensorflow()
-            after = _changed(before, work, subject, scratch / "after")
+            bench.prepare(exports)
+            after = _changed(before, work, subject, bench.scratch / "after")
             converted = work.convert(conversion, after.source) if conversion else None
             files = exports.write_all(after.source, folder, converted)
 
         with progress.phase("measuring"):
-            trial = Trial(subject, bench, exports, scratch, progress.check_cancelled)
+            trial = Trial(subject, bench, exports, progress.check_cancelled)
             proven = trial.prove(baseline, before, files, after)
             rated = rate_files(subject, work.model, proven)
 
-    control: Control | None = None
-    training = _control_training(order)
-    if training is not None:
+    control = None
+    if training := _control_training(order):
         with progress.phase("control"):
             control = run_control(training, subject.model, context, rated.baseline)
 
     with progress.phase("reporting"):
-        return result_of(
-            Findings(
-                order=order,
-                subject=subject,
-                source=after.source if isinstance(after.source, KerasSource) else None,
-                rated=rated,
-                steps=tuple(work.reports),
-                control=control,
-                converted=converted,
-                exports=exports,
-            ),
-            folder,
-        )
+        done = Done(after.source, tuple(work.reports), converted, exports, control)
+        return result_of(order, folder, subject, rated, done)
 
 
 def phases(order: Order) -> dict[str, float]:
@@ -109,6 +90,10 @@ def phases(order: Order) -> dict[str, float]:
         **control,
         "reporting": REPORTING,
     }
+
+
+def _trains(order: Order) -> bool:
+    return any(training_of(step) for step in order.recipe.steps)
 
 
 def _share(training: Recovery | None) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from app.errors import ExportFailed
 from app.recipes import keras_config
 from app.reports.report import SkippedLayer
 from worker.engine.exporting.signature import (
@@ -17,7 +18,7 @@ from worker.engine.exporting.signature import (
     shape_of_rows,
     signature_of,
 )
-from worker.engine.exporting.tflite import convert_float32
+from worker.engine.exporting.tflite import convert_float32, first_line
 from worker.engine.measuring.calling import call_in_order
 
 
@@ -98,7 +99,10 @@ Source = KerasSource | TfliteSource
 def write_saved_model(
     model: keras.Model, signature: Signature, specs: list[tf.TensorSpec], folder: Path
 ) -> None:
-    """Write inference under one signature with named inputs and outputs."""
+    """Write inference under one signature with named inputs and outputs.
+
+    Raises: ExportFailed for a layer that TensorFlow cannot trace.
+    """
     output_names = [port.exported_name for port in signature.outputs]
 
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -106,5 +110,11 @@ def write_saved_model(
 
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint(SIGNATURE_KEY, serve, input_signature=specs)
-    archive.write_out(str(folder), verbose=False)
+    try:
+        archive.add_endpoint(SIGNATURE_KEY, serve, input_signature=specs)
+        archive.write_out(str(folder), verbose=False)
+    except (NotImplementedError, TypeError, ValueError, tf.errors.OpError) as error:
+        raise ExportFailed(
+            f"the model cannot be traced as a TensorFlow graph: {first_line(error)}",
+            hint="Ask for 'keras' only; such a model runs nowhere but in Keras.",
+        ) from error

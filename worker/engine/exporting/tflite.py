@@ -1,5 +1,6 @@
 """Keras model -> tflite file, in every variant the converter can write."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -13,6 +14,9 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from app.errors import StepFailed
 from worker.engine.exporting.signature import SIGNATURE_KEY
+
+ANSI_COLOR = re.compile(r"\x1b\[\d+m")
+KERAS_PREAMBLE = "Exception encountered when calling"
 
 Rows = dict[str, npt.NDArray[np.generic]]
 
@@ -88,12 +92,13 @@ def _run(converter: Any) -> bytes:
             return bytes(converter.convert())
     except (ConverterError, RuntimeError, ValueError, tf.errors.OpError) as error:
         raise StepFailed(
-            f"TensorFlow Lite could not convert the model: {_summary(error)}",
+            f"TensorFlow Lite could not convert the model: {first_line(error)}",
             hint="Another conversion, or outputs without tflite, may work for this model.",
         ) from error
 
 
-def _summary(error: Exception, limit: int = 300) -> str:
+def first_line(error: Exception, limit: int = 300) -> str:
     """The first line that says something; the rest is the compiler's own trace."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:limit]
+    lines = [ANSI_COLOR.sub("", line).strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(KERAS_PREAMBLE)]
+    return (telling[0] if telling else type(error).__name__)[:limit]

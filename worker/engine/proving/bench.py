@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from worker.engine.exporting.files import ExportedFile
+from worker.engine.exports import Exports
 from worker.engine.loading.splits import Array
 from worker.engine.measuring.messages import FileResult, FileToMeasure, Request
 from worker.engine.measuring.process import FreshProcess
@@ -41,12 +42,12 @@ class Bench:
     """Where the files of one job are measured."""
 
     def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
+        self.scratch = scratch
         self._tensorflow: FreshProcess | None = None
 
-    def prepare_tensorflow(self) -> None:
-        """Have a process import TensorFlow, some seconds long, while something else goes on."""
-        if self._tensorflow is None:
+    def prepare(self, exports: Exports) -> None:
+        """Have a process import TensorFlow, if it will be needed, while something else goes on."""
+        if exports.need_tensorflow and self._tensorflow is None:
             self._tensorflow = self._start(True)
 
     def measure(
@@ -68,7 +69,7 @@ class Bench:
             if not own:
                 continue
             process = self._process(is_tflite)
-            request = _request(own, pair, inputs, names, self._scratch / _room(not is_tflite))
+            request = _request(own, pair, inputs, names, self.scratch / _room(not is_tflite))
             results = process.measure(request, check_cancelled)
             measured += [
                 Measured(file, result, _predictions(request, index) if not result.error else [])
@@ -89,11 +90,11 @@ class Bench:
         return waiting
 
     def _start(self, needs_tensorflow: bool) -> FreshProcess:
-        room = self._scratch / _room(needs_tensorflow)
+        room = self.scratch / _room(needs_tensorflow)
         return FreshProcess(room, needs_tensorflow=needs_tensorflow)
 
     def _write_rows(self, subject: Subject, names: Names) -> dict[str, str]:
-        paths = {name: self._scratch / f"input_{k}.npy" for k, name in enumerate(names.inputs)}
+        paths = {name: self.scratch / f"input_{k}.npy" for k, name in enumerate(names.inputs)}
         batches = subject.measured_batches(BATCH)
         targets: list[Array] = []
         start = 0

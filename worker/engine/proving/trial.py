@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 
@@ -43,7 +42,6 @@ class Trial:
     subject: Subject
     bench: Bench
     exports: Exports
-    scratch: Path
     check_cancelled: Callable[[], None]
 
     def prove(
@@ -65,7 +63,7 @@ class Trial:
                 return Proven(measured[0], holding)
             files = [one.file for one in holding]
             if files:
-                baseline = self.exports.write_baseline(before.source, self.scratch, None)
+                baseline = self.exports.write_baseline(before.source, self.bench.scratch, None)
         raise ExportFailed("no file could be used. " + " ".join(self.exports.warnings))
 
     def _drop_what_fails(

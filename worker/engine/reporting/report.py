@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from app.reports.report import Control, Delta, LayerReport, Measurement, Report, StepReport
-from worker.engine.exporting.source import Converted, KerasSource
+from worker.engine.exporting.source import Converted, KerasSource, Source
 from worker.engine.exports import Exports, artifact_of
 from worker.engine.order import Order, Result
 from worker.engine.proving.bench import Measured
@@ -31,17 +31,14 @@ class Rated:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """All there is to report."""
+class Done:
+    """What else was done for the report to tell of."""
 
-    order: Order
-    subject: Subject
-    source: KerasSource | None
-    rated: Rated
+    source: Source
     steps: tuple[StepReport, ...]
-    control: Control | None
     converted: Converted | None
     exports: Exports
+    control: Control | None
 
 
 def rate_files(subject: Subject, optimized: keras.Model | None, proven: Proven) -> Rated:
@@ -65,23 +62,22 @@ def rate_files(subject: Subject, optimized: keras.Model | None, proven: Proven) 
     )
 
 
-def result_of(findings: Findings, folder: Path) -> Result:
+def result_of(order: Order, folder: Path, subject: Subject, rated: Rated, done: Done) -> Result:
     """The report, the verdict and the files to offer."""
-    order, rated = findings.order, findings.rated
-    comparison = Comparison(rated.baseline, rated.outputs[0], rated.delta, findings.control)
+    comparison = Comparison(rated.baseline, rated.outputs[0], rated.delta, done.control)
     artifacts = tuple(artifact_of(one.file, folder, order.model.name) for one in rated.files)
     report = Report(
         baseline=rated.baseline,
         optimized=rated.outputs[0],
         outputs=rated.outputs,
         delta=rated.delta,
-        control=findings.control,
-        understood=(*findings.subject.understood(), *_file_sentences(findings.source)),
-        steps=findings.steps,
+        control=done.control,
+        understood=(*subject.understood(), *_file_sentences(done.source)),
+        steps=done.steps,
         warnings=(
             *warnings_of(comparison, order.constraints, order.recipe),
-            *(findings.converted.warnings if findings.converted else ()),
-            *findings.exports.warnings,
+            *(done.converted.warnings if done.converted else ()),
+            *done.exports.warnings,
         ),
         provenance=provenance(order, folder, artifacts),
     )
@@ -93,9 +89,9 @@ def result_of(findings: Findings, folder: Path) -> Result:
     )
 
 
-def _file_sentences(source: KerasSource | None) -> Iterator[str]:
+def _file_sentences(source: Source) -> Iterator[str]:
     """What a user of the files has to know to call them."""
-    if source is None:
+    if not isinstance(source, KerasSource):
         return
     if source.is_recurrent:
         yield "recurrent layers: a tflite file takes one sample at a time"

@@ -1,6 +1,7 @@
 """Keras models on their way to files: names, shapes, and nothing written twice."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -77,3 +78,20 @@ def test_signature_renames_what_a_file_cannot_be_called_by(name: str) -> None:
         (name, "input_0"),
         ("out.put", "output_0"),
     ]
+
+
+class Untraceable(keras.layers.Layer):
+    """A layer that works on arrays only."""
+
+    def call(self, inputs: Any) -> Any:
+        raise TypeError("only arrays, please")
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+
+def test_float32_names_the_reason_when_a_layer_cannot_be_traced(tmp_path: Path) -> None:
+    given = keras.Input((2,), name="x")
+    model = keras.Model(given, Untraceable(name="out")(given))
+    with pytest.raises(ExportFailed, match="only arrays, please"):
+        KerasSource(model, tmp_path, {}).float32()

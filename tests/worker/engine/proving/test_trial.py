@@ -22,6 +22,8 @@ from worker.engine.subject import Subject
 class BenchThatRefuses:
     """A bench on which files of some kinds cannot be run; the others compute what they should."""
 
+    scratch: Path
+
     def __init__(self, *kinds: OutputKind, only_baseline: bool = False) -> None:
         self.kinds = kinds
         self.only_baseline = only_baseline
@@ -64,7 +66,8 @@ def prove(conv_source: KerasSource, tmp_path: Path) -> Callable[..., tuple[Prove
         side = Side(conv_source, conv_source.model)
         baseline = exports.write_baseline(conv_source, tmp_path, None)
         files = exports.write_all(conv_source, tmp_path, None)
-        trial = Trial(subject, cast(Bench, bench), exports, tmp_path, never_cancelled)
+        bench.scratch = tmp_path
+        trial = Trial(subject, cast(Bench, bench), exports, never_cancelled)
         return trial.prove(baseline, side, files, side), exports
 
     return proven
