@@ -1,7 +1,9 @@
 """Connections: which driver, and what processes that write at once see of each other."""
 
+import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -53,6 +55,23 @@ def test_sqlite_keeps_a_write_ahead_log_and_its_foreign_keys(tmp_path: Path) -> 
         ]
     database.close()
     assert found == ["wal", 1, 1]
+
+
+def test_first_connection_waits_when_another_process_has_the_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "penjing.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE counter (n INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    database = Database(f"sqlite:///{path}")
+    release = threading.Timer(0.2, other.execute, ["COMMIT"])
+    release.start()
+
+    with database.read() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+
+    release.join()
+    other.close()
+    database.close()
 
 
 def test_sqlite_never_says_that_it_is_locked_when_many_processes_write(tmp_path: Path) -> None:
