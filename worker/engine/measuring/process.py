@@ -29,6 +29,7 @@ class FreshProcess:
             self._process = subprocess.Popen(  # our own module, no shell
                 [sys.executable, "-m", MODULE, *(["--tensorflow"] if needs_tensorflow else [])],
                 stdin=subprocess.PIPE,
+                bufsize=0,  # nothing is left to write when a dead one's pipe is closed
                 stdout=log,
                 stderr=log,
                 env=_environment(),
@@ -74,7 +75,6 @@ class FreshProcess:
         assert self._process.stdin is not None, "started with a pipe"  # for mypy
         try:
             self._process.stdin.write(text.encode())
-            self._process.stdin.flush()
         except BrokenPipeError:
             # It died while starting; its exit status says so below.
             return
