@@ -26,7 +26,6 @@ from worker.engine.order import Event, Order, Result
 from worker.engine.run import run
 
 # Keras 3.15 copies variables in a way that numpy 2 announces the end of.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 INT8 = {"technique": "full_integer_quantization"}
 

@@ -15,7 +15,6 @@ from worker.engine.exporting.keras_file import write_keras
 from worker.engine.exporting.source import Converted, KerasSource, TfliteSource
 
 # Keras 3.15 copies variables in a way that numpy 2 announces the end of.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def test_write_keras_gives_the_same_bytes_for_the_same_model(tmp_path: Path) -> None:
