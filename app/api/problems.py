@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from starlette.exceptions import HTTPException
 
 from app import errors
@@ -13,6 +15,7 @@ from app.api.complaints import complaints_of
 from app.api.content import NoSuchRange
 from app.api.receiving import BodyStalled
 from app.api.request_id import HEADER, request_id_of
+from app.database.failures import known_failure
 from app.errors import PenjingError, Problem, ProblemView
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,8 @@ def stored_view(problem: Problem, instance: str) -> ProblemView:
 def install(app: FastAPI) -> None:
     """Answer every error of this application with problem details."""
     app.add_exception_handler(PenjingError, _named)
+    app.add_exception_handler(OperationalError, _database_failed)
+    app.add_exception_handler(NoFreeConnection, _database_failed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused_by_router)
     app.add_exception_handler(Exception, _unforeseen)
@@ -66,6 +71,16 @@ async def _named(request: Request, error: Exception) -> Response:
     if not isinstance(error, PenjingError):
         raise error
     return _answer(request, error.as_problem(), status_of(type(error)), _headers_of(error))
+
+
+async def _database_failed(request: Request, error: Exception) -> Response:
+    if not isinstance(error, SQLAlchemyError):
+        raise error
+    log.error(
+        "database.failed",
+        extra={"request_id": request_id_of(request.scope), "error": type(error).__name__},
+    )
+    return await _named(request, known_failure(error))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -94,7 +94,9 @@ class LayerReport(Figures):
     parameter_count: int
     nonzero_parameter_count: int
     sparsity: float
-    bits: int = Field(description="Of its stored weights in the primary file.")
+    bits: int | None = Field(
+        description="Of its stored kernels in the compared file; null where they were not found."
+    )
     macs: int | None
     weight_error: float | None = Field(
         description="Relative L2 distance of the stored weights to the baseline's."

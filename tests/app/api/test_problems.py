@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import text
 
 from app import errors
 from app.api.body_limit import MAX_JSON_BYTES
@@ -112,3 +113,14 @@ def broken(_self: object, _job_id: str) -> object:
 async def endless() -> AsyncIterator[bytes]:
     while True:
         yield b'"' * 2**16
+
+
+async def test_failing_database_is_no_fault_of_the_caller(api: Api) -> None:
+    with api.services.jobs.database.write() as connection:
+        connection.execute(text("ALTER TABLE jobs RENAME TO moved"))
+
+    answer = await api.http.get("/v1/jobs")
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["Retry-After"]
+    assert "moved" not in answer.text

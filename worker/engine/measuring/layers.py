@@ -1,6 +1,5 @@
 """The per-layer table: what each layer holds, how it is stored, how far it moved."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,20 +38,11 @@ class Stored:
         found = [find_kernel(kernel, self.file.weights) for kernel in kernels(layer)]
         return [tensor for tensor in found if tensor is not None]
 
-    def bits_of(self, layer: keras.layers.Layer) -> int:
-        """Bits of the layer's kernels; of the file's like constants where they cannot be told.
-
-        Vectors (biases, BatchNormalization) are like vectors, kernels like kernels.
-        """
-        own = self.tensors_of(layer)
-        if own:
-            return max(tensor.bits for tensor in own)
-        has_kernels = bool(kernels(layer))
-        sizes: Counter[int] = Counter()
-        for tensor in self.file.weights if self.file else ():
-            if (len(tensor.shape) > 1) == has_kernels:
-                sizes[tensor.bits] += tensor.size
-        return sizes.most_common(1)[0][0] if sizes else FLOAT32_BITS
+    def bits_of(self, layer: keras.layers.Layer) -> int | None:
+        """Bits of the layer's kernels; null where the file holds them in no form we can find."""
+        if self.file is None:
+            return FLOAT32_BITS
+        return max((tensor.bits for tensor in self.tensors_of(layer)), default=None)
 
 
 def leaf_layers(model: keras.Model) -> list[keras.layers.Layer]:
