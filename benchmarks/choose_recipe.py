@@ -2,7 +2,7 @@
 
 The candidates differ in sparsity and learning rate. Each trains on some of MNIST's training digits
 through the real service and is judged on others of them. The sparsest one is chosen that is within
-`TOLERANCE` of the most accurate one.
+`TOLERANCE` of the most accurate one; of equally sparse ones, the most accurate.
 
     python -m benchmarks.choose_recipe mnist.npz            (for examples/recipes/lenet5.json)
     python -m benchmarks.choose_recipe mnist.npz --full     (for benchmarks/lenet5_mnist.py)
@@ -26,7 +26,8 @@ from benchmarks.common import EXAMPLES, bench
 
 SPARSITIES = (0.9, 0.93, 0.95, 0.97)
 LEARNING_RATES = (0.001, 0.002)
-TOLERANCE = 0.001
+# What the figures allow a recipe to lose: 0.2 points.
+TOLERANCE = 0.002
 SEED = 7
 KEPT_ASIDE = 5_000
 SHARE = EXAMPLES / "mnist_share.npz"
