@@ -26,7 +26,7 @@ from app.reports.report import Measurement, Report
 from benchmarks.common import EXAMPLES, bench, print_table
 
 SCALE = 1 / 255
-# Sparsity and learning rate as `benchmarks.choose_recipe --full` chose them, without the test split.
+# As `benchmarks.choose_recipe --full` chose them, without the test split.
 RECIPE: dict[str, Any] = {
     "seed": 7,
     "steps": [
