@@ -98,6 +98,7 @@ jobs = Table(
     Column("queued_at", UtcDateTime, nullable=False),
     Column("queue_expires_at", UtcDateTime, nullable=False),
     Column("sent_at", UtcDateTime),
+    Column("send_count", Integer, nullable=False, server_default="0"),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("lease_expires_at", UtcDateTime),

@@ -5,8 +5,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from app.errors import IllegalTransition
-
 
 class JobState(StrEnum):
     QUEUED = "queued"
@@ -40,6 +38,11 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset(),
     JobState.TIMED_OUT: frozenset(),
 }
+
+
+def sources_of(state: JobState) -> tuple[JobState, ...]:
+    """The states that may become `state`: the condition of every statement that moves a job."""
+    return tuple(source for source, targets in TRANSITIONS.items() if state in targets)
 
 
 class Verdict(StrEnum):
@@ -79,11 +82,3 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     lease_expires_at: datetime | None
-
-    def require_move(self, to: JobState) -> None:
-        """The one guard of illegal moves; the store applies the move atomically."""
-        if to not in TRANSITIONS[self.state]:
-            allowed = ", ".join(sorted(TRANSITIONS[self.state])) or "nothing, it is final"
-            raise IllegalTransition(
-                f"job {self.id} is {self.state}; it cannot become {to}. Allowed: {allowed}"
-            )

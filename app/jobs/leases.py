@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, case, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, insert, or_, select, update
 
 from app.database.engine import Database
 from app.database.tables import artifacts, jobs
 from app.errors import Problem, QueueTimeExceeded, WorkerLost
 from app.ids import new_id
-from app.jobs.job import Job, JobState, Verdict
+from app.jobs.job import Job, JobState, Verdict, sources_of
 from app.jobs.rows import (
     JOB_COLUMNS,
     NewEvent,
@@ -25,8 +25,8 @@ from app.jobs.rows import (
     state_event,
 )
 
-# Of the queue: more than the workers of one service are likely to take at once.
-HEAD = 20
+# The pause before a message is sent again doubles this often: 20 s become 11 minutes.
+MOST_PAUSES = 6
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class JobLeases:
             update(jobs)
             .where(
                 jobs.c.id == job_id,
-                jobs.c.state == JobState.QUEUED,
+                jobs.c.state.in_(sources_of(JobState.RUNNING)),
                 jobs.c.queue_expires_at > now,
             )
             .values(
@@ -180,18 +180,32 @@ class JobLeases:
         return Reaped(tuple(requeued), tuple(ended))
 
     def unheard(self, now: datetime, resend_s: float, limit: int = 100) -> list[str]:
-        """Queued jobs whose message was never sent, or may be lost: it is older than `resend_s`.
+        """Queued jobs whose message was never sent, or may be lost: nobody came for it.
 
-        Only the head of the queue is looked at for lost ones. That is where free workers take
-        from, and a long queue would fill the broker with copies of its messages.
+        After `resend_s` it is sent again, then after twice as long, and so on: a long queue behind
+        a busy worker must not fill the broker with copies of its messages.
         """
-        queued = select(jobs.c.id).where(jobs.c.state == JobState.QUEUED)
-        queued = queued.order_by(jobs.c.queued_at, jobs.c.id)
-        is_old = jobs.c.sent_at < now - timedelta(seconds=resend_s)
-        is_lost = is_old & jobs.c.id.in_(queued.limit(HEAD))
-        query = queued.where(or_(jobs.c.sent_at.is_(None), is_lost)).limit(limit)
+        query = (
+            select(jobs.c.id)
+            .where(
+                jobs.c.state == JobState.QUEUED,
+                or_(jobs.c.sent_at.is_(None), *_lost(now, resend_s)),
+            )
+            .order_by(jobs.c.queued_at, jobs.c.id)
+            .limit(limit)
+        )
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
+
+
+def _lost(now: datetime, resend_s: float) -> list[ColumnElement[bool]]:
+    """For each number of times a message was sent: that it is too long ago."""
+    conditions: list[ColumnElement[bool]] = []
+    for count in range(1, MOST_PAUSES + 1):
+        too_long_ago = jobs.c.sent_at < now - timedelta(seconds=resend_s * 2 ** (count - 1))
+        is_count = jobs.c.send_count == count if count < MOST_PAUSES else jobs.c.send_count >= count
+        conditions.append(is_count & too_long_ago)
+    return conditions
 
 
 def _holding(job_id: str, fence: int) -> tuple[Any, ...]:
@@ -205,8 +219,9 @@ def _held(job_id: str, fence: int) -> Any:
 def _end(connection: Connection, move: Any, job_id: str, outcome: Outcome, now: datetime) -> bool:
     problem = outcome.problem.model_dump(mode="json") if outcome.problem else None
     succeeded = {"progress": 1.0} if outcome.state is JobState.SUCCEEDED else {}
+    allowed = jobs.c.state.in_(sources_of(outcome.state))
     moved = connection.execute(
-        move.values(
+        move.where(allowed).values(
             state=outcome.state,
             verdict=outcome.verdict,
             report=outcome.report,
@@ -236,13 +251,14 @@ def _requeue(
     queue_time = jobs.c.request["limits"]["queue_s"].as_float()
     limit_s = connection.execute(select(queue_time).where(jobs.c.id == job_id)).scalar_one()
     moved = connection.execute(
-        move.values(
+        move.where(jobs.c.state.in_(sources_of(JobState.QUEUED))).values(
             state=JobState.QUEUED,
             attempt=jobs.c.attempt if counts else jobs.c.attempt - 1,
             phase=None,
             progress=0.0,
             worker=None,
             sent_at=None,
+            send_count=0,
             lease_expires_at=None,
             queued_at=now,
             queue_expires_at=now + timedelta(seconds=limit_s),

@@ -116,7 +116,8 @@ class JobStore:
 
     def mark_sent(self, job_id: str, now: datetime) -> None:
         with self._database.write() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(sent_at=now))
+            sent = update(jobs).where(jobs.c.id == job_id)
+            connection.execute(sent.values(sent_at=now, send_count=jobs.c.send_count + 1))
 
     def events(self, job_id: str, after: int, limit: int) -> list[JobEvent]:
         """Events with a number above `after`, in order."""

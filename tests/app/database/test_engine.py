@@ -54,7 +54,7 @@ def test_sqlite_keeps_a_write_ahead_log_and_its_foreign_keys(tmp_path: Path) -> 
             for name in ("journal_mode", "synchronous", "foreign_keys")
         ]
     database.close()
-    assert found == ["wal", 1, 1]
+    assert found == ["wal", 2, 1]
 
 
 def test_first_connection_waits_when_another_process_has_the_new_file(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from app.database.engine import Database
 from app.errors import ChildCrashed
 from app.jobs.job import Job, JobState, Verdict
-from app.jobs.leases import HEAD, JobLeases, NewArtifact, Outcome, Renewal
+from app.jobs.leases import JobLeases, NewArtifact, Outcome, Renewal
 from app.jobs.presence import WorkerPresence
 from app.jobs.request import JobRequest
 from app.jobs.rows import NewEvent
@@ -221,17 +222,21 @@ def test_job_is_unheard_until_it_is_sent_and_again_later(
     assert leases.unheard(NOW + timedelta(seconds=21), resend_s=20) == [queued.id]
 
 
-def test_lost_messages_are_sent_again_for_the_head_of_the_queue_only(
+def test_message_is_sent_again_ever_more_rarely_while_nobody_comes(
     store: JobStore, leases: JobLeases
 ) -> None:
-    waiting = [store.add(asked(), now=NOW + timedelta(milliseconds=i)).id for i in range(HEAD + 2)]
-    for job_id in waiting[:-1]:
-        store.mark_sent(job_id, NOW)
+    job = store.add(asked(), now=NOW)
+    sent: list[int] = []
+    for second in range(0, 3600, 5):
+        now = NOW + timedelta(seconds=second)
+        if job.id in leases.unheard(now, resend_s=20):
+            store.mark_sent(job.id, now)
+            sent.append(second)
 
-    assert leases.unheard(LATER, resend_s=20) == [*waiting[:HEAD], waiting[-1]]
-
-    store.request_cancel(waiting[0], LATER)
-    assert leases.unheard(LATER, resend_s=20) == waiting[1:]
+    pauses = [later - earlier for earlier, later in pairwise(sent)]
+    assert sent[0] == 0
+    assert pauses[:6] == [25, 45, 85, 165, 325, 645]
+    assert set(pauses[6:]) == {645}
 
 
 def test_events_are_numbered_without_gaps_when_writers_race(
