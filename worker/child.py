@@ -13,8 +13,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from app.embedded.death import die_with_parent
 from app.errors import EngineFault, OutOfMemory, PenjingError, Problem
+from app.processes import die_with_parent, gain_no_privileges
 from worker.engine.order import Event, Order
 from worker.limits import Limits
 
@@ -22,6 +22,7 @@ from worker.limits import Limits
 def main() -> None:
     channel, parent, limits = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
     die_with_parent(parent, signal.SIGKILL)
+    gain_no_privileges()
     Limits(**limits).apply()
     # The channel must not leak into processes of the engine: its end of file says we are gone.
     os.set_inheritable(channel, False)

@@ -8,10 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
-from app.embedded.death import die_with_parent
 from app.embedded.lock import RunningStack
 from app.embedded.stack import Stack
 from app.errors import PenjingError, Problem
+from app.processes import die_with_parent
 
 
 def main() -> int:

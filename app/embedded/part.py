@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
-from app.embedded.death import die_with_parent
 from app.embedded.logfile import CappedLog
+from app.processes import die_with_parent
 
 # A part that lived this long is healthy again: its next restart is immediate.
 HEALTHY_AFTER_S = 30.0

@@ -1,13 +1,10 @@
 """Limits a process sets on itself before it reads what a stranger sent; standard library only."""
 
-import ctypes
-import os
 import resource
 import signal
-import sys
 
-PR_SET_PDEATHSIG = 1
-PR_SET_NO_NEW_PRIVS = 38
+from app.processes import die_with_parent, gain_no_privileges
+
 # Mapped files and shared libraries count as address space, but are not memory taken.
 MAPPED_BYTES = 8 * 2**30
 
@@ -27,12 +24,8 @@ def confine(*, memory_bytes: int, cpu_s: int, file_bytes: int, parent: int) -> N
     _limit(resource.RLIMIT_FSIZE, file_bytes)
     _limit(resource.RLIMIT_DATA, memory_bytes)
     _limit(resource.RLIMIT_AS, memory_bytes + MAPPED_BYTES)
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.getppid() != parent:
-        raise SystemExit("the process that asked is gone")
+    die_with_parent(parent, signal.SIGKILL)
+    gain_no_privileges()
 
 
 def _limit(kind: int, most: int) -> None:

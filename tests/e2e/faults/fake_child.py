@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.embedded.death import die_with_parent
 from app.errors import Cancelled
+from app.processes import die_with_parent
 from tests.e2e.faults.reports import empty_report
 from worker.engine.order import Artifact, Event, Order, Result
 

@@ -7,7 +7,7 @@ With only tflite files it imports neither TensorFlow nor Keras; `--tensorflow` i
 the request is there.
 """
 
-import ctypes
+import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.processes import die_with_parent
 from worker.engine.measuring.latency import interleaved
 from worker.engine.measuring.memory import Died, growth_bytes, growth_bytes_apart
 from worker.engine.measuring.messages import (
@@ -28,12 +29,12 @@ from worker.engine.measuring.messages import (
 )
 from worker.engine.measuring.runners import Rows, Runner, load
 
-PR_SET_PDEATHSIG = 1
 LONGEST_ERROR = 300
 
 
 def main(arguments: list[str]) -> None:
-    _die_with_parent()
+    # A parent gone before this line has closed the standard input, which ends the process too.
+    die_with_parent(os.getppid(), signal.SIGKILL)
     if "--tensorflow" in arguments:
         import worker.engine.measuring.tensorflow_runner  # noqa: F401  # to have it done early
     request, results = sys.stdin.readline().strip(), sys.stdin.readline().strip()
@@ -105,10 +106,6 @@ def _load_and_run(file: FileToMeasure, request: Request, rows: Rows) -> Runner:
 
 def _first(rows: Rows) -> Rows:
     return {name: array[:1] for name, array in rows.items()}
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

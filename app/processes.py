@@ -1,4 +1,4 @@
-"""No orphans: a child that asks the kernel to be killed when its parent goes.
+"""What a process asks of the kernel for itself: to go with its parent, to gain no rights.
 
 The kernel watches the *thread* that started the child, so that thread has to live as long as the
 child is wanted. Linux only; elsewhere a killed parent leaves its children to be stopped by hand.
@@ -10,6 +10,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -18,10 +19,19 @@ def die_with_parent(parent_pid: int, signal_number: signal.Signals) -> None:
 
     Safe between fork and exec of a parent with one thread: nothing is imported or locked.
     """
-    if _LIBC is None:
-        return
-    if _LIBC.prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    _prctl(PR_SET_PDEATHSIG, int(signal_number))
     # The parent may have gone before the call: then nobody would send the signal.
     if os.getppid() != parent_pid:
         os._exit(128 + signal_number)
+
+
+def gain_no_privileges() -> None:
+    """For good, and for all it starts: a set-user-id program runs with the rights at hand."""
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC is None:
+        return
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option}, {value}) failed")
