@@ -58,6 +58,7 @@ class Launcher:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                bufsize=0,
                 pass_fds=(writing,),
                 env=child_environment(self.home),
                 cwd=self.home,
@@ -130,15 +131,14 @@ class Child:
         return used
 
     def kill(self) -> None:
-        """End it and its whole process group, and give its file descriptors back."""
+        """End it and its whole session, and give its file descriptors back."""
         for pid in _session(self.process.pid):
             _kill_group(pid)
         _kill_group(self.process.pid)
         self.process.wait()
         self._log.join(timeout=1)
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                stream.close()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         if self._channel >= 0:
             os.close(self._channel)
             self._channel = -1
@@ -180,14 +180,17 @@ class Child:
         return code == -signal.SIGKILL and (is_near or _kernel_kills() > self._kernel_kills)
 
     def _keep_tail(self) -> None:
+        # Only this thread closes what it reads: a process that left the session may hold the pipe
+        # open long after the child, and nobody is to wait for that.
         output = self.process.stdout
         assert output is not None
         held = 0
-        while chunk := output.read1(1 << 14):  # type: ignore[attr-defined]  # a BufferedReader
-            self._tail.append(chunk)
-            held += len(chunk)
-            while held > LOG_TAIL_BYTES and len(self._tail) > 1:
-                held -= len(self._tail.popleft())
+        with output:
+            while chunk := output.read(1 << 14):
+                self._tail.append(chunk)
+                held += len(chunk)
+                while held > LOG_TAIL_BYTES and len(self._tail) > 1:
+                    held -= len(self._tail.popleft())
 
 
 def _ending(code: int) -> str:

@@ -1,7 +1,9 @@
 """The box: what a child is given, what it may use, and how it ends. Real processes, no engine."""
 
+import os
+import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import ChildCrashed, EngineFault, OutOfMemory
+from tests.e2e.faults.conftest import wait_until
 from worker.box import Child, Launcher
 from worker.engine.order import Event
 from worker.limits import Limits
@@ -118,18 +121,50 @@ time.sleep(60)
 """
     )
     child.read(10)
-    while not child.log_tail().strip():
-        time.sleep(0.01)
+    wait_until(lambda: bool(child.log_tail().strip()), "the other process has started")
     grandchild = int(child.log_tail())
 
     child.kill()
 
     assert not child.is_alive()
     # It is no child of this process: there is nothing to wait for, and a signal takes a moment.
-    end = time.monotonic() + 5
-    while is_running(grandchild):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: not is_running(grandchild), "the other process is dead", 5)
+
+
+def test_kill_does_not_wait_for_a_process_that_left_the_session(start: Start) -> None:
+    child = start(
+        """
+import subprocess
+other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+print(other.pid, flush=True)
+"""
+    )
+    events_of(child)
+    child.process.wait()
+    wait_until(lambda: bool(child.log_tail().strip()), "the other process has started")
+    killing = threading.Thread(target=child.kill, daemon=True)
+
+    killing.start()
+    killing.join(timeout=5)
+
+    was_done = not killing.is_alive()
+    os.kill(int(child.log_tail()), signal.SIGKILL)
+    assert was_done
+
+
+def test_job_child_gains_no_privileges(start: Start) -> None:
+    child = start(
+        """
+import worker.child
+worker.child.serve = lambda channel: print(open("/proc/self/status").read())
+worker.child.main()
+"""
+    )
+    events_of(child)
+    child.process.wait()
+    child.kill()
+
+    assert "NoNewPrivs:\t1" in child.log_tail()
 
 
 def test_death_by_a_signal_names_it_and_the_stage(start: Start) -> None:
@@ -169,8 +204,7 @@ def test_dead_spare_is_not_handed_out(tmp_path: Path) -> None:
         launcher = Launcher((sys.executable, "-c", PROLOGUE + script), LIMITS, tmp_path, thread)
         spares = Spares(launcher, 1)
         spares.refill()
-        while is_running_child(tmp_path):
-            time.sleep(0.01)
+        wait_until(lambda: not is_running_child(tmp_path), "the first spare is dead")
 
         taken = spares.take()
 
