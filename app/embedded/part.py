@@ -15,6 +15,9 @@ from app.processes import die_with_parent
 # A part that lived this long is healthy again: its next restart is immediate.
 HEALTHY_AFTER_S = 30.0
 MAX_BACK_OFF_S = 30.0
+CHUNK_BYTES = 65_536
+# As much as the largest pipe holds: what a dead part left unread.
+LAST_WORDS_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,21 @@ class Part:
         self.started_at = now
         self.restart_at = None
 
-    def drain(self) -> bool:
-        """Move what it wrote into its log; False at the end of its output."""
+    def drain(self) -> bytes | None:
+        """Move what it wrote into its log. Returns: it; None = nothing now, b"" = the end."""
         if self.output is None:
-            return False
-        content = self.output.read(65_536)
+            return b""
+        content = self.output.read(CHUNK_BYTES)
         # A full disk costs lines of the log, not the stack.
         with contextlib.suppress(OSError):
             self.log.write(content or b"")
-        return content != b""
+        return content
+
+    def drain_last_words(self) -> None:
+        """Move what is left of its output; a descendant that still holds it may not end it."""
+        for _ in range(LAST_WORDS_BYTES // CHUNK_BYTES):
+            if not self.drain():
+                return
 
     def ended(self) -> int | None:
         """Its return code once it is dead."""

@@ -96,7 +96,7 @@ class Supervisor:
         for key, _ in self._selector.select(timeout_s):
             if not isinstance(key.data, Part):
                 self._signals.clear()
-            elif not key.data.drain():
+            elif key.data.drain() == b"":
                 self._selector.unregister(key.fileobj)
 
     def _bury(self, part: Part) -> None:
@@ -105,8 +105,7 @@ class Supervisor:
         output = part.output
         if output is None or output.closed:
             return
-        while part.drain():
-            pass
+        part.drain_last_words()
         if output.fileno() in self._selector.get_map():
             self._selector.unregister(output)
         output.close()

@@ -34,6 +34,17 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("up", flush=True)
 time.sleep(600)
 """
+# Its descendant leaves the session, holds the output, and lasts.
+LEAVES_ONE_BEHIND = """
+import subprocess, sys, time
+left = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True)
+print("left", left.pid, flush=True)
+time.sleep(600)
+"""
+TALKS_FOR_EVER = """
+while True:
+    print("." * 1000)
+"""
 
 
 def part(name: str, code: str, *arguments: str, grace_s: float = 5.0) -> PartSpec:
@@ -123,6 +134,29 @@ def test_supervisor_kills_a_part_when_its_grace_is_over(
     supervisor.stop()
 
     assert not alive(pids[0]["stubborn"])
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("descendant", [LASTS, TALKS_FOR_EVER])
+def test_supervisor_stops_when_a_descendant_that_left_holds_the_output(
+    tmp_path: Path, signals: StopSignals, descendant: str
+) -> None:
+    log = tmp_path / "worker.log"
+    spec = PartSpec(
+        name="worker",
+        command=(sys.executable, "-c", LEAVES_ONE_BEHIND, descendant),
+        environment=os.environ,
+        grace_s=5,
+        missing=said(log, "left"),
+    )
+    supervisor = Supervisor([spec], tmp_path, signals, print, lambda pids: None)
+    assert supervisor.start(limit_s=10)
+    left = int(log.read_text().split("left ")[1].split()[0])
+    try:
+        supervisor.stop()
+        assert alive(left)
+    finally:
+        os.kill(left, signal.SIGKILL)
 
 
 def test_supervisor_shows_the_log_when_a_part_cannot_start(
