@@ -2,9 +2,10 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
 from app.jobs.job import Job
 from app.jobs.rows import NewEvent
@@ -19,8 +20,13 @@ WRITE_EVERY_S = 0.25
 LEAST_PROGRESS = 0.005
 THINNED = frozenset({"progress", "metrics"})
 KEPT = frozenset({"phase", "step", "warning"})
-# A child that talks without end fills no database.
-MOST_KEPT = 5_000
+# A child that talks without end fills no database: so many events of a kind are kept, so large.
+MOST_KEPT = 1_000
+LONGEST_MESSAGE = 2_000
+LONGEST_WORD = 200
+MOST_DATA = 50
+# What the database's driver raises while it is away; the same statement may do well later.
+UNREACHABLE = (OperationalError, InterfaceError, TimeoutError)
 
 
 class Journal:
@@ -33,7 +39,7 @@ class Journal:
         self._shop = shop
         self._job = job
         self._pending: list[NewEvent] = []
-        self._kept = 0
+        self._kept: Counter[str] = Counter()
         self._progress = 0.0
         self._told_progress = 0.0
         self._has_moved = False
@@ -43,12 +49,19 @@ class Journal:
     def write(self, events: Sequence[Event]) -> None:
         """Take events in, and store what waits if it is time; call it without events as well."""
         for event in events:
-            self._take(event)
-        if time.monotonic() - self._tried_at >= WRITE_EVERY_S:
+            self._take(bounded(event))
+        if time.monotonic() - self._tried_at < WRITE_EVERY_S:
+            return
+        try:
             self._store()
+        except UNREACHABLE as error:
+            log.warning("journal.delayed", extra={"job_id": self._job.id, "why": repr(error)})
 
     def close(self) -> None:
-        """Store the rest: the last word of a job comes after all it said."""
+        """Store the rest: the last word of a job comes after all it said.
+
+        Raises: one of UNREACHABLE; nothing is lost, and it may be called again.
+        """
         self._store()
 
     def _take(self, event: Event) -> None:
@@ -57,13 +70,13 @@ class Journal:
             self._progress = max(self._progress, min(event.progress, 1.0))
             self._has_moved = True
         if self._is_to_be_told(event):
-            facts = event.model_dump(mode="json", exclude={"event"}, exclude_none=True)
+            facts = event.model_dump(mode="json", exclude={"event", "problem"}, exclude_none=True)
             self._pending.append(NewEvent(event.event, facts))
 
     def _is_to_be_told(self, event: Event) -> bool:
         if event.event in KEPT:
-            self._kept += 1
-            return self._kept <= MOST_KEPT
+            self._kept[event.event] += 1
+            return self._kept[event.event] <= MOST_KEPT
         if event.event not in THINNED or self._progress - self._told_progress < LEAST_PROGRESS:
             return False
         self._told_progress = self._progress
@@ -78,7 +91,25 @@ class Journal:
             self._shop.leases.record(
                 job.id, job.fence, now, self._pending, self.phase, self._progress
             )
-        except SQLAlchemyError as error:
-            log.warning("journal.delayed", extra={"job_id": job.id, "why": repr(error)})
-            return
+        except UNREACHABLE:
+            raise
+        except Exception:
+            # It would be refused again, and with it all that is said from now on.
+            log.exception("journal.refused", extra={"job_id": job.id})
         self._pending, self._has_moved = [], False
+
+
+def bounded(event: Event) -> Event:
+    """The event in a size that can be stored."""
+    data = event.data and {
+        cut(name, LONGEST_WORD): cut(value, LONGEST_WORD) if isinstance(value, str) else value
+        for name, value in list(event.data.items())[:MOST_DATA]
+    }
+    phase = event.phase and cut(event.phase, LONGEST_WORD)
+    message = event.message and cut(event.message, LONGEST_MESSAGE)
+    return event.model_copy(update={"phase": phase, "message": message, "data": data})
+
+
+def cut(text: str, limit: int) -> str:
+    # PostgreSQL stores no text with a zero in it.
+    return text[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -8,8 +8,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from app.jobs.job import Job
 from app.jobs.leases import JobLeases, Renewal
 from app.settings import Settings
@@ -54,24 +52,41 @@ class Hold:
         self._thread.join()
 
     def _keep(self) -> None:
+        try:
+            self._renew_until_done()
+        finally:
+            # However this thread ends: a job that nobody renews is not ours for long.
+            if not self._done.is_set():
+                self._lost.set()
+
+    def _renew_until_done(self) -> None:
+        """Returns early where the row says that the job is not ours any more.
+
+        A database that is away says nothing: nobody else can take the job meanwhile, and should
+        somebody do it first when the database is back, the fence keeps this attempt out.
+        """
         renewed_at = time.monotonic()
+        is_reachable = True
         while not self._done.wait(self._settings.poll_s):
-            is_due = time.monotonic() - renewed_at >= self._settings.heartbeat_s
+            now = time.monotonic()
+            is_due = now - renewed_at >= self._settings.heartbeat_s
             try:
-                seen = self._renew() if is_due else self._leases.look(self.job.id, self.job.fence)
-            except SQLAlchemyError as error:
-                log.warning("lease.unreachable", extra={"job_id": self.job.id, "why": repr(error)})
-                if time.monotonic() - renewed_at > self._settings.lease_s:
-                    self._lost.set()
-                    return
+                seen = self._renew() if is_due else self._look()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the job is to be kept
+                if is_reachable:
+                    log.warning("lease.unknown", extra={"job_id": self.job.id, "why": repr(error)})
+                is_reachable = False
                 continue
+            is_reachable = True
             if is_due:
-                renewed_at = time.monotonic()
+                renewed_at = now
             if seen.cancel_requested:
                 self._cancelled.set()
             if not seen.is_held:
-                self._lost.set()
                 return
+
+    def _look(self) -> Renewal:
+        return self._leases.look(self.job.id, self.job.fence)
 
     def _renew(self) -> Renewal:
         return self._leases.renew(

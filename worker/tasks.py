@@ -3,32 +3,21 @@
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
-
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
 from app.errors import Cancelled, ChildCrashed, EngineFault, PenjingError, Problem, RunTimeExceeded
 from app.jobs.job import Job, JobState, Verdict
 from app.jobs.leases import Outcome
 from app.jobs.queue import TASK
-from worker.attempt import (
-    LeaseLost,
-    ReportedFailure,
-    ShuttingDown,
-    job_folder,
-    keep_artifacts,
-    run_in_box,
-    write_order,
-)
+from worker.attempt import Attempt, LeaseLost, ReportedFailure, ShuttingDown, run_in_box
 from worker.box import Launcher
 from worker.celery_app import app, settings
+from worker.folder import job_folder, keep_artifacts, write_order
+from worker.journal import UNREACHABLE, Journal
 from worker.lease import Hold
 from worker.shift import Shift
 from worker.workshop import Workshop
 
 log = logging.getLogger(__name__)
-
-UNREACHABLE = (OperationalError, InterfaceError, TimeoutError)
 
 shift = Shift(settings, Launcher.of_engine)
 shift.follow_signals()
@@ -55,19 +44,20 @@ def carry_out(shop: Workshop, job_id: str) -> None:
     if job is None:
         return  # delivered twice, cancelled meanwhile, or waited too long
     log.info("job.claimed", extra={"job_id": job.id, "attempt": job.attempt})
+    journal = Journal(shop, job)
     with Hold(shop.leases, job, shop.settings, shop.clock) as hold:
-        ending = attempt(shop, job, hold)
-        if not conclude(shop, job, ending, hold):
+        ending = attempt(shop, job, hold, journal)
+        if ending is None or not conclude(shop, job, ending, hold, journal):
             log.warning("job.lost", extra={"job_id": job.id, "fence": job.fence})
     if not shop.closing.has_begun:
         shop.spares.refill()
 
 
-def attempt(shop: Workshop, job: Job, hold: Hold) -> Outcome | HandBack | None:
+def attempt(shop: Workshop, job: Job, hold: Hold, journal: Journal) -> Outcome | HandBack | None:
     """How it ended; None where the job is not ours any more. Every failure becomes data here."""
     try:
         with job_folder(shop, job) as folder:
-            return succeed(shop, job, hold, folder)
+            return succeed(Attempt(shop, job, hold, journal, folder))
     except LeaseLost:
         return None
     except ShuttingDown:
@@ -86,16 +76,16 @@ def attempt(shop: Workshop, job: Job, hold: Hold) -> Outcome | HandBack | None:
         return failure(fault.as_problem())
 
 
-def succeed(shop: Workshop, job: Job, hold: Hold, folder: Path) -> Outcome:
+def succeed(attempt: Attempt) -> Outcome:
     """The way of an attempt that goes well."""
-    write_order(shop, job, folder)
-    result = run_in_box(shop, job, hold, folder)
+    write_order(attempt.shop, attempt.job, attempt.folder)
+    result = run_in_box(attempt)
     return Outcome(
         state=JobState.SUCCEEDED,
         verdict=Verdict(result.verdict),
         report=result.report.model_dump(mode="json"),
         layers=[layer.model_dump(mode="json") for layer in result.layers],
-        artifacts=keep_artifacts(shop.blobs, folder, result),
+        artifacts=keep_artifacts(attempt.shop.blobs, attempt.folder, result),
     )
 
 
@@ -108,21 +98,44 @@ def failure(problem: Problem) -> Outcome:
     return Outcome(JobState.FAILED, problem=problem)
 
 
-def conclude(shop: Workshop, job: Job, ending: Outcome | HandBack | None, hold: Hold) -> bool:
+def conclude(
+    shop: Workshop, job: Job, ending: Outcome | HandBack, hold: Hold, journal: Journal
+) -> bool:
     """Write the ending down; False where the job was not ours any more and nothing was kept.
 
-    Hours of work are not thrown away for a database that restarts: it is asked as long as the
-    lease may still be held.
+    A result that the database refuses would be refused again: then this is how the job ends. A
+    job that could not be handed back is queued again by a reaper, when its lease has ended.
     """
-    while ending is not None:
+    try:
+        return insist(shop, job, ending, hold, journal)
+    except Exception:
+        log.exception("job.unstored", extra={"job_id": job.id})
+        if isinstance(ending, HandBack):
+            return False
+    fault = EngineFault(
+        "the result could not be stored", hint="The worker's log says why.", stage="storing"
+    )
+    return insist(shop, job, failure(fault.as_problem()), hold, journal)
+
+
+def insist(
+    shop: Workshop, job: Job, ending: Outcome | HandBack, hold: Hold, journal: Journal
+) -> bool:
+    """Hours of work are not thrown away for a database that restarts: it is asked again.
+
+    Only a worker that has to stop gives up, when its lease would have ended.
+    """
+    started_at = time.monotonic()
+    while True:
         try:
+            journal.close()
             return write_down(shop, job, ending)
         except UNREACHABLE as error:
             log.warning("database.unreachable", extra={"job_id": job.id, "why": repr(error)})
-            if hold.is_lost:
-                return False
-            time.sleep(shop.settings.heartbeat_s)
-    return False
+        is_late = time.monotonic() - started_at > shop.settings.lease_s
+        if hold.is_lost or (is_late and shop.closing.is_over):
+            return False
+        time.sleep(shop.settings.heartbeat_s)
 
 
 def write_down(shop: Workshop, job: Job, ending: Outcome | HandBack) -> bool:

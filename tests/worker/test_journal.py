@@ -1,7 +1,7 @@
 """What a child says becomes history: thinned where it is talk, kept where it matters."""
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from app.jobs.job import Job
 from app.jobs.leases import JobLeases
@@ -46,6 +46,50 @@ def test_journal_fills_no_database_when_a_child_talks_without_end(desk: Desk, jo
     journal.close()
 
     assert len(stored(desk, job, "warning")) == MOST_KEPT
+
+
+def test_journal_has_room_for_a_step_when_a_child_warns_without_end(desk: Desk, job: Job) -> None:
+    journal = Journal(desk.shop, job)
+    journal.write([Event(event="warning", message="again")] * 20_000)
+    journal.write([Event(event="step", message="magnitude_pruning done")])
+    journal.close()
+
+    assert stored(desk, job, "step") == [{"message": "magnitude_pruning done"}]
+
+
+def test_journal_cuts_what_is_too_long_to_be_kept(desk: Desk, job: Job) -> None:
+    data: dict[str, float | int | str | bool | None] = {f"{n}": "x" * 10_000 for n in range(1_000)}
+    journal = Journal(desk.shop, job)
+    journal.write([Event(event="step", phase="p" * 10_000, message="m" * 10_000, data=data)])
+    journal.close()
+
+    [kept] = stored(desk, job, "step")
+    assert kept == {"phase": "p" * 200, "message": "m" * 2_000, "data": kept["data"]}
+    assert kept["data"] == {f"{n}": "x" * 200 for n in range(50)}
+
+
+def test_journal_keeps_no_zero_character_which_postgresql_refuses(desk: Desk, job: Job) -> None:
+    journal = Journal(desk.shop, job)
+    journal.write([Event(event="warning", message="a\0b")])
+    journal.close()
+
+    assert stored(desk, job, "warning") == [{"message": "a\N{REPLACEMENT CHARACTER}b"}]
+
+
+def test_journal_goes_on_when_the_database_refuses_an_event(
+    desk: Desk, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bool:
+        raise DataError("INSERT", {}, Exception("not in this column"))
+
+    journal = Journal(desk.shop, job)
+    with monkeypatch.context() as broken:
+        broken.setattr(JobLeases, "record", refuse)
+        journal.write([Event(event="phase", phase="training")])
+    journal.write([Event(event="phase", phase="exporting")])
+    journal.close()
+
+    assert stored(desk, job, "phase") == [{"phase": "exporting"}]
 
 
 def test_journal_moves_the_job_even_when_no_event_is_worth_keeping(desk: Desk, job: Job) -> None:

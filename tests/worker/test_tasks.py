@@ -1,12 +1,18 @@
 """The one task: what it claims, what it leaves alone, and that an ending is written down."""
 
+import threading
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from app.jobs.job import JobState
 from app.jobs.leases import JobLeases, Outcome
-from tests.worker.conftest import Desk
+from tests.worker.conftest import PROLOGUE, Desk
 from worker.tasks import carry_out
+from worker.workshop import Closing
 
 
 def test_task_leaves_when_the_job_is_done_already(desk: Desk) -> None:
@@ -35,6 +41,9 @@ def test_task_fails_the_job_when_its_model_is_gone(desk: Desk) -> None:
     ended = desk.shop.jobs.get(job.id)
     assert ended.state is JobState.FAILED
     assert ended.error is not None
+    assert ended.error["code"] == "model_not_loadable"
+    assert "not in the store any more" in ended.error["detail"]
+    assert "pload the model again" in ended.error["hint"]
     assert str(desk.shop.settings.home) not in str(ended.error)
 
 
@@ -53,3 +62,74 @@ def test_result_is_kept_when_the_database_is_away_at_the_end(
     job = desk.do("artifact.write_bytes(b'x'); leave()")
 
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
+
+
+def test_job_fails_when_the_database_refuses_its_result(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = JobLeases.commit
+
+    def fussy(leases: JobLeases, job_id: str, fence: int, outcome: Outcome, now: datetime) -> bool:
+        if outcome.state is JobState.SUCCEEDED:
+            raise DataError("UPDATE", {}, Exception("a number that no column holds"))
+        return commit(leases, job_id, fence, outcome, now)
+
+    monkeypatch.setattr(JobLeases, "commit", fussy)
+
+    job = desk.do("artifact.write_bytes(b'x'); leave()")
+
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert (job.error["code"], job.error["stage"]) == ("engine_fault", "storing")
+
+
+def test_job_keeps_its_turn_when_it_cannot_be_handed_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> bool:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(JobLeases, "hand_back", broken)
+
+    job = desk.do("os.kill(os.getpid(), signal.SIGSEGV)")
+
+    assert (job.state, job.error) == (JobState.RUNNING, None)
+
+
+def test_history_is_whole_when_the_database_is_away_at_the_end(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, failures = JobLeases.record, iter(range(3))
+
+    def late(leases: JobLeases, *facts: Any) -> bool:
+        if next(failures, None) is not None:
+            raise OperationalError("UPDATE", {}, Exception("server closed the connection"))
+        return record(leases, *facts)
+
+    monkeypatch.setattr(JobLeases, "record", late)
+
+    job = desk.do("artifact.write_bytes(b'x'); say('phase', phase='exporting'); leave()")
+
+    events = desk.shop.jobs.events(job.id, 0, 100)
+    assert [event.type for event in events[-2:]] == ["phase", "state"]
+    assert job.state is JobState.SUCCEEDED
+
+
+def test_stopping_worker_gives_up_when_the_database_stays_away(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> bool:
+        raise OperationalError("UPDATE", {}, Exception("server closed the connection"))
+
+    monkeypatch.setattr(JobLeases, "commit", away)
+    hasty = desk.shop.settings.model_copy(update={"lease_s": 0.3, "heartbeat_s": 0.1})
+    shop = replace(desk.shop, settings=hasty, closing=Closing(grace_s=0.5))
+    desk.script.write_text(PROLOGUE + "artifact.write_bytes(b'x'); leave()")
+    job = desk.submit()
+    stop = threading.Timer(0.2, shop.closing.begin)
+
+    stop.start()
+    carry_out(shop, job.id)
+    stop.join()
+
+    assert shop.jobs.get(job.id).state is JobState.RUNNING

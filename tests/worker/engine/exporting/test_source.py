@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from app.errors import ExportFailed
@@ -95,3 +96,17 @@ def test_float32_names_the_reason_when_a_layer_cannot_be_traced(tmp_path: Path) 
     model = keras.Model(given, Untraceable(name="out")(given))
     with pytest.raises(ExportFailed, match="only arrays, please"):
         KerasSource(model, tmp_path, {}).float32()
+
+
+@pytest.mark.parametrize("place", ["keras.export.ExportArchive", "tensorflow.lite.TFLiteConverter"])
+def test_float32_lets_errors_of_memory_through(
+    place: str, conv_source: KerasSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object, **__: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    library = keras.export.ExportArchive if "keras" in place else tf.lite.TFLiteConverter
+    method = "add_endpoint" if "keras" in place else "from_saved_model"
+    monkeypatch.setattr(library, method, exhausted)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        KerasSource(conv_source.model, tmp_path, {}).float32()

@@ -8,6 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from app.errors import ModelNotLoadable
 from app.recipes.steps.base import ModelFormat
@@ -154,6 +155,20 @@ def test_load_model_refuses_a_model_that_was_never_built(tmp_path: Path) -> None
 
     with pytest.raises(ModelNotLoadable, match="before it was built"):
         load_model(path, ModelFormat.KERAS)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM")]
+)
+def test_load_model_lets_errors_of_memory_through(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(keras.saving, "load_model", exhausted)
+    with pytest.raises(type(error)):
+        load_model(tmp_path / "model.keras", ModelFormat.KERAS)
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
