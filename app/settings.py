@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PREFIX = "PENJING_"
 
@@ -38,9 +38,25 @@ class Settings(BaseModel):
         20, ge=0, description="After SIGTERM: finish within this time, else hand the job back."
     )
     cancel_grace_s: float = Field(1, ge=0, description="A cancelled child may tidy up this long.")
-    job_memory_bytes: int = Field(8 * 2**30, gt=0, description="Address space data limit.")
+    job_memory_bytes: int = Field(
+        8 * 2**30,
+        gt=0,
+        description="RLIMIT_DATA of a job's process, and resident memory of its whole session.",
+    )
     job_file_bytes: int = Field(16 * 2**30, gt=0, description="Largest file a job may write.")
-    warm_spare: bool = Field(True, description="Keep one child ready with TensorFlow imported.")
+    warm_spare: bool = Field(
+        True, description="Keep a child ready for each concurrent job, with TensorFlow imported."
+    )
+
+    @model_validator(mode="after")
+    def _renews_before_the_lease_ends(self) -> Self:
+        if self.heartbeat_s >= self.lease_s:
+            raise ValueError(
+                f"heartbeat_s = {self.heartbeat_s:g} must be less than lease_s = {self.lease_s:g}: "
+                "a lease that is renewed too late is lost while its worker lives. "
+                "Set PENJING_HEARTBEAT_S to a third of PENJING_LEASE_S or less."
+            )
+        return self
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:

@@ -61,6 +61,9 @@ class Shift:
         state.should_stop = 0
 
     def close(self, **_: Any) -> None:
-        if self._reaper:
-            self._reaper.stop()
-        self.workshop.close()
+        try:
+            if self._reaper:
+                self._reaper.stop()
+        finally:
+            if self._workshop:
+                self._workshop.close()

@@ -6,7 +6,8 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,7 +67,7 @@ class Workshop:
     spares: Spares
     closing: Closing
     folder: Path
-    lock: IO[str]
+    belongings: ExitStack
 
     def send(self, job_id: str) -> None:
         """Wake a worker for this job, and remember that it was done."""
@@ -74,53 +75,78 @@ class Workshop:
         self.jobs.mark_sent(job_id, self.clock())
 
     def close(self) -> None:
-        self.spares.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.lock.close()
+        """Give everything back; one thing that fails keeps none of the others."""
+        self.belongings.close()
 
 
 def open_workshop(settings: Settings, launcher_of: Callable[[Limits, Path], Launcher]) -> Workshop:
     """Connect everything; `launcher_of` says what a child is (tests start a smaller one)."""
-    database = Database(settings.resolved_database_url)
-    upgrade(database)
-    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    folder, lock = own_folder(settings.home / "work", name)
-    launcher = launcher_of(Limits.from_settings(settings), folder)
-    return Workshop(
-        name=name,
-        settings=settings,
-        clock=utc_now,
-        jobs=JobStore(database),
-        leases=JobLeases(database),
-        presence=WorkerPresence(database),
-        queue=CeleryQueue(settings.resolved_broker_url),
-        blobs=BlobStore(settings.resolved_blobs),
-        uploads=UploadStore(database),
-        spares=Spares(launcher, settings.worker_concurrency if settings.warm_spare else 0),
-        closing=Closing(settings.shutdown_grace_s),
-        folder=folder,
-        lock=lock,
-    )
+    with ExitStack() as belongings:
+        database = Database(settings.resolved_database_url)
+        belongings.callback(database.close)
+        upgrade(database)
+        queue = belongings.enter_context(closing(CeleryQueue(settings.resolved_broker_url)))
+        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        folder = belongings.enter_context(own_folder(settings.home / "work", name))
+        launcher = launcher_of(Limits.from_settings(settings), folder)
+        count = settings.worker_concurrency if settings.warm_spare else 0
+        spares = belongings.enter_context(closing(Spares(launcher, count)))
+        return Workshop(
+            name=name,
+            settings=settings,
+            clock=utc_now,
+            jobs=JobStore(database),
+            leases=JobLeases(database),
+            presence=WorkerPresence(database),
+            queue=queue,
+            blobs=BlobStore(settings.resolved_blobs),
+            uploads=UploadStore(database),
+            spares=spares,
+            closing=Closing(settings.shutdown_grace_s),
+            folder=folder,
+            belongings=belongings.pop_all(),
+        )
 
 
-def own_folder(root: Path, name: str) -> tuple[Path, IO[str]]:
-    """A folder for this worker's jobs, locked while it lives."""
+@contextmanager
+def own_folder(root: Path, name: str) -> Iterator[Path]:
+    """A folder for this worker's jobs, locked while it lives and gone afterwards."""
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     sweep_folders(root)
-    lock = (root / f"{name}.lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
     folder = root / name
-    folder.mkdir(mode=0o700)
-    return folder, lock
+    with _own_lock(root / f"{name}.lock"):
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep_folders(root: Path) -> None:
     """Remove what dead workers left; a lock that can be had has lost its owner."""
     for lock_path in root.glob("*.lock"):
         with lock_path.open("a") as lock:
-            if _try_lock(lock):
+            if _try_lock(lock) and _is_at(lock_path, lock):
                 shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
                 lock_path.unlink(missing_ok=True)
+
+
+def _own_lock(path: Path) -> IO[str]:
+    while True:
+        lock = path.open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_at(path, lock):
+            return lock
+        # A sweep of another worker had it in between, and took it for a dead one's.
+        lock.close()
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    """Whether the path still leads to this open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(lock: IO[str]) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from app.jobs.job import Job, JobState
 from tests.worker.conftest import Desk
+from worker.box import Child
 from worker.limits import child_environment
 from worker.tasks import carry_out
 
@@ -52,10 +53,24 @@ def test_crash_ends_the_job_when_it_was_the_last_attempt(desk: Desk, number: str
     assert number in ended.error["detail"]
 
 
-def test_kill_for_want_of_memory_is_told_apart_from_other_kills(desk: Desk) -> None:
+def test_kill_for_want_of_memory_is_told_apart_from_other_kills(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, seen = Child.resident_bytes, tmp_path / "seen"
+
+    def telling_look(child: Child) -> int:
+        used = look(child)
+        if used > 220 << 20:
+            seen.touch()
+        return used
+
+    monkeypatch.setattr(Child, "resident_bytes", telling_look)
+
     job = desk.do(
-        "held = b'x' * (240 << 20); say('phase', phase='training'); time.sleep(1.5)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)"
+        f"held = b'x' * (240 << 20); say('phase', phase='training'); seen = Path({str(seen)!r})\n"
+        "while not seen.exists(): time.sleep(0.01)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        run_s=30,
     )
 
     assert (job.state, job.attempt) == (JobState.FAILED, 1)

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from app.jobs.job import JobState
+from app.jobs.presence import WorkerPresence
+from tests.e2e.faults.conftest import wait_until
 from tests.fakes import FakeQueue
 from tests.worker.conftest import Desk
 from worker.reaper import Reaper
-from worker.workshop import own_folder, sweep_folders
 
 
 @pytest.fixture
@@ -51,9 +53,9 @@ def test_reaper_says_that_its_worker_lives(desk: Desk, reaper: Reaper) -> None:
 
 
 def test_reaper_removes_what_a_dead_worker_left(desk: Desk, reaper: Reaper) -> None:
-    dead, lock = own_folder(desk.shop.folder.parent, "dead")
-    (dead / "job_1").mkdir()
-    lock.close()
+    dead = desk.shop.folder.parent / "dead"
+    (dead / "job_1").mkdir(parents=True)
+    dead.with_suffix(".lock").touch()
 
     reaper.look_around()
 
@@ -61,10 +63,41 @@ def test_reaper_removes_what_a_dead_worker_left(desk: Desk, reaper: Reaper) -> N
     assert desk.shop.folder.is_dir()
 
 
-def test_sweep_leaves_the_folders_of_living_workers(tmp_path: Path) -> None:
-    folder, lock = own_folder(tmp_path, "living")
+def test_reaper_gives_living_workers_time_when_the_database_was_away(
+    desk: Desk, queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, long_ago = desk.submit(), desk.shop.clock() - timedelta(minutes=1)
+    desk.shop.leases.claim(job.id, "a worker", long_ago, desk.shop.settings.lease_s)
+    often = desk.shop.settings.model_copy(update={"reap_s": 0.01})
+    reaper = Reaper(replace(desk.shop, queue=queue, settings=often))
+    with monkeypatch.context() as broken:
+        broken.setattr(WorkerPresence, "beat", away)
+        reaper.start()
+        wait_until(lambda: reaper.is_lenient, "the reaper has seen that the database is away")
+    wait_until(lambda: is_present(desk), "the database is back")
 
-    sweep_folders(tmp_path)
+    reaper.look_around()
+    reaper.stop()
 
-    with lock:
-        assert folder.is_dir()
+    assert desk.shop.jobs.get(job.id).state is JobState.RUNNING
+
+
+def test_reaper_stops_when_it_was_never_started(reaper: Reaper) -> None:
+    reaper.stop()
+
+
+def test_reaper_stops_when_the_database_is_away(
+    reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WorkerPresence, "leave", away)
+    reaper.start()
+
+    reaper.stop()
+
+
+def away(*_: object) -> None:
+    raise OperationalError("UPDATE", {}, Exception("server closed the connection"))
+
+
+def is_present(desk: Desk) -> bool:
+    return desk.shop.name in desk.shop.presence.live_workers(desk.shop.clock(), 60)
