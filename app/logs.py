@@ -5,7 +5,10 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# `color_message` is uvicorn's own second copy of a message.
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
+    *("message", "asctime", "taskName", "color_message"),
+}
 
 
 class JsonFormatter(logging.Formatter):
@@ -32,3 +35,12 @@ def configure_logging(level: int = logging.INFO) -> None:
     # Says every task twice; the job's own events say more.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    _take_over("uvicorn", "uvicorn.access")
+
+
+def _take_over(*names: str) -> None:
+    """Loggers that their library gave handlers of their own write where all others do."""
+    for logger in map(logging.getLogger, names):
+        if logger.handlers:
+            logger.handlers.clear()
+            logger.propagate = True

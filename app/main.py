@@ -19,6 +19,7 @@ from app.database.migrate import upgrade
 from app.jobs.queue import CeleryQueue, Queue
 from app.jobs.service import JobService
 from app.jobs.store import JobStore, uses
+from app.logs import configure_logging
 from app.settings import Settings
 from app.uploads.inspecting import Inspector
 from app.uploads.service import UploadService
@@ -35,19 +36,19 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(
-    settings: Settings | None = None,
-    *,
-    queue: Queue | None = None,
-    clock: Callable[[], datetime] = utc_now,
-) -> FastAPI:
-    """The API; `uvicorn --factory app.main:create_app` reads its settings from the environment."""
-    known = settings or Settings.from_environment()
-    return make_application(
-        partial(
-            run, settings=known, queue=queue or CeleryQueue(known.resolved_broker_url), clock=clock
-        )
-    )
+def create_app() -> FastAPI:
+    """The API of a process of its own: settings from the environment, logs to standard error.
+
+    This is what `uvicorn --factory app.main:create_app` calls.
+    """
+    configure_logging()
+    settings = Settings.from_environment()
+    return assemble(settings, CeleryQueue(settings.resolved_broker_url))
+
+
+def assemble(settings: Settings, queue: Queue, clock: Callable[[], datetime] = utc_now) -> FastAPI:
+    """The API with everything it works with, opened when it starts and closed when it ends."""
+    return make_application(partial(run, settings=settings, queue=queue, clock=clock))
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from starlette.exceptions import HTTPException
 
@@ -61,6 +61,7 @@ def install(app: FastAPI) -> None:
     """Answer every error of this application with problem details."""
     app.add_exception_handler(PenjingError, _named)
     app.add_exception_handler(OperationalError, _database_failed)
+    app.add_exception_handler(InterfaceError, _database_failed)
     app.add_exception_handler(NoFreeConnection, _database_failed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused_by_router)
@@ -76,10 +77,7 @@ async def _named(request: Request, error: Exception) -> Response:
 async def _database_failed(request: Request, error: Exception) -> Response:
     if not isinstance(error, SQLAlchemyError):
         raise error
-    log.error(
-        "database.failed",
-        extra={"request_id": request_id_of(request.scope), "error": type(error).__name__},
-    )
+    log.error("database.failed", exc_info=error, extra=_request_facts(request))
     return await _named(request, known_failure(error))
 
 
@@ -110,16 +108,21 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    # The server logs the traceback itself; this line ties it to the request.
-    log.error(
-        "request.failed",
-        extra={"request_id": request_id_of(request.scope), "error": type(error).__name__},
-    )
+    # The server logs the traceback, too, but not whose it was.
+    log.error("request.failed", exc_info=error, extra=_request_facts(request))
     known = PenjingError(
         "an unexpected error; it was logged under this request_id",
         hint="Tell the operator of this service the request_id.",
     )
     return _answer(request, known.as_problem(), 500, {})
+
+
+def _request_facts(request: Request) -> Mapping[str, str]:
+    return {
+        "request_id": request_id_of(request.scope),
+        "method": request.method,
+        "path": request.url.path,
+    }
 
 
 def _answer(
@@ -134,7 +137,7 @@ def _answer(
 
 
 def _headers_of(error: PenjingError) -> Mapping[str, str]:
-    if isinstance(error, errors.Unavailable):
+    if error.retryable:
         return {"Retry-After": str(RETRY_AFTER_S)}
     if isinstance(error, NoSuchRange):
         return {"Content-Range": f"bytes */{error.size_bytes}"}

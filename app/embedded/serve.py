@@ -10,7 +10,6 @@ import sys
 import uvicorn
 
 from app.main import create_app
-from app.settings import Settings
 
 # Event streams are endless: on shutdown they are cut after this, and clients resume.
 CUT_STREAMS_AFTER_S = 2
@@ -18,9 +17,8 @@ CUT_STREAMS_AFTER_S = 2
 
 def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[1]))
-    application = create_app(Settings.from_environment())
     config = uvicorn.Config(
-        application, timeout_graceful_shutdown=CUT_STREAMS_AFTER_S, log_level="info"
+        create_app(), timeout_graceful_shutdown=CUT_STREAMS_AFTER_S, log_config=None
     )
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -9,7 +9,7 @@ from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.database.migrate import upgrade
 from app.ids import new_id
-from app.main import create_app, utc_now
+from app.main import assemble, utc_now
 from app.recipes.facts import DatasetOptions
 from app.settings import Settings
 from app.uploads.formats import UploadKind
@@ -26,7 +26,7 @@ def anyio_backend() -> str:
 
 
 async def test_start_migrates_an_empty_home(tmp_path: Path) -> None:
-    application = create_app(Settings(home=tmp_path / "new"), queue=FakeQueue())
+    application = assemble(Settings(home=tmp_path / "new"), FakeQueue())
     async with application.router.lifespan_context(application):
         uploads = application.state.services.uploads
         assert uploads.list(UploadKind.MODEL, 10, None).items == []
@@ -35,7 +35,7 @@ async def test_start_migrates_an_empty_home(tmp_path: Path) -> None:
 async def test_start_takes_up_the_inspection_that_a_killed_process_left(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     upload = left_behind(settings)
-    application = create_app(settings, queue=FakeQueue())
+    application = assemble(settings, FakeQueue())
     async with application.router.lifespan_context(application), asyncio.timeout(30):
         uploads = application.state.services.uploads
         while uploads.get(upload.id, upload.kind).status is UploadStatus.INSPECTING:  # noqa: ASYNC110

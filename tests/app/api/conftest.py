@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from app.api.deps import Services
 from app.database.engine import Database
 from app.database.migrate import upgrade
-from app.main import create_app
+from app.main import assemble
 from app.settings import Settings
 from tests.app.api.serving import free_port
 from tests.fakes import FakeClock, FakeQueue
@@ -69,7 +69,7 @@ class Api:
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Api]:
     queue, clock = FakeQueue(), FakeClock()
-    application = create_app(settings, queue=queue, clock=clock)
+    application = assemble(settings, queue, clock)
     transport = httpx.ASGITransport(application, raise_app_exceptions=False)
     async with (
         application.router.lifespan_context(application),

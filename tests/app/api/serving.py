@@ -5,14 +5,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 
 ROOT = Path(__file__).parents[3]
 START_LIMIT_S = 30.0
+UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app")
 
 
 def free_port() -> int:
@@ -23,13 +25,22 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def served(
+    home: Path,
+    port: int,
+    *,
+    command: Sequence[str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+    stderr: IO[str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
     """The API of this home, answering; killed when the block ends."""
-    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app"]
     process = subprocess.Popen(
-        [*command, "--port", str(port), "--log-level", "warning"],
+        command or (*UVICORN, "--port", str(port), "--log-level", "warning"),
         cwd=ROOT,
-        env={**os.environ, "PENJING_HOME": str(home)},
+        env={**os.environ, "PENJING_HOME": str(home), **(environment or {})},
+        pass_fds=pass_fds,
+        stderr=stderr,
     )
     try:
         _await_answer(process, port)

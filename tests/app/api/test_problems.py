@@ -1,10 +1,12 @@
 """Every error is a problem, whoever raises it."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from app import errors
 from app.api.body_limit import MAX_JSON_BYTES
@@ -74,7 +76,9 @@ async def test_wrong_method_is_told_every_right_one(api: Api) -> None:
 async def test_unforeseen_error_says_nothing_of_the_inside(
     api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(type(api.services.jobs), "get", broken)
+    monkeypatch.setattr(
+        type(api.services.jobs), "get", raising(RuntimeError("secret /path/to/database"))
+    )
     with caplog.at_level(logging.ERROR):
         answer = await api.get("/v1/jobs/job_1", headers={"X-Request-ID": "mine-2"})
     problem = answer.json()
@@ -106,8 +110,27 @@ async def test_json_body_is_too_large_when_it_turns_out_so(api: Api) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
-def broken(_self: object, _job_id: str) -> object:
-    raise RuntimeError("secret /path/to/database")
+@pytest.mark.parametrize(
+    "error", [errors.StorageFull, errors.StoreUnwritable, errors.NotReady, errors.RequestInFlight]
+)
+async def test_caller_is_told_when_to_come_again_when_that_may_help(
+    api: Api, monkeypatch: pytest.MonkeyPatch, error: type[PenjingError]
+) -> None:
+    monkeypatch.setattr(type(api.services.jobs), "get", raising(error("not now")))
+    answer = await api.get("/v1/jobs/job_1")
+    assert (answer.status_code, answer.json()["retryable"]) == (status_of(error), True)
+    assert answer.headers["retry-after"] == "5"
+
+
+async def test_caller_is_not_told_to_come_again_when_that_is_no_use(api: Api) -> None:
+    assert "retry-after" not in (await api.get("/v1/jobs/job_none")).headers
+
+
+def raising(error: Exception) -> Callable[[object, str], object]:
+    def method(_self: object, _job_id: str) -> object:
+        raise error
+
+    return method
 
 
 async def endless() -> AsyncIterator[bytes]:
@@ -122,5 +145,22 @@ async def test_failing_database_is_no_fault_of_the_caller(api: Api) -> None:
     answer = await api.http.get("/v1/jobs")
 
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    assert answer.headers["Retry-After"]
     assert "moved" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("SELECT secret", {}, Exception("the server is gone")),
+        InterfaceError("SELECT secret", {}, Exception("the connection is closed")),
+        NoFreeConnection("secret: every connection is taken"),
+    ],
+)
+async def test_lost_database_is_unavailable_and_not_quoted(
+    api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(type(api.services.jobs), "get", raising(error))
+    answer = await api.get("/v1/jobs/job_1")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "5"
+    assert "secret" not in answer.text
