@@ -2,6 +2,8 @@
 
 UNKNOWN = "-"
 MINUS = "\N{MINUS SIGN}"
+# Ratios that differ from 1 by less are no difference.
+NOTICEABLE = 0.02
 BYTE_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
@@ -51,13 +53,18 @@ def smaller_text(ratio: float | None) -> str:
     """How many times smaller, or that it grew."""
     if ratio is None:
         return UNKNOWN
-    return f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x larger"
+    if abs(ratio - 1) <= NOTICEABLE:
+        return "same"
+    digits = 1 if max(ratio, 1 / ratio) >= 1.1 else 2
+    return f"{ratio:.{digits}f}x smaller" if ratio > 1 else f"{1 / ratio:.{digits}f}x larger"
 
 
 def faster_text(ratio: float | None) -> str:
     if ratio is None:
         return UNKNOWN
-    return f"{ratio:.2f}x faster" if ratio >= 1 else f"{1 / ratio:.2f}x slower"
+    if abs(ratio - 1) <= NOTICEABLE:
+        return "same"
+    return f"{ratio:.2f}x faster" if ratio > 1 else f"{1 / ratio:.2f}x slower"
 
 
 def signed(number: float, digits: int) -> str:

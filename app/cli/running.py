@@ -15,6 +15,7 @@ from app.client import Client
 from app.embedded.lock import running_stack
 from app.jobs.job import JobState, Verdict
 from app.jobs.views import JobView
+from app.recipes.constraints import Constraints
 from app.recipes.facts import DatasetOptions
 from app.reports.report import Report
 
@@ -43,6 +44,11 @@ VERDICTS = {
     Verdict.TARGET_NOT_MET: "Target missed: a constraint does not hold; the best model was kept.",
     Verdict.NO_IMPROVEMENT: "No improvement: the file became neither smaller nor faster.",
 }
+NO_TARGET = "No target was set; the file became smaller or faster."
+NOT_MEASURED = (
+    "Accuracy was not measured: no data set was given; the model may be useless. "
+    "Give --data FILE to know."
+)
 
 
 def run_job(client: Client, files: Files, body: Mapping[str, Any], output: Output) -> JobView:
@@ -90,7 +96,17 @@ def tell_end(job: JobView, output: Output) -> None:
     output.show(circumstances(report))
     for warning in report.warnings:
         output.show(f"! {warning}")
-    output.show(VERDICTS[job.verdict])
+    if report.provenance.dataset_sha256 is None:
+        output.show(NOT_MEASURED)
+    output.show(verdict_words(job.verdict, job.constraints))
+
+
+def verdict_words(verdict: Verdict, constraints: Constraints) -> str:
+    """What the verdict means for this job; without a target there is none to hold."""
+    has_target = any(value is not None for value in constraints.model_dump().values())
+    if verdict is Verdict.MET and not has_target:
+        return NO_TARGET
+    return VERDICTS[verdict]
 
 
 def tell_files(fetched: Fetched, output: Output) -> None:

@@ -11,6 +11,9 @@ from app.reports.report import Delta, Measurement, Report
 
 Row = tuple[str, str, str, str]
 
+# A difference with a p-value of this or more is not told from chance.
+CHANCE = 0.05
+
 
 def before_after(report: Report) -> Table:
     """The two files side by side, and what changed."""
@@ -34,10 +37,12 @@ def before_after(report: Report) -> Table:
 def circumstances(report: Report) -> str:
     """What the figures were measured on."""
     optimized, provenance = report.optimized, report.provenance
-    rows = f"{optimized.samples:,} test rows, " if optimized.samples else ""
+    kind = "test" if provenance.dataset_sha256 else "random"
+    rows = f"{optimized.samples:,} {kind} rows, " if optimized.samples else ""
+    threads = "1 thread" if optimized.threads == 1 else f"{optimized.threads} threads"
     return (
         f"Both files reloaded in fresh processes: {rows}batch {optimized.batch_size}, "
-        f"{optimized.threads} thread(s), {optimized.latency_runs:,} interleaved runs, "
+        f"{threads}, {optimized.latency_runs:,} interleaved runs, "
         f"{optimized.runtime}, {provenance.cpu}."
     )
 
@@ -175,7 +180,8 @@ def _comparison_rows(report: Report) -> list[Row]:
         agreement = figures.percent_text(report.delta.agreement)
         rows.append(("same prediction", "", agreement, ""))
     if report.delta.p_value is not None:
-        rows.append(("p-value (McNemar)", "", f"{report.delta.p_value:.3f}", ""))
+        words = "more than chance" if report.delta.p_value < CHANCE else "may be chance"
+        rows.append(("p-value (McNemar)", "", f"{report.delta.p_value:.3f}", words))
     control = report.control
     if control is not None:
         score = (
@@ -184,5 +190,6 @@ def _comparison_rows(report: Report) -> list[Row]:
             else figures.number_text(control.r2)
         )
         gain = None if control.accuracy_gain is None else -control.accuracy_gain
-        rows.append((f"control: {control.epochs} epochs", score, "", figures.points_text(gain)))
+        name = f"original, trained as long ({control.epochs} epochs)"
+        rows.append((name, score, "", figures.points_text(gain)))
     return rows

@@ -27,13 +27,22 @@ def test_drop_is_shown_as_a_signed_change(drop: float | None, text: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("ratio", "text"), [(4.0, "4.0x smaller"), (0.5, "2.0x larger"), (None, "-")]
+    ("ratio", "text"),
+    [
+        (4.0, "4.0x smaller"),
+        (0.5, "2.0x larger"),
+        (1.05, "1.05x smaller"),
+        (1.01, "same"),
+        (None, "-"),
+    ],
 )
 def test_ratio_says_larger_when_the_file_grew(ratio: float | None, text: str) -> None:
     assert figures.smaller_text(ratio) == text
 
 
-@pytest.mark.parametrize(("ratio", "text"), [(1.5, "1.50x faster"), (0.5, "2.00x slower")])
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(1.5, "1.50x faster"), (0.5, "2.00x slower"), (0.99, "same")]
+)
 def test_ratio_says_slower_when_it_got_slower(ratio: float, text: str) -> None:
     assert figures.faster_text(ratio) == text
 

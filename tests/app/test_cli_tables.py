@@ -3,10 +3,17 @@
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
+from app.cli.output import Output
+from app.cli.running import tell_end, verdict_words
 from app.cli.tables import before_after, circumstances
+from app.jobs.job import Verdict
+from app.jobs.views import JobView
+from app.recipes.constraints import Constraints
 from app.reports.report import Control, Delta, Measurement, Provenance, Report
+from tests.app.test_client import job_json
 
 
 def measured(**known: Any) -> Measurement:
@@ -58,7 +65,7 @@ def report(optimized: Measurement, **known: Any) -> Report:
         "warnings": (),
         "provenance": Provenance(
             model_sha256="",
-            dataset_sha256=None,
+            dataset_sha256="ab",
             artifacts_sha256={},
             seed=0,
             recipe={},
@@ -105,13 +112,13 @@ def test_table_shows_accuracy_with_its_interval_and_what_the_difference_is_worth
     assert shown["accuracy"] == ["99.34 %", "99.24 %", "\N{MINUS SIGN}0.10 points"]
     assert shown["95 % interval"] == ["[99.07 to 99.53]", "[98.96 to 99.45]", ""]
     assert shown["same prediction"] == ["", "99.50 %", ""]
-    assert shown["p-value (McNemar)"] == ["", "0.440", ""]
+    assert shown["p-value (McNemar)"] == ["", "0.440", "may be chance"]
 
 
 def test_table_shows_the_control_when_there_was_one() -> None:
     control = Control(epochs=6, accuracy=0.9940, r2=None, accuracy_gain=0.0006)
     shown = rows(report(measured(), control=control))
-    assert shown["control: 6 epochs"] == ["99.40 %", "", "+0.06 points"]
+    assert shown["original, trained as long (6 epochs)"] == ["99.40 %", "", "+0.06 points"]
 
 
 def test_table_shows_r2_in_place_of_accuracy_when_it_is_a_regression() -> None:
@@ -130,5 +137,49 @@ def test_table_shows_no_quality_when_there_was_no_data() -> None:
 
 def test_circumstances_name_rows_runs_runtime_and_cpu() -> None:
     text = circumstances(report(measured()))
-    for fact in ("5,000 test rows", "2,000 interleaved runs", "ai_edge_litert 2.3.0", "a CPU"):
+    for fact in (
+        "5,000 test rows",
+        "1 thread,",
+        "2,000 interleaved runs",
+        "ai_edge_litert 2.3.0",
+        "a CPU",
+    ):
         assert fact in text
+
+
+def without_data(shown: Report) -> Report:
+    provenance = shown.provenance.model_copy(update={"dataset_sha256": None})
+    return shown.model_copy(update={"provenance": provenance})
+
+
+def test_circumstances_call_rows_random_when_there_was_no_data() -> None:
+    assert "5,000 random rows" in circumstances(without_data(report(measured())))
+
+
+def test_table_says_more_than_chance_when_the_p_value_is_small() -> None:
+    shown = rows(report(measured(), delta={"p_value": 0.01}))
+    assert shown["p-value (McNemar)"] == ["", "0.010", "more than chance"]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "words"),
+    [
+        (Constraints(), "No target was set"),
+        (Constraints(max_size_bytes=1), "every target held"),
+    ],
+)
+def test_verdict_speaks_of_targets_only_when_one_was_set(
+    constraints: Constraints, words: str
+) -> None:
+    assert words in verdict_words(Verdict.MET, constraints)
+
+
+def test_end_says_that_accuracy_is_unknown_when_there_was_no_data(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = without_data(report(measured()))
+    job = JobView.model_validate(
+        job_json(state="succeeded", verdict="met", report=shown.model_dump(mode="json"))
+    )
+    tell_end(job, Output(is_json=False))
+    assert "Accuracy was not measured: no data set was given" in capsys.readouterr().out
