@@ -6,7 +6,6 @@ folder of its job on standard input. It answers on the channel alone, in JSON li
 
 import json
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from app.errors import EngineFault, OutOfMemory, PenjingError, Problem
 from app.processes import die_with_parent, gain_no_privileges
+from worker.engine.foreign import first_line, is_out_of_memory
 from worker.engine.order import Event, Order
 from worker.limits import Limits
 
@@ -65,21 +65,15 @@ def problem_of(error: BaseException) -> Problem:
     """Any failure as data; an unexpected one is named in words, without paths or traceback."""
     if isinstance(error, PenjingError):
         return error.as_problem()
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+    if is_out_of_memory(error):
         return OutOfMemory(
             "the job needs more memory than it may use",
             hint="Give smaller batches, or let the operator raise PENJING_JOB_MEMORY_BYTES.",
         ).as_problem()
     return EngineFault(
-        f"{type(error).__name__}: {plain(str(error))}",
+        f"{type(error).__name__}: {first_line(error)}",
         hint="This is a defect of Penjing or a model it does not understand yet; please report it.",
     ).as_problem()
-
-
-def plain(message: str, limit: int = 300) -> str:
-    """The first line of a message, with the file names taken out."""
-    first = message.strip().split("\n")[0]
-    return re.sub(r"(/[\w.@+-]+){2,}", "<path>", first)[:limit]
 
 
 if __name__ == "__main__":

@@ -51,27 +51,35 @@ class Exports:
                 if conversion and kind == "tflite":
                     raise
                 self.drop(kind, error.detail)
-        raise ExportFailed(
-            "the model could be written in none of the formats asked for: "
-            + " ".join(self.warnings)
-        )
+        raise self._nothing_written("the model")
 
     def write_all(
         self, source: Source, folder: Path, converted: Converted | None
     ) -> list[ExportedFile]:
-        """The optimized model in every kind that is left; the preferred kind first."""
+        """The optimized model in every kind that is left; the preferred kind first.
+
+        Kinds that fail are dropped with a warning.
+        Raises: ExportFailed if no kind is left.
+        """
         files: list[ExportedFile] = []
         for kind in tuple(self.kinds):
             try:
                 files.append(write_file(kind, source, folder / "out" / STEM, converted))
             except JobError as error:
                 self.drop(kind, error.detail)
+        if not files:
+            raise self._nothing_written("the optimized model")
         return files
 
     def drop(self, kind: OutputKind, reason: str) -> None:
         """Take a kind out and say why."""
         self.kinds.remove(kind)
         self.warnings.append(f"No {kind} file is offered: {reason}.".replace("..", "."))
+
+    def _nothing_written(self, model: str) -> ExportFailed:
+        return ExportFailed(
+            f"{model} could be written in none of the formats asked for: " + " ".join(self.warnings)
+        )
 
 
 def artifact_of(file: ExportedFile, folder: Path, model_name: str) -> Artifact:

@@ -57,7 +57,7 @@ def test_exports_fail_when_no_kind_is_left(open_source: KerasSource, tmp_path: P
 def test_exports_fail_when_the_optimized_model_can_be_written_as_nothing(
     open_source: KerasSource, tmp_path: Path
 ) -> None:
-    with pytest.raises(ExportFailed, match="the optimized model .* 'sequence'"):
+    with pytest.raises(ExportFailed, match=r"the optimized model .* 'sequence'"):
         Exports.asked_for(("tflite",)).write_all(open_source, tmp_path, None)
 
 

@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from app.errors import StepFailed
 from worker.engine.exporting.tflite import Rows
+from worker.engine.foreign import first_line
 from worker.engine.measuring.tflite_file import Operator, read_tflite
 
 WEIGHT_BITS = 8
@@ -129,6 +130,6 @@ def _quantized(quantizer: Any, ranges: dict[str, Any] | None) -> bytes:
         return bytes(quantizer.quantize(ranges, enable_progress_report=False).quantized_model)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise StepFailed(
-            f"the tflite file could not be quantized: {str(error)[:300]}",
+            f"the tflite file could not be quantized: {first_line(error)}",
             hint="Another conversion may work for this model.",
         ) from error

@@ -18,7 +18,8 @@ from worker.engine.exporting.signature import (
     shape_of_rows,
     signature_of,
 )
-from worker.engine.exporting.tflite import convert_float32, first_line
+from worker.engine.exporting.tflite import convert_float32
+from worker.engine.foreign import first_line, is_out_of_memory
 from worker.engine.measuring.calling import call_in_order
 
 
@@ -114,6 +115,8 @@ def write_saved_model(
         archive.add_endpoint(SIGNATURE_KEY, serve, input_signature=specs)
         archive.write_out(str(folder), verbose=False)
     except (NotImplementedError, TypeError, ValueError, tf.errors.OpError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ExportFailed(
             f"the model cannot be traced as a TensorFlow graph: {first_line(error)}",
             hint="Ask for 'keras' only; such a model runs nowhere but in Keras.",

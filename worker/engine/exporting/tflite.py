@@ -1,6 +1,5 @@
 """Keras model -> tflite file, in every variant the converter can write."""
 
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -14,9 +13,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from app.errors import StepFailed
 from worker.engine.exporting.signature import SIGNATURE_KEY
-
-ANSI_COLOR = re.compile(r"\x1b\[\d+m")
-KERAS_PREAMBLE = "Exception encountered when calling"
+from worker.engine.foreign import first_line, is_out_of_memory
 
 Rows = dict[str, npt.NDArray[np.generic]]
 
@@ -91,14 +88,9 @@ def _run(converter: Any) -> bytes:
             warnings.simplefilter("ignore")
             return bytes(converter.convert())
     except (ConverterError, RuntimeError, ValueError, tf.errors.OpError) as error:
+        if is_out_of_memory(error):
+            raise
         raise StepFailed(
             f"TensorFlow Lite could not convert the model: {first_line(error)}",
             hint="Another conversion, or outputs without tflite, may work for this model.",
         ) from error
-
-
-def first_line(error: Exception, limit: int = 300) -> str:
-    """The first line that says something; the rest is the compiler's own trace."""
-    lines = [ANSI_COLOR.sub("", line).strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line and not line.startswith(KERAS_PREAMBLE)]
-    return (telling[0] if telling else type(error).__name__)[:limit]

@@ -15,6 +15,7 @@ from app.errors import ModelNotLoadable
 from app.recipes import keras_config
 from app.recipes.facts import Head, TensorSpec
 from app.recipes.steps.base import ModelFormat
+from worker.engine.foreign import first_line, is_out_of_memory
 from worker.engine.loading.keras2 import as_keras3
 
 Config = dict[str, Any]
@@ -32,8 +33,10 @@ def load_model(path: Path, format: ModelFormat) -> keras.Model:
         raise
     # Keras raises whatever a layer's constructor raises; to the caller it is all the same.
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelNotLoadable(
-            f"Keras {keras.__version__} cannot rebuild the model: {_reason(error, path)}",
+            f"Keras {keras.__version__} cannot rebuild the model: {first_line(error)}",
             hint="Only layers that Keras itself has can be loaded. Save the model with "
             "model.save('name.keras') in Keras 3, without Lambda or custom layers.",
         ) from error
@@ -58,8 +61,15 @@ def input_specs(model: keras.Model) -> tuple[TensorSpec, ...]:
 
 
 def heads(model: keras.Model, compile_config: Config | None) -> tuple[Head, ...]:
-    """How every output ends, in the model's order."""
-    return keras_config.heads(_config(model), compile_config)
+    """How every output ends, in the model's order, with the shape it really has."""
+    return tuple(
+        head.model_copy(update={"shape": tuple(output.shape[1:])})
+        for head, output in zip(
+            keras_config.heads(_config(model), compile_config),
+            keras.tree.flatten(model.outputs),
+            strict=True,
+        )
+    )
 
 
 def packed_inputs(model: keras.Model, arrays: Sequence[Any]) -> Any:
@@ -113,9 +123,3 @@ def _with_known_inputs(model: keras.Model) -> keras.Model:
 def _config(model: keras.Model) -> Config:
     config: Config = json.loads(model.to_json())
     return config
-
-
-def _reason(error: Exception, path: Path, limit: int = 300) -> str:
-    """The beginning of what Keras says, without the folder the file happens to lie in."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].replace(str(path), path.name)[:limit]

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from app.processes import die_with_parent
+from worker.engine.foreign import first_line
 from worker.engine.measuring.latency import interleaved
 from worker.engine.measuring.memory import Died, growth_bytes, growth_bytes_apart
 from worker.engine.measuring.messages import (
@@ -28,8 +29,6 @@ from worker.engine.measuring.messages import (
     write_results,
 )
 from worker.engine.measuring.runners import Rows, Runner, load
-
-LONGEST_ERROR = 300
 
 
 def main(arguments: list[str]) -> None:
@@ -81,7 +80,7 @@ def _tried(request: Request, index: int, rows: Rows) -> _Tried:
         for path, array in zip(request.predictions_of(index), predictions, strict=True):
             np.save(path, array)
     except (Died, RuntimeError, ValueError, TypeError, OSError) as error:
-        return _Tried(None, None, str(error)[:LONGEST_ERROR] or type(error).__name__)
+        return _Tried(None, None, first_line(error))
     return _Tried(runner, peak, None)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from worker.engine.foreign import first_line
+
 STATUS = Path("/proc/self/status")
 
 
@@ -60,7 +62,7 @@ def _answer(work: Callable[[], object], writing: int) -> NoReturn:
     try:
         answer: dict[str, object] = {"growth": growth_bytes(work), "error": None}
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent names it
-        answer = {"growth": None, "error": str(error)[:300] or type(error).__name__}
+        answer = {"growth": None, "error": first_line(error)}
     os.write(writing, json.dumps(answer).encode())
     os._exit(0)
 

@@ -49,11 +49,15 @@ class Trial:
     ) -> Proven:
         """Measure all files; where the compared kind fails, compare as the next kind.
 
+        The baseline is written anew wherever it is of another kind than what it is compared with.
         Raises: ExportFailed if no optimized file holds.
         """
         names = names_of(before.source, self.subject)
         expected = (before.expected(self.subject), after.expected(self.subject))
         while files:
+            if baseline.kind != files[0].kind:
+                baseline = self.exports.write_baseline(before.source, self.bench.scratch, None)
+                files = [file for file in files if file.kind in self.exports.kinds]
             measured = self.bench.measure(
                 [baseline, *files], (baseline, files[0]), self.subject, names, self.check_cancelled
             )
@@ -62,8 +66,6 @@ class Trial:
             if holding and holding[0].file is files[0]:
                 return Proven(measured[0], holding)
             files = [one.file for one in holding]
-            if files:
-                baseline = self.exports.write_baseline(before.source, self.bench.scratch, None)
         raise ExportFailed("no file could be used. " + " ".join(self.exports.warnings))
 
     def _drop_what_fails(

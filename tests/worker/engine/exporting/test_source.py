@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from tensorflow.lite.python.lite import TFLiteSavedModelConverterV2
 
 from app.errors import ExportFailed
 from tests.builders import MODELS, outputs_of, randomized, rows_for
@@ -98,15 +99,23 @@ def test_float32_names_the_reason_when_a_layer_cannot_be_traced(tmp_path: Path) 
         KerasSource(model, tmp_path, {}).float32()
 
 
-@pytest.mark.parametrize("place", ["keras.export.ExportArchive", "tensorflow.lite.TFLiteConverter"])
-def test_float32_lets_errors_of_memory_through(
-    place: str, conv_source: KerasSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def exhausted(*_: object, **__: object) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+def exhausted(*_: object, **__: object) -> None:
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM")
 
-    library = keras.export.ExportArchive if "keras" in place else tf.lite.TFLiteConverter
-    method = "add_endpoint" if "keras" in place else "from_saved_model"
-    monkeypatch.setattr(library, method, exhausted)
+
+def test_saved_model_lets_errors_of_memory_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = keras.Input((2,), name="x")
+    model = keras.Model(given, Untraceable(name="out")(given))
+    monkeypatch.setattr(Untraceable, "call", exhausted)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        KerasSource(model, tmp_path, {}).saved_model()
+
+
+def test_float32_lets_errors_of_memory_through(
+    conv_source: KerasSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TFLiteSavedModelConverterV2, "convert", exhausted)
     with pytest.raises(tf.errors.ResourceExhaustedError):
         KerasSource(conv_source.model, tmp_path, {}).float32()

@@ -50,7 +50,10 @@ class BenchThatRefuses:
 
 @pytest.fixture
 def prove(conv_source: KerasSource, tmp_path: Path) -> Callable[..., tuple[Proven, Exports]]:
-    """Proves tflite and saved_model files of an unchanged model on the given bench."""
+    """Proves tflite and saved_model files of an unchanged model on the given bench.
+
+    Those of the kind `lost` could not be written after the baseline was.
+    """
     subject = Subject(
         model=conv_source.model,
         content=b"",
@@ -61,10 +64,12 @@ def prove(conv_source: KerasSource, tmp_path: Path) -> Callable[..., tuple[Prove
         seed=1,
     )
 
-    def proven(bench: BenchThatRefuses) -> tuple[Proven, Exports]:
+    def proven(bench: BenchThatRefuses, lost: OutputKind | None = None) -> tuple[Proven, Exports]:
         exports = Exports.asked_for(("tflite", "saved_model"))
         side = Side(conv_source, conv_source.model)
         baseline = exports.write_baseline(conv_source, tmp_path, None)
+        if lost:
+            exports.drop(lost, "it could not be written")
         files = exports.write_all(conv_source, tmp_path, None)
         bench.scratch = tmp_path
         trial = Trial(subject, cast(Bench, bench), exports, never_cancelled)
@@ -95,6 +100,13 @@ def test_prove_compares_the_next_kind_when_the_first_does_not_hold(
     assert proven.baseline.file.kind == proven.optimized[0].file.kind == "saved_model"
     assert bench.pairs == [("tflite", "tflite"), ("saved_model", "saved_model")]
     assert len(exports.warnings) == 1
+
+
+def test_prove_writes_the_baseline_anew_when_its_kind_was_lost_since(prove: Any) -> None:
+    bench = BenchThatRefuses()
+    proven, _ = prove(bench, lost="tflite")
+    assert bench.pairs == [("saved_model", "saved_model")]
+    assert proven.baseline.file.kind == proven.optimized[0].file.kind == "saved_model"
 
 
 def test_prove_fails_when_no_file_holds(prove: Any) -> None:
