@@ -44,10 +44,12 @@ CompiledLoss = Literal[
 class Head(Facts):
     """How one output ends: the last activation, its width, and what the model was compiled with.
 
-    `activation` is "other" where the end is not a plain softmax, sigmoid or linear one.
+    `activation` is "other" where the end is not a plain softmax, sigmoid or linear one. `shape` is
+    that of the output without the batch axis; null where a file does not tell.
     """
 
     output: str
+    shape: tuple[int | None, ...] | None
     activation: Activation
     units: int | None
     compiled_loss: CompiledLoss | None

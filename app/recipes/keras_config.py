@@ -63,7 +63,13 @@ def heads(config: Config, compile_config: Config | None) -> tuple[Head, ...]:
     losses = compiled_losses((compile_config or {}).get("loss"), graph.outputs, graph.output_keys)
     ends = [end_of(graph, ref) for ref in graph.outputs]
     return tuple(
-        Head(output=ref.layer, activation=end.activation, units=end.units, compiled_loss=loss)
+        Head(
+            output=ref.layer,
+            shape=_without_batch(graph.shape(ref)),
+            activation=end.activation,
+            units=end.units,
+            compiled_loss=loss,
+        )
         for ref, end, loss in zip(graph.outputs, ends, losses, strict=True)
     )
 

@@ -39,12 +39,32 @@ class LabelsDoNotFit(Invalid):
     title = "The labels do not fit the model's output"
 
 
+CROSS_ENTROPIES = (
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+)
+
+
 def understand(head: Head, labels: LabelArray) -> Task:
     """The task of one output.
 
     Raises: LabelsDoNotFit with what was given and what would fit.
     """
+    labels = _as_positions(head, labels)
+    task = _task(head, labels)
+    _check_shape(head, task, labels)
+    return task
+
+
+def _task(head: Head, labels: LabelArray) -> Task:
     if labels.encoding == "real":
+        if head.compiled_loss in CROSS_ENTROPIES:
+            raise LabelsDoNotFit(
+                f"the model was compiled with {head.compiled_loss}, but the labels of output "
+                f"{head.output!r} are real numbers ({labels.dtype})",
+                hint="Store class labels as integers.",
+            )
         return _values(head, labels, "the labels are real numbers")
     if head.compiled_loss == "regression":
         return _values(head, labels, "the model was compiled with a regression loss")
@@ -52,9 +72,61 @@ def understand(head: Head, labels: LabelArray) -> Task:
         return _values_or_refuse(head, labels)
     if head.units is not None and head.units == 1:
         return _one_unit(head, labels)
-    if head.activation == "sigmoid":
+    if head.activation == "sigmoid" and head.compiled_loss not in CROSS_ENTROPIES[1:]:
         return _many_sigmoids(head, labels)
+    if _is_a_number_for_each_unit(head, labels):
+        return _values(head, labels, "the labels are whole numbers, one for each linear unit")
     return _classes(head, labels)
+
+
+def _as_positions(head: Head, labels: LabelArray) -> LabelArray:
+    """Two classes at each position look like zeros and ones in rows; the output's shape tells."""
+    if labels.encoding not in ("one_hot", "multi_hot") or head.shape is None:
+        return labels
+    if _same(labels.shape, head.shape) or not _same(labels.shape, head.shape[:-1]):
+        return labels
+    return labels.model_copy(update={"encoding": "integer", "class_count": 2})
+
+
+def _is_a_number_for_each_unit(head: Head, labels: LabelArray) -> bool:
+    is_undecided = head.activation == "linear" and head.compiled_loss is None
+    if not is_undecided or labels.encoding != "integer" or not labels.shape:
+        return False
+    return _same(labels.shape, head.shape) if head.shape else labels.shape[-1] == head.units
+
+
+def _check_shape(head: Head, task: Task, labels: LabelArray) -> None:
+    """Labels are one for each position of the output, or one for each of its units."""
+    if head.shape is None:
+        if task.kind is TaskKind.REGRESSION and head.units not in (None, 1):
+            _same_width(head, labels)
+        return
+    each_position = head.shape[:-1]
+    allowed = [head.shape]
+    if task.labels_are == "integer" and task.is_classification:
+        allowed = [each_position, (*each_position, 1)]
+    elif task.kind is TaskKind.REGRESSION and head.shape[-1:] == (1,):
+        allowed = [each_position, head.shape]
+    if not any(_same(labels.shape, shape) for shape in allowed):
+        raise LabelsDoNotFit(
+            f"label rows have the shape {shown(labels.shape)}, output {head.output!r} has "
+            f"{shown(head.shape)}",
+            hint=f"Give rows of the shape {' or '.join(map(shown, allowed))}; class labels as "
+            "integers.",
+        )
+
+
+def shown(shape: tuple[int | None, ...] | None) -> str:
+    """A shape without its row axis, for people."""
+    if shape is None:
+        return "unknown"
+    return "(" + ", ".join("any" if axis is None else str(axis) for axis in shape) + ")"
+
+
+def _same(given: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(given) == len(wanted) and all(
+        there in (None, here) for here, there in zip(given, wanted, strict=True)
+    )
 
 
 def _values(head: Head, labels: LabelArray, because: str) -> Task:
@@ -115,6 +187,12 @@ def _one_unit(head: Head, labels: LabelArray) -> Task:
             because="one unit ending in sigmoid"
             if is_probability
             else "one linear unit compiled with binary cross-entropy",
+        )
+    if two_classes and head.activation == "linear" and head.compiled_loss is None:
+        raise LabelsDoNotFit(
+            f"output {head.output!r} is one linear unit and the labels are 0 and 1: that may be a "
+            "logit of two classes or a value, and the model carries no compiled loss",
+            hint="Compile the model with its loss before saving (from_logits=True for a logit).",
         )
     if head.activation == "softmax":
         raise LabelsDoNotFit(

@@ -99,6 +99,7 @@ def _head(subgraph: Subgraph, port: Port) -> Head:
     shape = subgraph.tensors[port.tensor].signature
     return Head(
         output=port.name,
+        shape=shape[1:],
         activation=_activation(subgraph, port.tensor),
         units=shape[-1] if len(shape) > 1 else None,
         compiled_loss=None,

@@ -27,7 +27,7 @@ MODEL = ModelFacts(
     class_name="Sequential",
     inputs=(TensorSpec(name="image", shape=(4,), dtype="float32"),),
     outputs=(TensorSpec(name="logits", shape=(3,), dtype="float32"),),
-    heads=(Head(output="logits", activation="linear", units=3, compiled_loss=None),),
+    heads=(Head(output="logits", shape=(3,), activation="linear", units=3, compiled_loss=None),),
     layers=(
         LayerSpec(name="image", class_name="InputLayer", parameter_count=0),
         LayerSpec(name="logits", class_name="Dense", parameter_count=15),

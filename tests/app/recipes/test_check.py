@@ -29,7 +29,9 @@ def classifier(**changes: Any) -> ModelFacts:
         class_name="Sequential",
         inputs=(TensorSpec(name="image", shape=(28, 28, 1), dtype="float32"),),
         outputs=(TensorSpec(name="logits", shape=(10,), dtype="float32"),),
-        heads=(Head(output="logits", activation="linear", units=10, compiled_loss=None),),
+        heads=(
+            Head(output="logits", shape=(10,), activation="linear", units=10, compiled_loss=None),
+        ),
         layers=(
             LayerSpec(name="conv_1", class_name="Conv2D", parameter_count=100),
             LayerSpec(name="logits", class_name="Dense", parameter_count=100),

@@ -75,7 +75,7 @@ def two_heads() -> Json:
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "linear"])
 def test_head_is_the_activation_of_the_last_dense_layer(activation: Activation) -> None:
     assert after(dense("out", 3, activation)) == Head(
-        output="out", activation=activation, units=3, compiled_loss=None
+        output="out", shape=(3,), activation=activation, units=3, compiled_loss=None
     )
 
 

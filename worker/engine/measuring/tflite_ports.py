@@ -25,6 +25,7 @@ def tflite_heads(file: TfliteFile) -> tuple[Head, ...]:
     return tuple(
         Head(
             output=port.name,
+            shape=port.tensor.open_shape[1:],
             activation=_activation(file, port.tensor),
             units=port.tensor.open_shape[-1] if len(port.tensor.open_shape) > 1 else None,
             compiled_loss=None,

@@ -200,7 +200,7 @@ def test_load_dataset_refuses_a_table_it_cannot_read(
 
 def test_read_tasks_understands_each_output_by_its_labels(tmp_path: Path) -> None:
     data = load_dataset(write_npz(tmp_path / "d.npz", split_arrays()), [PICTURE], ["digit"])
-    head = Head(output="digit", activation="softmax", units=3, compiled_loss=None)
+    head = Head(output="digit", shape=(3,), activation="softmax", units=3, compiled_loss=None)
 
     (task,) = read_tasks([head], data)
 
@@ -209,7 +209,7 @@ def test_read_tasks_understands_each_output_by_its_labels(tmp_path: Path) -> Non
 
 def test_read_tasks_says_why_labels_do_not_fit(tmp_path: Path) -> None:
     data = load_dataset(write_npz(tmp_path / "d.npz", split_arrays()), [PICTURE], ["digit"])
-    head = Head(output="digit", activation="softmax", units=2, compiled_loss=None)
+    head = Head(output="digit", shape=(2,), activation="softmax", units=2, compiled_loss=None)
 
     with pytest.raises(DataNotUsable, match=re.escape("labels reach 2")):
         read_tasks([head], data)
