@@ -28,7 +28,8 @@ from app.uploads.store import UploadStore
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 300.0
-# Longer than any pause of an upload, and than a worker needs from a blob to the row that owns it.
+# Longer than an upload may take for a MiB, than its inspection is waited for, and than a worker
+# needs from a blob to the row that owns it.
 SWEEP_AGE_S = 900.0
 
 

@@ -21,6 +21,8 @@ from app.errors import Complaint, Malformed, TooLarge
 BATCH_BYTES = 2**20
 # A caller that sends nothing for this long is gone.
 IDLE_S = 60.0
+# One that is slower than 28 kbit/s is taken for one that only holds the connection.
+MIB_LIMIT_S = 300.0
 # Boundaries and headers around the file of a form.
 FORM_OVERHEAD_BYTES = 64 * 1024
 MAX_PART_HEADERS = 16
@@ -57,16 +59,19 @@ class Incoming:
 async def incoming_file(request: Request, max_bytes: int) -> Incoming:
     """Read up to the first byte of the file.
 
-    Raises: TooLarge by the announced size, Malformed, Invalid for form fields but `file`.
+    Raises: TooLarge by the announced size, Malformed, Invalid for form fields but `file`. Reading
+        on raises TooLarge, Malformed or BodyStalled.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     is_form = kind == b"multipart/form-data"
-    _refuse_announced(request, max_bytes + (FORM_OVERHEAD_BYTES if is_form else 0))
+    most_bytes = max_bytes + (FORM_OVERHEAD_BYTES if is_form else 0)
+    _refuse_announced(request, most_bytes)
+    body = _body(request, most_bytes)
     if not is_form:
-        return Incoming(None, _batched(_body(request)))
+        return Incoming(None, _batched(body))
     if not options.get(b"boundary"):
         raise Malformed("multipart/form-data without a boundary in its Content-Type")
-    form = _FormFile(_body(request), options[b"boundary"])
+    form = _FormFile(body, options[b"boundary"])
     return Incoming(await form.filename(), _batched(form.chunks()))
 
 
@@ -76,22 +81,32 @@ def _refuse_announced(request: Request, max_bytes: int) -> None:
         raise TooLarge(f"{announced} bytes were announced; at most {max_bytes} are allowed")
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
+async def _body(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
     """The chunks of the body.
 
-    Raises: Malformed where it ends early, BodyStalled where nothing comes any more.
+    Raises: Malformed where it ends early, TooLarge where it does not end, BodyStalled where it
+        does not come on.
     """
-    stream = request.stream()
+    stream, clock = request.stream(), asyncio.get_running_loop().time
+    received, mib_begun_at = 0, clock()
     while True:
         try:
-            async with asyncio.timeout(IDLE_S):
+            async with asyncio.timeout_at(min(clock() + IDLE_S, mib_begun_at + MIB_LIMIT_S)):
                 chunk = await anext(stream, None)
         except TimeoutError as error:
-            raise BodyStalled(f"nothing was received for {IDLE_S:g} s") from error
+            raise BodyStalled(
+                f"after {received} bytes it came too slowly: something is expected every "
+                f"{IDLE_S:g} s, and a MiB every {MIB_LIMIT_S:g} s"
+            ) from error
         except ClientDisconnect as error:
             raise Malformed("the connection was closed before the body was complete") from error
         if chunk is None:
             return
+        if received + len(chunk) > most_bytes:
+            raise TooLarge(f"more than the {most_bytes} bytes that are allowed")
+        if received // 2**20 < (received + len(chunk)) // 2**20:
+            mib_begun_at = clock()
+        received += len(chunk)
         yield chunk
 
 

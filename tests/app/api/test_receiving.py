@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
 
 import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
 from app.api import receiving
-from app.api.receiving import BATCH_BYTES, BodyStalled, incoming_file
+from app.api.receiving import BATCH_BYTES, IDLE_S, MIB_LIMIT_S, BodyStalled, incoming_file
 from app.errors import Invalid, Malformed, PenjingError, TooLarge
+from app.main import SWEEP_AGE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -118,6 +120,46 @@ async def test_body_is_given_up_when_nothing_comes(monkeypatch: pytest.MonkeyPat
     begun = [{"type": "http.request", "body": b"x", "more_body": True}]
     with pytest.raises(BodyStalled):
         await received(a_request(begun, "text/plain"))
+
+
+async def received_slowly(packet_bytes: int, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The batches of 4 MiB, one packet every 15 s of a clock that is moved by hand."""
+    now, loop = 0.0, asyncio.get_running_loop()
+    request = a_request(packets(bytes(4 * 2**20), packet_bytes), "text/plain")
+
+    async def receive_after_a_while() -> Message:
+        nonlocal now
+        # Two rounds of the loop: time-outs that are due by now happen before the packet comes.
+        now += 15
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return await request.receive()
+
+    with monkeypatch.context() as clock:
+        clock.setattr(loop, "time", lambda: now)
+        return (await received(Request(request.scope, receive_after_a_while)))[1]
+
+
+async def test_body_is_waited_for_when_its_link_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = await received_slowly(2**16, monkeypatch)
+    assert [len(batch) for batch in batches] == [2**20] * 4
+
+
+async def test_body_is_given_up_when_it_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BodyStalled):
+        await received_slowly(2**14, monkeypatch)
+
+
+def test_sweep_spares_the_file_of_the_slowest_upload() -> None:
+    # A batch is written when a MiB of the file is there; of a form that may be two of the body.
+    assert 2 * MIB_LIMIT_S + IDLE_S < SWEEP_AGE_S
+
+
+async def test_form_is_too_large_when_it_goes_on_after_its_end() -> None:
+    after = {"type": "http.request", "body": b"\r\n" * 2**10, "more_body": True}
+    endless = chain(list(packets(FORM, 64))[:-1], repeat(after))
+    with pytest.raises(TooLarge):
+        await received(a_request(endless, FORM_TYPE), max_bytes=2**16)
 
 
 async def test_body_is_too_large_before_a_byte_is_read_when_it_says_so() -> None:
