@@ -16,6 +16,7 @@ from worker.engine.context import Masks, StepContext
 from worker.engine.loading.datasets import Dataset, load_dataset, read_tasks
 from worker.engine.loading.models import heads, input_specs
 from worker.engine.order import DatasetFile
+from worker.engine.surgery.weights import assign_weights, named_weights
 
 Array = NDArray[Any]
 
@@ -96,6 +97,21 @@ def embedding_model() -> Any:
     )
 
 
+def normalization_model() -> Any:
+    """4 numbers -> `scale`, a Normalization adapted to numbers far from 0 -> `classes`."""
+    keras.utils.set_random_seed(7)
+    scale = keras.layers.Normalization(name="scale")
+    scale.adapt(np.random.default_rng(7).normal(0.5, 3.0, (64, 4)).astype("float32"))
+    return keras.Sequential(
+        [
+            keras.Input((4,), name="features"),
+            scale,
+            keras.layers.Dense(3, activation="softmax", name="classes"),
+        ],
+        name="normalization_model",
+    )
+
+
 MODELS: dict[str, Callable[[], Any]] = {
     "dense": dense_model,
     "conv": conv_model,
@@ -103,16 +119,18 @@ MODELS: dict[str, Callable[[], Any]] = {
     "nested": nested_model,
     "recurrent": recurrent_model,
     "embedding": embedding_model,
+    "normalization": normalization_model,
 }
 
 
 def randomized(model: Any, *, seed: int = 11) -> Any:
     """The model with no weight at its initial 0 or 1, so that no check of it is vacuous."""
     rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        is_variance = weight.name == "moving_variance"
-        low, high = (0.5, 2.0) if is_variance else (-1.0, 1.0)
-        weight.assign(rng.uniform(low, high, weight.shape))
+    values = {}
+    for name, weight in named_weights(model).items():
+        low, high = (0.5, 2.0) if weight.name.endswith("variance") else (-1.0, 1.0)
+        values[name] = rng.uniform(low, high, weight.shape)
+    assign_weights(model, values)
     return model
 
 

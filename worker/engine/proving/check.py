@@ -1,10 +1,14 @@
 """Whether a reloaded file computes what its model does."""
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
 
+from app.errors import ExportFailed
+from worker.engine.exporting.keras_file import write_keras
 from worker.engine.loading.splits import Array
 from worker.engine.measuring.calling import call_in_order
 from worker.engine.subject import Subject
@@ -15,10 +19,23 @@ TOLERANCE = {"float32": 1e-3, "float16": 2e-2}
 
 
 def reference(model: keras.Model, subject: Subject) -> list[Array]:
-    """The model's own outputs for the first rows, [rows, ...] each."""
+    """The model's own outputs for the first rows, [rows, ...] each.
+
+    Every file is compared with them, so they are held against a copy saved and loaded first.
+    Raises: ExportFailed where the copy computes something else. Files of other kinds may agree with
+        the model in memory, but nobody can tell which of the two is right.
+    """
     rows = next(subject.measured_batches(ROWS))
     first = [keras.ops.convert_to_tensor(array[:ROWS]) for array in rows.values()]
-    return [np.asarray(output) for output in call_in_order(model, first)]
+    outputs = [np.asarray(output) for output in call_in_order(model, first)]
+    reloaded = [np.asarray(output) for output in call_in_order(_reloaded(model), first)]
+    problem = complaint("float32", reloaded, outputs) if _are_finite(outputs) else None
+    if problem:
+        raise ExportFailed(
+            f"the model does not compute the same after it is saved and loaded: {problem}",
+            hint="A layer keeps something that Keras does not save. Report this model.",
+        )
+    return outputs
 
 
 def complaint(variant: str, predictions: Sequence[Array], expected: Sequence[Array]) -> str | None:
@@ -27,7 +44,7 @@ def complaint(variant: str, predictions: Sequence[Array], expected: Sequence[Arr
     How far a quantized file is off is for accuracy and agreement to say, so only float files are
     compared by value. `expected` is empty where there is no model to compare with.
     """
-    if not all(np.isfinite(output).all() for output in predictions):
+    if not _are_finite(predictions):
         return "its outputs hold NaN or infinity"
     for given, wanted in zip(predictions, expected, strict=False):
         if given.shape[1:] != wanted.shape[1:]:
@@ -38,3 +55,14 @@ def complaint(variant: str, predictions: Sequence[Array], expected: Sequence[Arr
             if distance > allowed:
                 return f"its outputs are off by {distance:.3g}; at most {allowed:.3g} is rounding"
     return None
+
+
+def _are_finite(outputs: Sequence[Array]) -> bool:
+    return all(np.isfinite(output).all() for output in outputs)
+
+
+def _reloaded(model: keras.Model) -> keras.Model:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        write_keras(model, path)
+        return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from worker.engine.surgery.weights import named_weights
+from worker.engine.surgery.weights import assign_weights
 
 
 def clone_with_weights(
@@ -18,8 +18,5 @@ def clone_with_weights(
     """
     clone = type(model).from_config(model.get_config())
     clone.set_weights(model.get_weights())
-    if changed:
-        weights = named_weights(clone)
-        for name, values in changed.items():
-            weights[name].assign(values)
+    assign_weights(clone, changed or {})
     return clone

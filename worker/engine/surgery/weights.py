@@ -6,10 +6,12 @@ weight of the same name within one layer (the backward half of Bidirectional) en
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,22 @@ def leaves(model: keras.Model) -> tuple[Leaf, ...]:
 def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
     """Every weight of every layer by its stable name."""
     return {name: weight for leaf in leaves(model) for name, weight in leaf.weights().items()}
+
+
+def assign_weights(model: keras.Model, values: Mapping[str, NDArray[Any]]) -> None:
+    """Give weights new values by stable name, and renew what layers derived from the old ones.
+
+    A Normalization computes with tensors that it made of its weights when it was built; only its
+    `finalize_state` makes them anew. (A Discretization keeps its boundaries in its configuration,
+    and its `finalize_state` would lose them.)
+    """
+    weights = named_weights(model)
+    for name, value in values.items():
+        weights[name].assign(value)
+    for leaf in leaves(model):
+        for layer in sublayers(leaf.layer):
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()
 
 
 def sublayers(layer: keras.Layer) -> tuple[keras.Layer, ...]:

@@ -15,7 +15,7 @@ from app.recipes.steps.batch_norm_folding import BatchNormFolding
 from app.reports.report import SkippedLayer
 from worker.engine.context import StepContext, StepOutcome
 from worker.engine.surgery.bypass import Config, without_layers
-from worker.engine.surgery.weights import Leaf, named_weights
+from worker.engine.surgery.weights import Leaf, assign_weights, named_weights
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -53,8 +53,7 @@ def apply(step: BatchNormFolding, model: keras.Model, context: StepContext) -> S
     values = {name: weight.numpy() for name, weight in named_weights(model).items()}
     for fold in folds:
         values.update(fold.new_weights())
-    for name, weight in named_weights(folded).items():
-        weight.assign(values[name])
+    assign_weights(folded, {name: values[name] for name in named_weights(folded)})
     context.report_progress(1.0, f"{len(folds)} normalizations folded")
     return StepOutcome(
         model=folded,

@@ -1,11 +1,39 @@
 """What is held against a file that was reloaded."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 
-from worker.engine.proving.check import complaint
+from app.errors import ExportFailed
+from tests.builders import normalization_model, outputs_of, rows_for
+from worker.engine.proving.check import complaint, reference
+from worker.engine.subject import Subject
 
 GOOD = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+
+
+class TwoRows:
+    """As much of a subject as a reference takes."""
+
+    def measured_batches(self, size: int) -> object:
+        return iter([rows_for(normalization_model(), min(size, 2))])
+
+
+def test_reference_is_what_the_model_computes() -> None:
+    model = normalization_model()
+
+    outputs = reference(model, cast(Subject, TwoRows()))
+
+    np.testing.assert_array_equal(outputs, outputs_of(model, rows_for(model, 2)))
+
+
+def test_reference_fails_when_the_model_computes_with_what_is_not_saved() -> None:
+    model = normalization_model()
+    model.get_layer("scale").mean += 3.0
+
+    with pytest.raises(ExportFailed, match="after it is saved and loaded: its outputs are off by"):
+        reference(model, cast(Subject, TwoRows()))
 
 
 def test_complaint_is_none_when_outputs_are_the_models() -> None:

@@ -52,6 +52,34 @@ def test_clone_with_weights_changes_the_clone_alone() -> None:
         np.testing.assert_array_equal(weight, was)
 
 
+@pytest.mark.parametrize("wrap", ["nested", "distributed"])
+def test_clone_with_weights_keeps_what_a_normalization_inside_learned(wrap: str) -> None:
+    rows = keras.Input((5, 4))
+    scale = keras.layers.Normalization()
+    scale.adapt(np.random.default_rng(0).normal(5.0, 3.0, (64, 4)))
+    inner = keras.layers.TimeDistributed(scale)
+    if wrap == "nested":
+        inside = keras.Input((5, 4))
+        inner = keras.Model(inside, scale(inside))
+    model = keras.Model(rows, inner(rows))
+
+    clone = clone_with_weights(model)
+
+    inputs = rows_for(model, 4)
+    np.testing.assert_array_equal(outputs_of(clone, inputs), outputs_of(model, inputs))
+
+
+def test_clone_with_weights_keeps_the_boundaries_of_an_adapted_discretization() -> None:
+    bins = keras.layers.Discretization(num_bins=4)
+    bins.adapt(np.linspace(-1.0, 1.0, 100))
+    model = keras.Sequential([keras.Input((4,)), bins])
+
+    clone = clone_with_weights(model)
+
+    inputs = rows_for(model, 4)
+    np.testing.assert_array_equal(outputs_of(clone, inputs), outputs_of(model, inputs))
+
+
 def test_clone_with_weights_keeps_a_shared_layer_shared() -> None:
     clone = clone_with_weights(branched_model())
 

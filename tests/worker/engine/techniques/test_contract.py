@@ -11,7 +11,16 @@ import pytest
 from app.errors import Cancelled
 from app.recipes.recipe import Recipe
 from app.recipes.steps import Transform, step_types
-from tests.builders import context_for, conv_model, embedding_model, randomized, rows_for, step
+from tests.builders import (
+    MODELS,
+    context_for,
+    conv_model,
+    embedding_model,
+    outputs_of,
+    randomized,
+    rows_for,
+    step,
+)
 from worker.engine.context import StepContext, StepOutcome
 from worker.engine.exporting.source import KerasSource
 from worker.engine.surgery.weights import leaves, named_weights
@@ -91,6 +100,30 @@ def test_apply_leaves_the_given_model_as_it_was(tag: str, tmp_path: Path) -> Non
     assert outcome.model is not model
     for name, weight in named_weights(model).items():
         np.testing.assert_array_equal(weight.numpy(), before[name], err_msg=name)
+
+
+# A change of nothing: pruning by 0, training at a rate too small to be seen.
+HARMLESS: dict[str, dict[str, Any]] = {
+    "magnitude_pruning": {"sparsity": 0.0},
+    "fine_tuning": {"learning_rate": 1e-9, "epochs": 1},
+}
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+@pytest.mark.parametrize("tag", TRANSFORMS)
+def test_apply_changes_no_output_when_it_changes_nothing(
+    tag: str, kind: str, tmp_path: Path
+) -> None:
+    model = randomized(MODELS[kind]())
+    if tag == "fine_tuning" and kind == "conv":
+        model.get_layer("norm").trainable = False
+    harmless = step(tag, **HARMLESS.get(tag, {}))
+
+    changed = technique(tag).apply(harmless, model, context_for(model, tmp_path)).model
+
+    inputs = rows_for(model, 4)
+    for now, was in zip(outputs_of(changed, inputs), outputs_of(model, inputs), strict=True):
+        np.testing.assert_allclose(now, was, atol=1e-5)
 
 
 @pytest.mark.parametrize("tag", TRANSFORMS)
