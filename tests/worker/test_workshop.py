@@ -87,7 +87,7 @@ def test_sweep_leaves_the_folders_of_living_workers(tmp_path: Path) -> None:
         assert folder.is_dir()
 
 
-def test_folder_is_kept_when_a_sweep_came_between_opening_and_locking(
+def test_folder_keeps_its_lock_when_a_sweep_came_between_opening_and_locking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock, swept = fcntl.flock, list[bool]()
@@ -105,3 +105,5 @@ def test_folder_is_kept_when_a_sweep_came_between_opening_and_locking(
 
         assert swept
         assert folder.is_dir()
+        # Without it, nobody would clear up after this worker.
+        assert (tmp_path / "living.lock").exists()
