@@ -3,11 +3,18 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from sqlalchemy.engine import URL
+
+from app.errors import Malformed
 
 PREFIX = "PENJING_"
+# The part of a URL's scheme before any `+driver`.
+DATABASES = ("sqlite", "postgresql", "postgres")
+BROKERS = ("redis", "rediss", "sentinel")
 
 
 class Settings(BaseModel):
@@ -48,6 +55,16 @@ class Settings(BaseModel):
         True, description="Keep a child ready for each concurrent job, with TensorFlow imported."
     )
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_known_database(cls, url: str) -> str:
+        return _with_scheme(url, DATABASES)
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_a_known_broker(cls, url: str) -> str:
+        return _with_scheme(url, BROKERS)
+
     @model_validator(mode="after")
     def _renews_before_the_lease_ends(self) -> Self:
         if self.heartbeat_s >= self.lease_s:
@@ -60,17 +77,26 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Raises: Malformed, naming the variables, what was given and what is allowed."""
         known = {
             name: environment[key]
             for name in cls.model_fields
             if (key := PREFIX + name.upper()) in environment
         }
-        settings = cls.model_validate(known)
+        try:
+            settings = cls.model_validate(known)
+        except ValidationError as error:
+            # `from None`: pydantic's own words repeat every input, passwords in URLs, too.
+            raise Malformed(
+                "; ".join(_in_words(finding) for finding in error.errors()),
+                hint="Set these environment variables anew, or unset them for their defaults.",
+            ) from None
         return settings.model_copy(update={"home": settings.home.absolute()})
 
     @property
     def resolved_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.home / 'penjing.db'}"
+        inside = URL.create("sqlite", database=str(self.home / "penjing.db"))
+        return self.database_url or inside.render_as_string()
 
     @property
     def resolved_blobs(self) -> Path:
@@ -78,4 +104,28 @@ class Settings(BaseModel):
 
     @property
     def resolved_broker_url(self) -> str:
-        return self.broker_url or f"redis+socket://{self.home / 'run' / 'broker.sock'}"
+        return self.broker_url or socket_url(self.home / "run" / "broker.sock")
+
+
+def socket_url(path: Path) -> str:
+    """A unix socket as Celery takes it; `?`, `#` and `%` of the path are no part of the syntax."""
+    return f"redis+socket://{quote(str(path))}"
+
+
+def _with_scheme(url: str, allowed: tuple[str, ...]) -> str:
+    scheme, separator, _ = url.partition("://")
+    if url and not (separator and scheme.split("+")[0] in allowed):
+        given = f"the scheme {scheme!r}" if separator else "no scheme"
+        raise ValueError(f"the URL has {given}; allowed: {', '.join(allowed)}")
+    return url
+
+
+def _in_words(finding: Any) -> str:
+    """One item of `ValidationError.errors()`, under the name that was set."""
+    message = str(finding["msg"]).removeprefix("Value error, ")
+    if not finding["loc"]:
+        return message
+    variable = PREFIX + str(finding["loc"][0]).upper()
+    if finding["type"] == "value_error":
+        return f"{variable}: {message}"
+    return f"{variable} is {finding['input']!r}: {message[:1].lower()}{message[1:]}"

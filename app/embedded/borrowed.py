@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 
 from app.embedded.errors import HomeInUse, StackNotStarted
 from app.embedded.lock import RunningStack, running_stack
-from app.errors import Problem
+from app.errors import Malformed, PenjingError, Problem
 
+REFUSALS: dict[str, type[PenjingError]] = {kind.code: kind for kind in (HomeInUse, Malformed)}
 ANSWER: TypeAdapter[RunningStack | Problem] = TypeAdapter(RunningStack | Problem)
 
 
@@ -21,7 +22,7 @@ ANSWER: TypeAdapter[RunningStack | Problem] = TypeAdapter(RunningStack | Problem
 def borrowed_stack(home: Path) -> Iterator[RunningStack]:
     """Where the API of this home answers. A stack that was started here is stopped at the end.
 
-    Raises: StackNotStarted.
+    Raises: StackNotStarted, HomeInUse; Malformed if a setting is.
     """
     running = running_stack(home)
     if running is not None:
@@ -55,5 +56,4 @@ def _read_ready(process: subprocess.Popen[str]) -> RunningStack:
     answer = ANSWER.validate_json(line)
     if isinstance(answer, RunningStack):
         return answer
-    kind = HomeInUse if answer.code == HomeInUse.code else StackNotStarted
-    raise kind(answer.detail, hint=answer.hint)
+    raise REFUSALS.get(answer.code, StackNotStarted)(answer.detail, hint=answer.hint)

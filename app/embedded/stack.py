@@ -24,7 +24,7 @@ from app.embedded.lock import RunningStack, hold, publish, state_file
 from app.embedded.part import PartSpec
 from app.embedded.signals import StopSignals
 from app.embedded.supervisor import Pids, Say, Supervisor
-from app.settings import Settings
+from app.settings import Settings, socket_url
 
 START_LIMIT_S = 120.0
 API_GRACE_S = 8.0
@@ -114,7 +114,7 @@ def parts(
     require_engine()
     settings = Settings.from_environment({**environment, "PENJING_HOME": str(home)})
     broker = None if settings.broker_url else broker_part(home, environment)
-    broker_url = settings.broker_url or f"redis+socket://{private_socket(home)}"
+    broker_url = settings.broker_url or socket_url(private_socket(home))
     shared = {
         **environment,
         "PENJING_HOME": str(home),
