@@ -75,9 +75,15 @@ def test_verdict_is_met_when_it_is_only_faster() -> None:
     assert verdict_of(compared(latency_ms_p50=1.0), NO_TARGETS) == "met"
 
 
-@pytest.mark.parametrize("latency", [2.0, 1.95])
-def test_verdict_is_no_improvement_when_nothing_got_better_beyond_noise(latency: float) -> None:
-    assert verdict_of(compared(latency_ms_p50=latency), NO_TARGETS) == "no_improvement"
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"latency_ms_p50": 1.95}, {"compressed_size_bytes": 3599}],
+    ids=["same", "latency", "size"],
+)
+def test_verdict_is_no_improvement_when_nothing_got_better_beyond_noise(
+    changes: dict[str, Any],
+) -> None:
+    assert verdict_of(compared(**changes), NO_TARGETS) == "no_improvement"
 
 
 @pytest.mark.parametrize(
@@ -116,12 +122,28 @@ def test_warnings_are_none_when_everything_got_better() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "p_value", "is_warned"),
-    [(0.979, 0.5, False), (0.975, 0.01, True), (0.96, 0.2, True), (0.985, 0.01, False)],
+    ("accuracy", "p_value", "words"),
+    [
+        (0.975, 0.01, "0.0050, more than chance explains (paired test: p = 0.01)"),
+        (0.979, 0.5, "0.0010, within what chance explains (paired test: p = 0.5)"),
+        # Below the baseline's interval, yet the pairs do not tell.
+        (0.96, 0.31, "0.0200, within what chance explains (paired test: p = 0.31)"),
+    ],
 )
-def test_warnings_tell_a_drop_from_chance(accuracy: float, p_value: float, is_warned: bool) -> None:
+def test_warnings_tell_a_drop_from_chance_by_the_paired_test(
+    accuracy: float, p_value: float, words: str
+) -> None:
     text = warned(compared(accuracy=accuracy, delta={"p_value": p_value}))
-    assert ("more than chance explains" in text) is is_warned
+    assert f"Accuracy dropped by {words}" in text
+
+
+def test_warnings_are_silent_about_accuracy_when_it_rose() -> None:
+    assert "chance" not in warned(compared(accuracy=0.985, delta={"p_value": 0.01}))
+
+
+def test_warnings_say_that_the_file_as_downloaded_became_bigger() -> None:
+    text = warned(compared(compressed_size_bytes=1000, size_bytes=4001))
+    assert "as downloaded became bigger: 4001 bytes against 4000" in text
 
 
 def test_warnings_say_that_zeros_give_no_speed_up() -> None:
@@ -133,3 +155,14 @@ def test_warnings_say_that_zeros_give_no_speed_up() -> None:
 def test_warnings_say_how_much_training_alone_gained() -> None:
     control = Control(epochs=3, accuracy=0.99, r2=None, accuracy_gain=0.01)
     assert "+0.0100; that much" in warned(compared(control=control))
+
+
+def test_warnings_say_what_compression_cost_when_the_control_is_better() -> None:
+    control = Control(epochs=3, accuracy=0.99, r2=None, accuracy_gain=0.01)
+    text = warned(compared(control=control, accuracy=0.985))
+    assert "trained as long, compression cost 0.005: accuracy 0.985 against 0.990" in text
+
+
+def test_warnings_name_no_cost_when_the_control_is_worse() -> None:
+    control = Control(epochs=3, accuracy=0.97, r2=None, accuracy_gain=-0.01)
+    assert "compression cost" not in warned(compared(control=control))
