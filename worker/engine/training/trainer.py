@@ -111,8 +111,8 @@ def train(
     """Train `model` in place, a clone made for it, and leave it with the best epoch's weights.
 
     The learning rate decays along a cosine to 0; the same seed gives the same weights.
-    Raises: TrainingDiverged at the first loss that is not finite; StepFailed if all is frozen;
-        Cancelled.
+    Raises: TrainingDiverged at the first loss that is not finite, or after an epoch that left such
+        weights; StepFailed if all is frozen; Cancelled.
     """
     if not model.trainable_variables:
         raise StepFailed(
@@ -158,6 +158,7 @@ class _Run:
         interventions: Interventions,
         rows: Split,
     ) -> None:
+        self._model = model
         self._context = context
         self._options = options
         self._interventions = interventions
@@ -191,6 +192,9 @@ class _Run:
                 f"epoch {number} of {self._options.epochs}",
                 loss=loss,
             )
+        # A loss is that before its update: the last one of an epoch is not yet seen.
+        if not all(np.isfinite(weight).all() for weight in self._model.get_weights()):
+            raise self._diverged("weights became NaN or infinite")
         return total / len(order)
 
     def _step(self, positions: NDArray[np.int64]) -> float:
@@ -199,13 +203,16 @@ class _Run:
         loss = float(self._train_step(inputs, [values[positions] for values in self._targets]))
         self.steps_done += 1
         if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"the loss became {loss} at optimizer step {self.steps_done} of {self._steps}",
-                hint=f"Lower learning_rate (it was {self._options.learning_rate:g}) or check the "
-                "range of the inputs (`scale` and `offset` of the data set).",
-            )
+            raise self._diverged(f"the loss became {loss}")
         self._after_step()
         return loss
+
+    def _diverged(self, what: str) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"{what} at optimizer step {self.steps_done} of {self._steps}",
+            hint=f"Lower learning_rate (it was {self._options.learning_rate:g}) or check the "
+            "range of the inputs (`scale` and `offset` of the data set).",
+        )
 
     def _after_step(self) -> None:
         if self._interventions.after_step:

@@ -242,6 +242,21 @@ def test_train_says_so_when_the_loss_is_not_finite(tmp_path: Path) -> None:
         trained(model, context_for(model, tmp_path))
 
 
+def test_train_says_so_when_the_last_update_ruins_the_weights(tmp_path: Path) -> None:
+    model = dense_model(activation="linear", units=1)
+    # A small output of large features: the loss is finite, its gradient is not.
+    model.get_layer("hidden").kernel.assign(np.full((4, 8), 1e25))
+    model.get_layer("classes").kernel.assign(np.full((8, 1), 1e-10))
+    only_step = Recovery(
+        epochs=1, learning_rate=10, batch_size=1000, optimizer="sgd", validation_fraction=0
+    )
+
+    with pytest.raises(TrainingDiverged, match="weights became NaN .* step 1 of 1") as caught:
+        trained(model, context_for(model, tmp_path), only_step)
+
+    assert "learning_rate" in (caught.value.hint or "")
+
+
 def test_train_refuses_a_model_that_is_frozen(tmp_path: Path) -> None:
     model = dense_model()
     model.trainable = False
