@@ -27,7 +27,7 @@ from app.uploads.store import UploadStore
 
 log = logging.getLogger(__name__)
 
-SWEEP_EVERY_S = 300.0
+HOUSEKEEPING_EVERY_S = 300.0
 # Longer than an upload may take for a MiB, than its inspection is waited for, and than a worker
 # needs from a blob to the row that owns it.
 SWEEP_AGE_S = 900.0
@@ -62,14 +62,13 @@ async def run(
         await asyncio.to_thread(upgrade, database)
         services = wire(settings, database, queue, clock)
         application.state.services = services
-        await services.uploads.resume()
-        sweeping = asyncio.create_task(sweep_for_ever(services))
+        housekeeping = asyncio.create_task(keep_house(services))
         try:
             yield
         finally:
-            sweeping.cancel()
+            housekeeping.cancel()
             with suppress(asyncio.CancelledError):
-                await sweeping
+                await housekeeping
             await services.uploads.close()
     finally:
         database.close()
@@ -80,8 +79,6 @@ def wire(
 ) -> Services:
     blobs = BlobStore(settings.resolved_blobs)
     uploads, jobs = UploadStore(database), JobStore(database)
-    scratch = settings.home / "inspections"
-    scratch.mkdir(parents=True, exist_ok=True)
     return Services(
         settings=settings,
         blobs=blobs,
@@ -89,7 +86,7 @@ def wire(
             store=uploads,
             blobs=blobs,
             inspector=Inspector(
-                scratch=scratch,
+                scratch=settings.home / "inspections",
                 limit_s=settings.inspection_limit_s,
                 memory_bytes=settings.inspection_memory_bytes,
                 file_bytes=settings.max_upload_bytes,
@@ -114,10 +111,13 @@ def sweep(services: Services) -> None:
         log.info("blobs.swept", extra=vars(swept))
 
 
-async def sweep_for_ever(services: Services) -> None:
+async def keep_house(services: Services) -> None:
+    """Take up what was left unfinished and sweep, at once and from time to time."""
     while True:
         try:
+            await services.uploads.resume()
             await asyncio.to_thread(sweep, services)
-        except Exception as error:  # noqa: BLE001 - the next round may succeed
-            log.warning("sweep.failed", extra={"error": type(error).__name__})
-        await asyncio.sleep(SWEEP_EVERY_S)
+        except Exception:
+            # The next round may succeed.
+            log.exception("housekeeping.failed")
+        await asyncio.sleep(HOUSEKEEPING_EVERY_S)

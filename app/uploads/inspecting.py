@@ -13,7 +13,7 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 import app
-from app.errors import RejectedUpload
+from app.errors import RejectedUpload, Unavailable
 from app.recipes.facts import DatasetOptions
 from app.uploads.inspector.order import Inspection, InspectionOrder
 
@@ -36,7 +36,10 @@ class Inspector:
     concurrency: asyncio.Semaphore
 
     async def inspect(self, path: Path, file_format: str, options: DatasetOptions) -> Inspection:
-        """What the child says of a file. That it crashed or took too long is an answer too."""
+        """What the child says of a file. That it crashed or took too long is an answer too.
+
+        Raises: Unavailable where no child can be started.
+        """
         order = InspectionOrder(
             format=file_format,
             options=options,
@@ -51,18 +54,7 @@ class Inspector:
                 return await self._run(file, order)
 
     async def _run(self, file: BinaryIO, order: InspectionOrder) -> Inspection:
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-P", "-s", "-m", "app.uploads.inspector"),
-            order.model_dump_json(),
-            stdin=file,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=self.scratch,
-            env=_environment(),
-            start_new_session=True,
-        )
+        child = await self._start(file, order)
         try:
             async with asyncio.timeout(self.limit_s):
                 answer, complaint = await _outcome(child)
@@ -74,6 +66,27 @@ class Inspector:
         finally:
             await _end(child)
         return _read_answer(child.returncode, answer, complaint)
+
+    async def _start(self, file: BinaryIO, order: InspectionOrder) -> asyncio.subprocess.Process:
+        try:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-P", "-s", "-m", "app.uploads.inspector"),
+                order.model_dump_json(),
+                stdin=file,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=self.scratch,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else "unknown"
+            raise Unavailable(
+                f"no process could be started to inspect the file: {reason}",
+                hint="Try again in a few seconds.",
+            ) from error
 
 
 def _environment() -> dict[str, str]:

@@ -56,7 +56,7 @@ class UploadService:
         """Take in one file. Batches of about 1 MiB are best; two are held at a time.
 
         Returns: the upload, ready, or still inspecting where that takes longer than `wait_s`.
-        Raises: Invalid, UnsupportedFormat, RejectedUpload, TooLarge, StorageFull, StoreUnwritable;
+        Raises: Invalid, UnsupportedFormat, RejectedUpload, TooLarge, StorageFull, Unavailable;
             in all these cases, and where `batches` raises, nothing is kept.
         """
         name = display_name(label.name or label.filename or label.kind)
@@ -101,11 +101,12 @@ class UploadService:
             )
 
     async def resume(self) -> None:
-        """Take up the inspections that an earlier process left unfinished."""
-        for upload in await asyncio.to_thread(self.store.inspecting):
-            path = self.blobs.path(upload.sha256)
-            inspecting = self.inspector.inspect(path, upload.format, upload.options)
-            self._in_background(upload, asyncio.create_task(inspecting))
+        """Take up the inspections that came to no end: by an earlier process, or for a lack."""
+        waiting = await asyncio.to_thread(self.store.inspecting)
+        under_way = {task.get_name() for task in self._unfinished}
+        for upload in waiting:
+            if upload.id not in under_way:
+                self._in_background(upload, asyncio.create_task(self._inspect_kept(upload)))
 
     async def close(self) -> None:
         """Stop the inspections under way; `resume` takes them up."""
@@ -165,15 +166,26 @@ class UploadService:
         await asyncio.to_thread(self.store.add, upload)
         return upload
 
+    async def _inspect_kept(self, upload: Upload) -> Inspection:
+        try:
+            path = self.blobs.path(upload.sha256)
+            return await self.inspector.inspect(path, upload.format, upload.options)
+        except FileNotFoundError:
+            gone = RejectedUpload("its bytes are gone from the store", hint="Upload it again.")
+            return Inspection(problem=gone.as_problem())
+
     def _in_background(self, upload: Upload, inspecting: asyncio.Task[Inspection]) -> None:
-        task = asyncio.create_task(self._finish(upload, inspecting))
+        task = asyncio.create_task(self._finish(upload, inspecting), name=upload.id)
         self._unfinished.add(task)
         task.add_done_callback(self._unfinished.discard)
-        task.add_done_callback(_log_failure)
 
     async def _finish(self, upload: Upload, inspecting: asyncio.Task[Inspection]) -> None:
-        inspection = await inspecting
-        await asyncio.to_thread(self.store.finish, inspected(upload, inspection))
+        try:
+            inspection = await inspecting
+            await asyncio.to_thread(self.store.finish, inspected(upload, inspection))
+        except Exception:
+            # The row still says "inspecting": the next `resume` takes it up.
+            log.exception("inspection.unfinished", extra={"upload_id": upload.id})
 
 
 def inspected(upload: Upload, inspection: Inspection) -> Upload:
@@ -187,9 +199,3 @@ def inspected(upload: Upload, inspection: Inspection) -> Upload:
         inspection=facts.model_dump(mode="json") if facts else None,
         options=inspection.options or upload.options,
     )
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    """The row still says "inspecting"; the next start takes it up."""
-    if not task.cancelled() and (error := task.exception()):
-        log.error("inspection.unfinished", exc_info=error)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app import main
 from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.database.migrate import upgrade
@@ -13,6 +14,7 @@ from app.main import assemble, utc_now
 from app.recipes.facts import DatasetOptions
 from app.settings import Settings
 from app.uploads.formats import UploadKind
+from app.uploads.service import UploadService
 from app.uploads.store import UploadStore
 from app.uploads.upload import Upload, UploadStatus
 from tests.fakes import FakeQueue
@@ -36,12 +38,35 @@ async def test_start_takes_up_the_inspection_that_a_killed_process_left(tmp_path
     settings = Settings(home=tmp_path)
     upload = left_behind(settings)
     application = assemble(settings, FakeQueue())
-    async with application.router.lifespan_context(application), asyncio.timeout(30):
-        uploads = application.state.services.uploads
-        while uploads.get(upload.id, upload.kind).status is UploadStatus.INSPECTING:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-        facts = uploads.get(upload.id, upload.kind).dataset_facts()
+    async with application.router.lifespan_context(application):
+        facts = (await inspected(application.state.services.uploads, upload)).dataset_facts()
     assert (facts.train_rows, facts.test_rows) == (16, 4)
+
+
+async def test_inspection_is_taken_up_again_when_it_could_not_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(main, "HOUSEKEEPING_EVERY_S", 0.05)
+    settings = Settings(home=tmp_path)
+    upload = left_behind(settings)
+    in_the_way = tmp_path / "inspections"
+    in_the_way.touch()
+    application = assemble(settings, FakeQueue())
+    async with application.router.lifespan_context(application), asyncio.timeout(30):
+        while "inspection.unfinished" not in caplog.messages:
+            await asyncio.sleep(0.05)
+        in_the_way.unlink()
+        upload = await inspected(application.state.services.uploads, upload)
+    assert upload.status is UploadStatus.READY
+
+
+async def inspected(uploads: UploadService, upload: Upload) -> Upload:
+    """The upload once its inspection has ended."""
+    async with asyncio.timeout(30):
+        while upload.status is UploadStatus.INSPECTING:
+            await asyncio.sleep(0.05)
+            upload = uploads.get(upload.id, upload.kind)
+    return upload
 
 
 def left_behind(settings: Settings) -> Upload:

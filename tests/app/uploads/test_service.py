@@ -6,6 +6,7 @@ import io
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +19,18 @@ from app.errors import (
     NotReady,
     RejectedUpload,
     TooLarge,
+    Unavailable,
     UnsupportedFormat,
 )
+from app.ids import new_id
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
 from app.uploads.inspecting import Inspector
+from app.uploads.inspector.order import Inspection
 from app.uploads.service import Label, UploadService
 from app.uploads.store import UploadStore
 from app.uploads.upload import Upload, UploadStatus
+from tests.app.uploads.conftest import InPlaceInspector, make_inspector
 
 MakeService = Callable[..., UploadService]
 
@@ -58,8 +63,36 @@ def files(blobs: BlobStore) -> list[Path]:
     return [path for path in blobs.root.rglob("*") if path.is_file() and path.name != "lock"]
 
 
+def left_inspecting(service: UploadService) -> Upload:
+    """A model as a process that was killed leaves it: stored, and not inspected."""
+    with service.blobs.writer() as writer:
+        writer.write(CLASSIFIER)
+        blob = writer.commit()
+    upload = Upload(
+        id=new_id("mdl"),
+        kind=MODEL,
+        name="net.keras",
+        format="keras",
+        size_bytes=blob.size_bytes,
+        sha256=blob.sha256,
+        status=UploadStatus.INSPECTING,
+        options=DatasetOptions(),
+        inspection=None,
+        problem=None,
+        created_at=service.clock(),
+    )
+    service.store.add(upload)
+    return upload
+
+
+async def resumed(service: UploadService) -> None:
+    await service.resume()
+    await others_done()
+
+
 async def others_done() -> None:
-    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def test_receive_keeps_a_model_that_passes(make_service: MakeService) -> None:
@@ -222,6 +255,60 @@ def test_resume_takes_up_what_a_stopped_process_left(
     left = asyncio.run(stopped())
     assert service.get(left.id, MODEL).status is UploadStatus.INSPECTING
     asyncio.run(started())
+    assert service.get(left.id, MODEL).status is UploadStatus.READY
+
+
+def test_resume_tries_again_when_the_inspector_could_not_be_started(
+    make_service: MakeService, inspector: Inspector, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "plain file"
+    in_the_way.touch()
+    service = make_service(inspector=replace(inspector, scratch=in_the_way / "scratch"))
+    left = left_inspecting(service)
+    asyncio.run(resumed(service))
+    assert service.get(left.id, MODEL).status is UploadStatus.INSPECTING
+    in_the_way.unlink()
+    asyncio.run(resumed(service))
+    assert service.get(left.id, MODEL).status is UploadStatus.READY
+
+
+def test_receive_keeps_nothing_when_the_inspector_cannot_be_started(
+    make_service: MakeService, inspector: Inspector, blobs: BlobStore, tmp_path: Path
+) -> None:
+    (tmp_path / "plain file").touch()
+    scratch = tmp_path / "plain file" / "scratch"
+    with pytest.raises(Unavailable, match="could be started"):
+        receive(make_service(inspector=replace(inspector, scratch=scratch)))
+    assert files(blobs) == []
+
+
+def test_resume_rejects_what_has_no_bytes_any_more(make_service: MakeService) -> None:
+    service = make_service()
+    left = left_inspecting(service)
+    service.content(left).unlink()
+    asyncio.run(resumed(service))
+    rejected = service.get(left.id, MODEL)
+    assert rejected.problem is not None
+    assert "bytes are gone" in rejected.problem.detail
+
+
+def test_resume_leaves_alone_what_is_being_inspected(make_service: MakeService) -> None:
+    inspections = 0
+
+    class Counting(InPlaceInspector):
+        async def inspect(self, *order: Any) -> Inspection:
+            nonlocal inspections
+            inspections += 1
+            return await super().inspect(*order)
+
+    async def resumed_twice() -> None:
+        await service.resume()
+        await resumed(service)
+
+    service = make_service(inspector=make_inspector(Counting, Path()))
+    left = left_inspecting(service)
+    asyncio.run(resumed_twice())
+    assert inspections == 1
     assert service.get(left.id, MODEL).status is UploadStatus.READY
 
 
