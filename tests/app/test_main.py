@@ -53,7 +53,7 @@ async def test_inspection_is_taken_up_again_when_it_could_not_be_started(
     in_the_way.touch()
     application = assemble(settings, FakeQueue())
     async with application.router.lifespan_context(application), asyncio.timeout(30):
-        while "inspection.unfinished" not in caplog.messages:
+        while "inspection.unfinished" not in caplog.messages:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         in_the_way.unlink()
         upload = await inspected(application.state.services.uploads, upload)
