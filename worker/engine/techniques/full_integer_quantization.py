@@ -59,7 +59,7 @@ def convert(step: FullIntegerQuantization, source: Source, context: StepContext)
     count = len(next(iter(rows.values())))
     return Converted(
         content,
-        _variant(step, excluded),
+        _variant(step, still_float),
         facts={
             "calibration_samples": count,
             "operators_kept_float": len(kept),
@@ -118,8 +118,8 @@ def _quantized(
     )
 
 
-def _variant(step: FullIntegerQuantization, excluded: KeptFloat) -> Variant:
-    if excluded.operators:
+def _variant(step: FullIntegerQuantization, still_float: tuple[Operator, ...]) -> Variant:
+    if still_float:
         return Variant.MIXED
     return Variant.INT8 if step.activation_bits == 8 else Variant.INT16X8
 

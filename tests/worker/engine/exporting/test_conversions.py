@@ -50,7 +50,7 @@ def run(content: bytes, rows: dict[str, Any]) -> dict[str, Any]:
     ("tag", "parameters", "variant", "tolerance"),
     [
         ("float16_quantization", {}, "float16", 0.01),
-        ("dynamic_range_quantization", {}, "dynamic_range", 0.05),
+        ("dynamic_range_quantization", {}, "float32", 0.05),
         ("full_integer_quantization", {}, "int8", 0.15),
         ("full_integer_quantization", {"io": "integer"}, "int8", 0.15),
         ("full_integer_quantization", {"activation_bits": 16}, "int16x8", 0.05),
@@ -68,6 +68,23 @@ def test_conversion_keeps_the_outputs_of_every_port_close(
     assert done.variant == variant
     for name, values in expected.items():
         np.testing.assert_allclose(given[name], values, atol=tolerance * 3)
+
+
+def test_dynamic_range_quantizes_kernels_of_1024_weights(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((32,), name="features"), keras.layers.Dense(32)])
+    done = converted(model, tmp_path, "dynamic_range_quantization")
+    assert (done.variant, done.facts, done.warnings) == (
+        "dynamic_range",
+        {"quantized_kernels": 1},
+        (),
+    )
+
+
+def test_dynamic_range_says_so_when_no_kernel_was_large_enough(tmp_path: Path) -> None:
+    done = converted(randomized(dense_model()), tmp_path, "dynamic_range_quantization")
+    assert not read_tflite(done.content).is_quantized
+    assert (done.variant, done.facts) == ("float32", {"quantized_kernels": 0})
+    assert any("nothing was quantized" in warning for warning in done.warnings)
 
 
 @pytest.mark.parametrize(("bits", "dtype"), [(8, np.int8), (16, np.int16)])
@@ -156,6 +173,7 @@ def test_full_integer_keeps_the_scaling_of_inputs_float(tmp_path: Path) -> None:
         errors[io] = float(np.abs(run(done.content, row)["sum"] - expected).max())
         stays = sorted(operator.name for operator in read_tflite(done.content).float_operators)
         assert stays == (["MUL", "SUB"] if io == "float" else [])
+        assert done.variant == ("mixed" if io == "float" else "int8")
     assert errors["float"] < 0.1 < errors["integer"]
 
 
