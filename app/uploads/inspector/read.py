@@ -2,7 +2,8 @@
 
 from typing import BinaryIO
 
-from app.recipes.steps.base import ModelFormat
+from app.errors import RejectedUpload
+from app.recipes.facts import DatasetFacts, DatasetOptions, ModelFormat
 from app.uploads.inspector.csv_table import read_csv
 from app.uploads.inspector.keras_files import read_h5, read_keras
 from app.uploads.inspector.npz import read_npz
@@ -20,8 +21,23 @@ def read(order: InspectionOrder, file: BinaryIO) -> Inspection:
         case ModelFormat.TFLITE:
             return Inspection(model=read_tflite(file))
         case "npz":
-            return Inspection(dataset=read_npz(file, order.options), options=order.options)
+            facts = read_npz(file, order.options)
+            return _data_set(facts, order.options)
         case "csv":
             facts, options = read_csv(file, order.options)
-            return Inspection(dataset=facts, options=options)
+            return _data_set(facts, options)
     raise ValueError(f"no reader for {order.format!r}")
+
+
+def _data_set(facts: DatasetFacts, options: DatasetOptions) -> Inspection:
+    """Raises: RejectedUpload where scaling leads out of what a float32 can hold."""
+    for values in facts.inputs:
+        if not options.is_float32_safe(values):
+            raise RejectedUpload(
+                f"values from {values.minimum:g} to {values.maximum:g} are too large for float32 "
+                f"once they are multiplied by {options.scale:g} and {options.offset:g} is added",
+                hint="Give a smaller scale or offset.",
+            )
+    notes = tuple(note for values in facts.inputs if (note := options.note_on(values)))
+    noted = facts.model_copy(update={"notes": (*facts.notes, *notes)})
+    return Inspection(dataset=noted, options=options)
