@@ -1,4 +1,4 @@
-"""From flags to the body of a job; pure. The service judges what it means."""
+"""From flags to the body of a job; pure. The service judges whether it fits model and data."""
 
 import json
 import math
@@ -10,9 +10,11 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from app.errors import Malformed
+from app.errors import Complaint, Invalid, Malformed
+from app.jobs.request import JobRequest
 from app.recipes.facts import DatasetOptions
 from app.recipes.outputs import OutputKind
+from app.recipes.steps import step_types
 
 # A gradual schedule needs training to go with it; this many passes, unless --epochs says otherwise.
 PRUNING_EPOCHS = 4
@@ -62,6 +64,28 @@ def job_body(wishes: Wishes, has_data: bool) -> dict[str, Any]:
     else:
         body = {"recipe": steps_of(wishes, has_data)}
     return body | _settings(body, wishes)
+
+
+def require_valid(body: Mapping[str, Any]) -> None:
+    """Find out here what is wrong with a job whatever its model and data are.
+
+    Raises: Invalid with every complaint.
+    """
+    try:
+        JobRequest.model_validate({**body, "model_id": "not uploaded yet"})
+    except ValidationError as error:
+        complaints = [_complaint(finding) for finding in error.errors()]
+        first = complaints[0]
+        raise Invalid(f"{first.pointer}: {first.detail}", errors=complaints) from error
+
+
+def _complaint(finding: Any) -> Complaint:
+    """One item of `ValidationError.errors()`; its place without the names of the union's kinds."""
+    pointer = "".join(f"/{part}" for part in finding["loc"] if part not in step_types())
+    message = str(finding["msg"]).removeprefix("Value error, ")
+    given = finding["input"]
+    ending = f"; given {given!r}" if isinstance(given, str | int | float) else ""
+    return Complaint(pointer=pointer, detail=f"{message[:1].lower()}{message[1:]}{ending}")
 
 
 def _require_one_meaning(wishes: Wishes) -> None:

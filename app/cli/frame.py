@@ -1,7 +1,8 @@
 """What every command has in common: --json, where state lives, how it ends."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -19,8 +20,9 @@ from app.errors import (
     TooLarge,
     UnsupportedFormat,
 )
-from app.jobs.job import JobState, Verdict
+from app.jobs.job import JobState
 from app.jobs.views import JobView
+from app.reports.report import Verdict
 
 
 class Exit(IntEnum):
@@ -38,7 +40,14 @@ class FileNotUsable(Invalid):
     title = "A file or folder here cannot be read or written"
 
 
+class Mistyped(Malformed):
+    code = "mistyped_command"
+    title = "The command line could not be read"
+
+
 CALLERS_FAULT = (Conflict, Invalid, Malformed, NotFound, TooLarge, UnsupportedFormat)
+
+IS_JSON = "penjing.is_json"
 
 P = ParamSpec("P")
 Body = Callable[Concatenate[Output, P], Exit]
@@ -80,6 +89,39 @@ def command(body: Body[P]) -> Callable[..., Any]:
         click.get_current_context().exit(code)
 
     return framed
+
+
+class Commands(click.Group):
+    """A group that gives a mistyped command as a problem on stdout if JSON was asked for."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        is_json = "--json" in args
+        with _mistyped_as_json(is_json):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[IS_JSON] = is_json
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _mistyped_as_json(ctx.meta[IS_JSON]):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _mistyped_as_json(is_json: bool) -> Iterator[None]:
+    """What a person reads of it is click's."""
+    try:
+        yield
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "penjing"
+        mistyped = Mistyped(error.format_message(), hint=f"{path} --help says what it takes.")
+        Output(is_json=is_json).give({"problem": mistyped.as_problem().model_dump(mode="json")})
+        raise
 
 
 home_option = click.option(

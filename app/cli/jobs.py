@@ -13,6 +13,8 @@ from app.cli.tables import job_table, jobs_table
 from app.cli.watching import watch
 from app.jobs.job import JobState
 
+STATE = click.Choice([state.value for state in JobState], case_sensitive=False)
+
 
 @click.group()
 def jobs() -> None:
@@ -20,7 +22,7 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--state", type=click.Choice(list(JobState)), help="Only jobs in this state.")
+@click.option("--state", type=STATE, help="Only jobs in this state.")
 @click.option("--technique", help="Only jobs whose recipe has this technique.")
 @click.option("--model", "model_id", help="Only jobs on this model.")
 @click.option("--tag", metavar="KEY[:VALUE]", help="Only jobs with this tag.")
@@ -30,7 +32,7 @@ def jobs() -> None:
 @command
 def list_jobs(
     output: Output,
-    state: JobState | None,
+    state: str | None,
     technique: str | None,
     model_id: str | None,
     tag: str | None,
@@ -41,7 +43,11 @@ def list_jobs(
     """List jobs, the newest first."""
     with connected(url, home, output) as client:
         found = client.jobs(
-            state=state, technique=technique, model_id=model_id, tag=tag, sort="-created_at"
+            state=JobState(state) if state else None,
+            technique=technique,
+            model_id=model_id,
+            tag=tag,
+            sort="-created_at",
         )
         shown = list(itertools.islice(found, limit))
     output.give({"items": [job.model_dump(mode="json") for job in shown]})

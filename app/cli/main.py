@@ -8,13 +8,17 @@ import click
 
 from app.cli.demo import demo
 from app.cli.doctor import doctor
+from app.cli.frame import Commands
 from app.cli.inspecting import inspect
 from app.cli.jobs import jobs
 from app.cli.optimize import optimize
 from app.cli.up import up
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="penjing", prog_name="penjing", message="%(prog)s %(version)s")
 def penjing() -> None:
     """Make Keras models smaller and faster, and see what it cost.

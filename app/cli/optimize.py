@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from app.cli.connect import connected
-from app.cli.flags import CONVERSIONS, Wishes, dataset_options, job_body
+from app.cli.flags import CONVERSIONS, Wishes, dataset_options, job_body, require_valid
 from app.cli.frame import Exit, command, exit_of_job, home_option, url_option
 from app.cli.output import Output
 from app.cli.parameters import EXISTING_FILE, NUMBER, OUTPUTS, SIZE
@@ -69,10 +69,14 @@ def optimize(
         results=Path(out or f"{Path(model).stem}-optimized"),
     )
     conversions = tuple(name for name in CONVERSIONS if given.pop(name))
-    body = job_body(Wishes(**given, conversions=conversions), has_data)
-    # Now, not after minutes of work.
+    body = {
+        "name": files.model.stem,
+        **job_body(Wishes(**given, conversions=conversions), has_data),
+    }
+    # Now, not after an upload and minutes of work.
+    require_valid(body)
     require_writable(files.results)
     with connected(url, home, output) as client:
-        job = run_job(client, files, {"name": files.model.stem, **body}, output)
+        job = run_job(client, files, body, output)
     tell_address(job, url, home, output)
     return exit_of_job(job)

@@ -49,8 +49,10 @@ class Output:
 def in_words(problem: Problem | ProblemView) -> str:
     """The lines a person reads of a problem."""
     stage = f" (at: {problem.stage})" if problem.stage else ""
-    lines = [f"Error: {problem.title} [{problem.code}]{stage}", f"  {problem.detail}"]
-    lines += [f"  {complaint.pointer}: {complaint.detail}" for complaint in problem.errors]
+    wrong = [f"{item.pointer or 'the body'}: {item.detail}" for item in problem.errors]
+    # Of a refused request, the detail only repeats the first of what is wrong.
+    said = wrong if wrong and problem.detail.startswith(wrong[0]) else [problem.detail, *wrong]
+    lines = [f"Error: {problem.title} [{problem.code}]{stage}", *(f"  {line}" for line in said)]
     if problem.hint:
         lines.append(f"  What to do: {problem.hint}")
     if isinstance(problem, ProblemView) and problem.request_id and problem.status >= 500:

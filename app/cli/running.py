@@ -13,11 +13,11 @@ from app.cli.tables import before_after, circumstances
 from app.cli.watching import watch
 from app.client import Client
 from app.embedded.lock import running_stack
-from app.jobs.job import JobState, Verdict
+from app.jobs.job import JobState
 from app.jobs.views import JobView
 from app.recipes.constraints import Constraints
 from app.recipes.facts import DatasetOptions
-from app.reports.report import Report
+from app.reports.report import Report, Verdict
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """How commands end: exit codes, where words go, what a problem looks like."""
 
 import json
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.frame import Exit, command, exit_of_job
+from app.cli.jobs import STATE
 from app.cli.main import penjing
 from app.cli.output import Output
 from app.client import ApiProblem, ServiceUnreachable
 from app.errors import Complaint, Invalid, PenjingError, ProblemView
+from app.jobs.job import JobState
 from app.jobs.views import JobView
 from tests.app.test_client import job_json
 
@@ -152,3 +155,59 @@ def test_inspect_exits_with_bad_input_when_it_is_neither_file_nor_id() -> None:
     result = CliRunner().invoke(penjing, ["inspect", "nothing", "--json"])
     assert result.exit_code == 2
     assert json.loads(result.stdout)["problem"]["code"] == "not_found"
+
+
+def test_problem_is_told_once_when_its_detail_is_what_is_wrong() -> None:
+    wrong = Complaint(pointer="/recipe", detail="no")
+    result = run(Invalid("/recipe: no (and 1 more)", errors=[wrong, wrong]))
+    assert result.stderr.splitlines()[1:] == ["  /recipe: no", "  /recipe: no"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs", "list", "--state", "nowhere", "--json"),
+        ("optimize", "--json"),
+        ("no-such-command", "--json"),
+        ("--no-such-option", "--json"),
+    ],
+)
+def test_mistyped_command_is_a_problem_on_stdout_when_json_is_asked_for(
+    words: tuple[str, ...],
+) -> None:
+    result = CliRunner().invoke(penjing, list(words))
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["problem"]["code"] == "mistyped_command"
+    assert "Usage: " in result.stderr
+
+
+def test_mistyped_command_leaves_stdout_empty_when_a_person_reads() -> None:
+    result = CliRunner().invoke(penjing, ["no-such-command"])
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("written", ["timed_out", "TIMED_OUT"])
+def test_state_of_jobs_is_taken_as_the_api_writes_it(written: str) -> None:
+    assert STATE.convert(written, None, None) == JobState.TIMED_OUT.value
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--prune", "1.5"], "/recipe/steps/0/sparsity: input should be less than 1; given 1.5"),
+        (["--int8", "--max-size", "-5"], "/constraints/max_size_bytes: "),
+        (["--int8", "--max-accuracy-drop", "-5"], "/constraints/max_accuracy_drop: "),
+    ],
+)
+def test_optimize_refuses_a_bad_value_before_anything_is_started(
+    tmp_path: Path, flags: list[str], complaint: str
+) -> None:
+    model = tmp_path / "net.keras"
+    model.write_bytes(b"x")
+    out, home = tmp_path / "out", tmp_path / "home"
+    words = ["optimize", str(model), *flags, "-o", str(out), "--home", str(home)]
+    result = CliRunner().invoke(penjing, words)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert not home.exists()
+    assert not out.exists()
