@@ -1,4 +1,6 @@
-"""Every error Penjing can name: a stable code each, grouped by what the reader can do about it.
+"""The families of errors, each error with a stable code, and those that several rooms know.
+
+What one room alone raises is declared there, as a child of one of these.
 
 A family says who has to act (the caller, the operator, nobody); the code says what happened. HTTP
 statuses live in `app/api/problems.py` alone. Outside HTTP, an error is a `Problem`: that is what a

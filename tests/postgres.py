@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 NOBODY = 65534
+START_LIMIT_S = 60.0
 
 
 def why_not() -> str | None:
@@ -58,12 +60,14 @@ def running_postgres() -> Iterator[str]:
                 "-t",
                 "1",
             ]
+            deadline = time.monotonic() + START_LIMIT_S
             while subprocess.run(ready, capture_output=True, check=False).returncode != 0:
                 assert server.poll() is None, "PostgreSQL ended by itself"
+                assert time.monotonic() < deadline, "PostgreSQL does not answer"
             yield f"postgresql://penjing@/postgres?host={home}"
         finally:
             server.send_signal(signal.SIGINT)  # SIGTERM would wait for every client to leave
-            server.wait()
+            server.wait(timeout=START_LIMIT_S)
 
 
 def _unprivileged(home: Path) -> int | None:

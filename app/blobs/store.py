@@ -20,10 +20,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from app.errors import NotFound, StorageFull, StoreUnwritable
+from app.errors import StorageFull, StoreUnwritable
 
 COPY_BYTES = 2**20
 DIGEST = re.compile(r"[0-9a-f]{64}")
+READ_ONLY = 0o444
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -115,12 +116,14 @@ class BlobStore:
         """Move a synced file of `root/tmp` to its name.
 
         A blob already there is replaced by its equal: that makes it young again, so a sweep that
-        has not heard of its new owner yet leaves it alone.
+        has not heard of its new owner yet leaves it alone. Nobody may write it any more: a job's
+        child has a hard link to it.
         """
         target = self.path(sha256)
         with _store_errors(), self._lock(fcntl.LOCK_SH):
             is_new_folder = not target.parent.exists()
             target.parent.mkdir(exist_ok=True)
+            temporary.chmod(temporary.stat().st_mode & READ_ONLY)
             os.utime(temporary)
             temporary.replace(target)
             _sync_folder(target.parent)
@@ -132,13 +135,6 @@ class BlobStore:
         if not DIGEST.fullmatch(sha256):
             raise ValueError(f"not a sha256 in lower-case hexadecimal: {sha256!r}")
         return self.root / sha256[:2] / sha256[2:]
-
-    def open(self, sha256: str) -> BinaryIO:
-        """Raises: NotFound."""
-        try:
-            return self.path(sha256).open("rb")
-        except FileNotFoundError as error:
-            raise NotFound(f"there are no bytes with the sha256 {sha256}") from error
 
     def sweep(self, referenced: Collection[str], now: datetime, max_age_s: float) -> Swept:
         """Remove what nobody owns: temporary files and blobs not `referenced`, if older than this.
@@ -187,7 +183,8 @@ def _store_errors() -> Iterator[None]:
         if error.errno in NO_ROOM:
             raise StorageFull(
                 f"the blob store has no room left: {reason}",
-                hint="Delete models, data sets or jobs that are no longer needed, or add space.",
+                hint="Add space, or delete models and data sets that are no longer needed: their "
+                "bytes are freed within half an hour.",
             ) from error
         raise StoreUnwritable(
             f"the blob store cannot be written: {reason}",

@@ -1,5 +1,6 @@
 """The API process is light: soon there, small, and without the frameworks of the worker."""
 
+import os
 import re
 import subprocess
 import sys
@@ -22,12 +23,22 @@ def test_import_is_quick_and_loads_no_framework() -> None:
     program = (
         f"import sys, time, app.main;print(time.process_time(), *(sys.modules.keys() & {HEAVY}))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    spent_s, *loaded = run.stdout.split()
+    # Twice: on a clean clone the first time compiles, and keeps what it compiled for the second.
+    _, answer = (answer_of(program) for _ in range(2))
+    spent_s, *loaded = answer.split()
     assert loaded == []
     assert float(spent_s) < IMPORT_CPU_S
+
+
+def answer_of(program: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The API as a process of its own: what it logs, and what it does when its disk fails it."""
 
 import json
+import resource
 import socket
 import sqlite3
 import sys
@@ -15,6 +16,7 @@ import pytest
 from tests.app.api.serving import UVICORN, free_port, served
 
 ROWS = b"a,label\n" + b"1,0\n2,1\n" * 20
+LARGE = b"a,label\n" + b"".join(b"%d.%0500d,%d\n" % (row, 1, row % 2) for row in range(4200))
 
 Serving = Callable[[Path, IO[str]], AbstractContextManager[str]]
 
@@ -54,6 +56,46 @@ def test_log_names_the_request_when_its_error_was_unforeseen(
     assert (failed["event"], failed["method"], failed["path"]) == ("request.failed", "GET", path)
     assert "'impossible' is not a valid UploadStatus" in failed["traceback"]
     assert len([line for line in lines if f"GET {path} " in line["event"]]) == 1
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process: Linux only")
+def test_upload_is_stored_nowhere_when_the_disk_is_full(tmp_path: Path) -> None:
+    port = free_port()
+    with served(tmp_path, port) as process, http(f"http://127.0.0.1:{port}") as client:
+        limits = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        # A file that may not grow: what the store is told then is what a full disk tells it.
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2**20, limits[1]))
+        refused = client.post("/v1/datasets", content=LARGE)
+        assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
+        assert refused.headers["retry-after"] == "5"
+        assert kept(tmp_path / "blobs") == []
+        assert client.get("/v1/datasets").json()["items"] == []
+
+        assert client.post("/v1/datasets", content=ROWS).status_code == 201
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limits)
+        assert client.post("/v1/datasets", content=LARGE).status_code == 201
+
+
+def test_upload_is_stored_nowhere_when_the_store_is_unwritable(tmp_path: Path) -> None:
+    port, in_the_way = free_port(), tmp_path / "plain file"
+    in_the_way.touch()
+    environment = {"PENJING_BLOBS": str(in_the_way / "blobs")}
+    with (
+        served(tmp_path, port, environment=environment),
+        http(f"http://127.0.0.1:{port}") as client,
+    ):
+        refused = client.post("/v1/datasets", content=ROWS)
+        assert (refused.status_code, refused.json()["code"]) == (503, "store_unwritable")
+        assert refused.headers["retry-after"] == "5"
+        assert client.get("/v1/datasets").json()["items"] == []
+
+        in_the_way.unlink()
+        assert client.post("/v1/datasets", content=ROWS).status_code == 201
+
+
+def kept(blobs: Path) -> list[Path]:
+    """Every file in the blob store but its lock."""
+    return [path for path in blobs.rglob("*") if path.is_file() and path.name != "lock"]
 
 
 def http(url: str) -> httpx.Client:

@@ -8,7 +8,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.errors import StorageFull, StoreUnwritable
 from app.main import sweep
 from tests.app.api import given
 from tests.app.api.conftest import MAX_UPLOAD_BYTES, Api
@@ -130,24 +129,6 @@ async def test_upload_is_too_large_when_it_turns_out_so(api: Api) -> None:
     assert kept(api) == []
 
 
-async def test_upload_is_stored_nowhere_when_the_disk_is_full(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(type(api.services.blobs), "writer", refusing(StorageFull("no room")))
-    answer = await api.post("/v1/datasets", content=CSV, headers=RAW)
-    assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
-    assert (await api.get("/v1/datasets")).json()["items"] == []
-
-
-async def test_upload_is_stored_nowhere_when_the_store_is_unwritable(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(type(api.services.blobs), "writer", refusing(StoreUnwritable("no")))
-    answer = await api.post("/v1/datasets", content=CSV, headers=RAW)
-    assert (answer.status_code, answer.json()["code"]) == (503, "store_unwritable")
-    assert answer.headers["retry-after"] == "5"
-
-
 @pytest.mark.parametrize("length", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
 async def test_upload_leaves_nothing_when_the_connection_is_lost(
     api: Api, url: str, length: str
@@ -212,10 +193,3 @@ async def never_read() -> AsyncIterator[bytes]:
 async def endless() -> AsyncIterator[bytes]:
     while True:
         yield b"x" * 2**16
-
-
-def refusing(error: Exception) -> object:
-    def writer(_self: object) -> object:
-        raise error
-
-    return writer

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import resource
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.blobs.store import BlobStore
-from app.errors import NotFound, StorageFull, StoreUnwritable
+from app.errors import StorageFull, StoreUnwritable
 
 BYTES = b"a model" * 1000
 SHA256 = hashlib.sha256(BYTES).hexdigest()
@@ -105,15 +106,16 @@ def test_put_file_copies_a_finished_file(store: BlobStore, tmp_path: Path) -> No
     assert source.read_bytes() == store.path(SHA256).read_bytes()
 
 
-def test_open_reads_a_blob(store: BlobStore) -> None:
-    put(store)
-    with store.open(SHA256) as file:
-        assert file.read() == BYTES
-
-
-def test_open_raises_not_found_when_there_is_no_such_blob(store: BlobStore) -> None:
-    with pytest.raises(NotFound, match=SHA256):
-        store.open(SHA256)
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o444), (0o077, 0o400)])
+def test_blob_is_read_only_for_whoever_could_read_it(
+    store: BlobStore, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        path = put(store)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 @pytest.mark.parametrize("digest", ["", "../../etc/passwd", SHA256.upper(), SHA256 + "0"])
