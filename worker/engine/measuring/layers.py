@@ -1,7 +1,9 @@
 """The per-layer table: what each layer holds, how it is stored, how far it moved."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -11,6 +13,7 @@ from app.reports.report import LayerReport
 from worker.engine.measuring.matching import find_kernel
 from worker.engine.measuring.sizes import ParameterCounts, count_parameters
 from worker.engine.measuring.tflite_file import Tensor, TfliteFile
+from worker.engine.surgery.weights import leaves
 
 FloatArray = npt.NDArray[np.float32]
 FLOAT32_BITS = 32
@@ -33,10 +36,39 @@ class Stored:
 
     def tensors_of(self, layer: keras.layers.Layer) -> list[Tensor]:
         """The file's constants that hold the layer's kernels, as far as they can be found."""
+        return self._found.get(id(layer), [])
+
+    def counts_of(self, layer: keras.layers.Layer) -> ParameterCounts:
+        """The layer's parameters; its zeros are those of the stored kernels, where found.
+
+        Rounding to int8 makes zeros that the model does not have.
+        """
+        stored = self.kernels_of(layer)
+        own = count_parameters(np.asarray(weight) for weight in layer.weights)
+        if stored is None:
+            return own
+        zeros_made = count_parameters(kernels(layer)).nonzero_parameter_count - (
+            count_parameters(stored).nonzero_parameter_count
+        )
+        return ParameterCounts(own.parameter_count, own.nonzero_parameter_count - zeros_made)
+
+    def counts(self) -> ParameterCounts:
+        """All layers together."""
+        found = [self.counts_of(leaf.layer) for leaf in leaves(self.model)]
+        return ParameterCounts(
+            sum(one.parameter_count for one in found),
+            sum(one.nonzero_parameter_count for one in found),
+        )
+
+    @cached_property
+    def _found(self) -> dict[int, list[Tensor]]:
         if self.file is None:
-            return []
-        found = [find_kernel(kernel, self.file.weights) for kernel in kernels(layer)]
-        return [tensor for tensor in found if tensor is not None]
+            return {}
+        found = {
+            id(leaf.layer): [find_kernel(one, self.file.weights) for one in kernels(leaf.layer)]
+            for leaf in leaves(self.model)
+        }
+        return {key: [one for one in row if one is not None] for key, row in found.items()}
 
     def bits_of(self, layer: keras.layers.Layer) -> int | None:
         """Bits of the layer's kernels; null where the file holds them in no form we can find."""
@@ -52,6 +84,16 @@ def leaf_layers(model: keras.Model) -> list[keras.layers.Layer]:
         own = leaf_layers(layer) if isinstance(layer, keras.Model) else [layer]
         found.update((id(one), one) for one in own)
     return list(found.values())
+
+
+def row_names(model: keras.Model) -> dict[int, str]:
+    """Identity of a layer -> its name; the path to it where two models share one."""
+    found = leaves(model)
+    uses = Counter(leaf.layer.name for leaf in found)
+    return {
+        id(leaf.layer): leaf.layer.name if uses[leaf.layer.name] == 1 else leaf.name
+        for leaf in found
+    }
 
 
 def kernels(layer: keras.layers.Layer) -> list[FloatArray]:
@@ -71,23 +113,25 @@ def layer_table(
     `weight_error` compares stored with stored weights, so a BatchNormalization that the converter
     folded into both does not count as an error.
     """
-    before = {layer.name: layer for layer in leaf_layers(baseline.model)}
+    before = {leaf.name: leaf.layer for leaf in leaves(baseline.model)}
+    names = row_names(optimized.model)
     rows: list[LayerReport] = []
-    for layer in leaf_layers(optimized.model):
+    for leaf in leaves(optimized.model):
+        layer, name = leaf.layer, names[id(leaf.layer)]
         if not layer.weights:
             continue
-        counts = count_parameters(np.asarray(weight) for weight in layer.weights)
-        old = baseline.kernels_of(before[layer.name]) if layer.name in before else None
+        counts = optimized.counts_of(layer)
+        old = baseline.kernels_of(before[leaf.name]) if leaf.name in before else None
         rows.append(
             LayerReport(
-                name=layer.name,
+                name=name,
                 class_name=type(layer).__name__,
                 output_shape=_output_shape(layer),
                 parameter_count=counts.parameter_count,
                 nonzero_parameter_count=counts.nonzero_parameter_count,
                 sparsity=_sparsity(counts),
                 bits=optimized.bits_of(layer),
-                macs=macs.get(layer.name),
+                macs=macs.get(name),
                 weight_error=relative_distance(old, optimized.kernels_of(layer)),
             )
         )

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from worker.engine.measuring.calling import graph_of
+from worker.engine.measuring.layers import row_names
 
 layers = keras.layers
 
@@ -49,19 +50,21 @@ class Call:
 def macs_by_layer(
     model: keras.Model, row_shapes: Sequence[tuple[int | None, ...]]
 ) -> dict[str, int | None]:
-    """Layer name -> multiply-accumulates over all its uses; null where they are not known.
+    """Name of a layer's row -> multiply-accumulates over all its uses; null where not known.
 
     `row_shapes`: shape of each input without the batch, in the model's order.
-    Layers of nested models are listed by their own names, as often as the nested model is called.
+    Layers of nested models are counted as often as the nested model is called.
     """
     rows = [
         keras.KerasTensor((1, *shape), tensor.dtype)
         for shape, tensor in zip(row_shapes, model.inputs, strict=True)
     ]
+    names = row_names(model)
     counts: dict[str, int | None] = {}
     for call in _calls(model, rows):
-        before, now = counts.get(call.layer.name, 0), macs_of(call.layer, call)
-        counts[call.layer.name] = None if before is None or now is None else before + now
+        name = names[id(call.layer)]
+        before, now = counts.get(name, 0), macs_of(call.layer, call)
+        counts[name] = None if before is None or now is None else before + now
     return counts
 
 

@@ -44,13 +44,16 @@ class Done:
 def rate_files(subject: Subject, optimized: keras.Model | None, proven: Proven) -> Rated:
     """Judge what was predicted and weigh what was written."""
     first = proven.optimized[0]
-    weights = weigh(subject, optimized, (proven.baseline.file, first.file))
+    files = [one.file for one in proven.optimized]
+    weights = weigh(subject, optimized, proven.baseline.file, files)
     samples = subject.measured_count
     ratings = [rate(one.outputs, subject) for one in (proven.baseline, *proven.optimized)]
     baseline = measurement(proven.baseline, ratings[0], weights.baseline, samples)
     outputs = tuple(
-        measurement(one, rating, weights.optimized, samples)
-        for one, rating in zip(proven.optimized, ratings[1:], strict=True)
+        measurement(one, rating, weight, samples)
+        for one, rating, weight in zip(
+            proven.optimized, ratings[1:], weights.optimized, strict=True
+        )
     )
     agreed = agreement_of(subject, proven.baseline.outputs, first.outputs)
     return Rated(

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 
 from app.reports.report import LayerReport
 from worker.engine.exporting.files import ExportedFile
@@ -28,34 +27,34 @@ class Weight:
 
 @dataclass(frozen=True)
 class Weights:
-    """Both sides, and the optimized model layer by layer."""
+    """Both sides, `optimized` file by file, and the compared file layer by layer."""
 
     baseline: Weight
-    optimized: Weight
+    optimized: tuple[Weight, ...]
     layers: tuple[LayerReport, ...]
 
 
 def weigh(
     subject: Subject,
     optimized: keras.Model | None,
-    files: tuple[ExportedFile, ExportedFile],
+    baseline: ExportedFile,
+    files: Sequence[ExportedFile],
 ) -> Weights:
-    """Weigh the Keras models, or the files themselves where a tflite file was uploaded.
+    """Weigh the Keras models as stored, or the files alone where a tflite file was uploaded.
 
-    `files`: baseline and optimized, of the kind that is compared.
+    `files`: the optimized ones; the first is compared with the baseline, and of its kind.
     """
-    read = tuple(
-        read_tflite(file.path.read_bytes()) if file.kind == "tflite" else None for file in files
-    )
+    read = [_read(file) for file in (baseline, *files)]
     if subject.model is None or optimized is None:
         return _of_files(*(file for file in read if file is not None))
     shapes = [subject.row_shapes.get(spec.name, spec.shape or ()) for spec in subject.inputs]
-    before, after = Stored(subject.model, read[0]), Stored(optimized, read[1])
+    before = Stored(subject.model, read[0])
+    after = [Stored(optimized, file) for file in read[1:]]
     macs = macs_by_layer(optimized, shapes)
     return Weights(
-        Weight(_counts(subject.model), total(macs_by_layer(subject.model, shapes))),
-        Weight(_counts(optimized), total(macs)),
-        layer_table(before, after, macs),
+        Weight(before.counts(), total(macs_by_layer(subject.model, shapes))),
+        tuple(Weight(stored.counts(), total(macs)) for stored in after),
+        layer_table(before, after[0], macs),
     )
 
 
@@ -63,13 +62,13 @@ def _of_files(before: TfliteFile, after: TfliteFile) -> Weights:
     macs = tflite_macs(after)
     return Weights(
         Weight(_file_counts(before), total(tflite_macs(before))),
-        Weight(_file_counts(after), total(macs)),
+        (Weight(_file_counts(after), total(macs)),),
         tflite_layer_table(before, after, macs),
     )
 
 
-def _counts(model: keras.Model) -> ParameterCounts:
-    return count_parameters(np.asarray(weight) for weight in model.weights)
+def _read(file: ExportedFile) -> TfliteFile | None:
+    return read_tflite(file.path.read_bytes()) if file.kind == "tflite" else None
 
 
 def _file_counts(file: TfliteFile) -> ParameterCounts:

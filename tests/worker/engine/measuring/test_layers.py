@@ -1,10 +1,14 @@
 """The per-layer table."""
 
+from pathlib import Path
+
+import keras
 import numpy as np
 import pytest
 
 from tests.builders import branched_model, nested_model
 from worker.engine.exporting.source import KerasSource
+from worker.engine.exporting.tflite import convert_dynamic_range
 from worker.engine.measuring.layers import (
     Stored,
     layer_table,
@@ -67,6 +71,49 @@ def test_layer_table_has_every_layer_with_weights_once() -> None:
     model = branched_model()
     rows = layer_table(Stored(model, None), Stored(model, None), {})
     assert [row.name for row in rows] == ["shared", "kind", "amount"]
+
+
+def twin_model() -> keras.Model:
+    """Models `left` and `right`, each with a `Dense` called `fc` of another width, then `sum`."""
+    keras.utils.set_random_seed(8)
+    given = keras.Input((4,), name="features")
+    halves = [
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(units, name="fc")], name=f"{side}")(
+            given
+        )
+        for side, units in (("left", 3), ("right", 5))
+    ]
+    joined = keras.layers.Concatenate(name="joined")(halves)
+    return keras.Model(given, keras.layers.Dense(1, name="sum")(joined))
+
+
+def test_layer_table_tells_layers_of_one_name_in_two_models_apart() -> None:
+    model = twin_model()
+    changed = clone_with_weights(model)
+    layer = changed.get_layer("left").get_layer("fc")
+    layer.set_weights([2 * weight for weight in layer.get_weights()])
+    macs = macs_by_layer(model, [(4,)])
+    rows = layer_table(Stored(model, None), Stored(changed, None), macs)
+    assert [(row.name, row.macs, row.weight_error) for row in rows] == [
+        ("left/fc", 4 * 3, pytest.approx(1)),
+        ("right/fc", 4 * 5, 0),
+        ("sum", 8, 0),
+    ]
+
+
+def test_layer_table_counts_the_zeros_that_rounding_made(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32, name="wide")])
+    # Weights of 0.001 beside one of 1 are less than half a step of 1/127.
+    kernel = np.full((64, 32), 0.001, np.float32)
+    kernel[0] = 1
+    model.get_layer("wide").set_weights([kernel, np.zeros(32)])
+    source = KerasSource(model, tmp_path, {})
+    file = read_tflite(convert_dynamic_range(source.saved_model_for_tflite()))
+    stored = Stored(model, file)
+    (row,) = layer_table(Stored(model, None), stored, {})
+    assert (row.parameter_count, row.nonzero_parameter_count) == (64 * 32 + 32, 32)
+    assert stored.counts().nonzero_parameter_count == 32
+    assert Stored(model, None).counts().nonzero_parameter_count == 64 * 32
 
 
 def test_leaf_layers_walk_into_nested_models() -> None:
