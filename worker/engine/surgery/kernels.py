@@ -16,16 +16,14 @@ class Kernel:
     """One kernel and how its axes are to be read.
 
     `input_axes` lead over the weights that are summed into one output; the other axes lead over
-    outputs. `channel_axis` is the one of input channels. Dense [in, out], convolutions [..., in,
-    out], transposed ones [..., out, in], depthwise [..., in, multiplier] (each output sums over
-    space only).
+    outputs. Dense [in, out], convolutions [..., in, out], transposed ones [..., out, in],
+    depthwise [..., in, multiplier] (each output sums over space only).
     """
 
     name: str
     layer_name: str
     variable: keras.Variable
     input_axes: Axes
-    channel_axis: int
 
     @property
     def size(self) -> int:
@@ -80,27 +78,25 @@ def _kernels_of(leaf: Leaf) -> Iterator[Kernel]:
     for layer in sublayers(leaf.layer):
         for attribute in _ATTRIBUTES.get(type(layer), ()):
             variable = getattr(layer, attribute)
-            input_axes, channel_axis = _axes(layer, attribute, len(variable.shape))
-            name = names[id(variable)]
-            yield Kernel(name, leaf.layer.name, variable, input_axes, channel_axis)
+            axes = _axes(layer, attribute, len(variable.shape))
+            yield Kernel(names[id(variable)], leaf.layer.name, variable, axes)
 
 
-def _axes(layer: keras.Layer, attribute: str, rank: int) -> tuple[Axes, int]:
+def _axes(layer: keras.Layer, attribute: str, rank: int) -> Axes:
     if isinstance(layer, keras.layers.EinsumDense):
         return _einsum_axes(layer.equation)
     if isinstance(layer, _TRANSPOSED):
-        return (*range(rank - 2), rank - 1), rank - 1
+        return *range(rank - 2), rank - 1
     if isinstance(layer, _DEPTHWISE) or attribute == "depthwise_kernel":
-        return tuple(range(rank - 2)), rank - 2
-    return tuple(range(rank - 1)), rank - 2
+        return tuple(range(rank - 2))
+    return tuple(range(rank - 1))
 
 
-def _einsum_axes(equation: str) -> tuple[Axes, int]:
+def _einsum_axes(equation: str) -> Axes:
     """`ab,bc->ac`: the kernel's letters that the output lacks are summed over."""
     operands, output = equation.split("->")
     letters = operands.split(",")[1]
-    summed = tuple(axis for axis, letter in enumerate(letters) if letter not in output)
-    return summed, summed[0]
+    return tuple(axis for axis, letter in enumerate(letters) if letter not in output)
 
 
 def _reason(layer: keras.Layer) -> str:

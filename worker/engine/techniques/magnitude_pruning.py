@@ -1,12 +1,12 @@
 """Magnitude pruning: the smallest weights become zero and stay zero."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from app.errors import StepFailed
 from app.recipes.steps.magnitude_pruning import MagnitudePruning
@@ -14,11 +14,18 @@ from app.reports.report import SkippedLayer
 from worker.engine.context import BoolArray, Masks, StepContext, StepOutcome
 from worker.engine.surgery.cloning import clone_with_weights
 from worker.engine.surgery.kernels import Kernel, NoKernel, kernels
+from worker.engine.surgery.masks import (
+    FloatArray,
+    as_matrix,
+    block_means,
+    from_matrix,
+    keep_mask,
+    keep_n_of_m,
+    spread_blocks,
+)
 from worker.engine.training.evaluation import evaluate
 from worker.engine.training.trainer import Interventions, optimizer_steps, train
 from worker.engine.training.zeros import HeldZeros
-
-FloatArray = NDArray[np.floating[Any]]
 
 DEFAULT_END = 0.6
 DEFAULT_UPDATES = 50
@@ -32,7 +39,7 @@ def apply(step: MagnitudePruning, model: keras.Model, context: StepContext) -> S
         raise StepFailed(
             "no layer can be pruned: "
             + ("; ".join(f"{skip.layer}: {skip.reason}" for skip in skipped) or "none has kernels"),
-            hint="Change `include` and `exclude`.",
+            hint="Change `include` and `exclude`, or the pattern.",
         )
     everything = {kernel.name: np.ones(tuple(kernel.variable.shape), np.bool_) for kernel in chosen}
     zeros = HeldZeros(pruned, {**everything, **context.masks})
@@ -42,7 +49,7 @@ def apply(step: MagnitudePruning, model: keras.Model, context: StepContext) -> S
         model=pruned,
         masks=zeros.masks,
         accuracy_after_change=after_change,
-        facts={**_facts(chosen, zeros.masks), **history},
+        facts={**_facts(step, chosen, zeros.masks), **history},
         skipped=skipped,
     )
 
@@ -154,9 +161,7 @@ def keep_masks(
     if step.pattern == "n_m":
         # The schedule thins groups out one weight at a time, up to m - n of every m.
         kept = step.m - round(sparsity * step.m)
-        found = {
-            k.name: keep_n_of_m(magnitudes[k.name], kept, step.m, k.channel_axis) for k in chosen
-        }
+        found = {k.name: _keep_groups(k, magnitudes[k.name], kept, step.m) for k in chosen}
     elif step.pattern == "block":
         found = _keep_blocks(step, chosen, magnitudes, sparsity)
     else:
@@ -179,6 +184,12 @@ def _keep_lowest_out(
     }
 
 
+def _keep_groups(kernel: Kernel, magnitudes: FloatArray, kept: int, m: int) -> BoolArray:
+    """Groups of m along all inputs of an output, so that a kernel of one channel has groups too."""
+    groups = keep_n_of_m(as_matrix(magnitudes, kernel.input_axes), kept, m)
+    return from_matrix(groups, magnitudes.shape, kernel.input_axes)
+
+
 def _keep_blocks(
     step: MagnitudePruning,
     chosen: Sequence[Kernel],
@@ -198,71 +209,6 @@ def _keep_blocks(
     }
 
 
-def keep_mask(scores: FloatArray, sparsity: float) -> BoolArray:
-    """True for what is kept. Exactly round(sparsity x size) lowest scores are dropped.
-
-    A count, not a threshold: equal scores would be dropped together and overshoot `sparsity`. Of
-    equal scores those with the lowest index go first.
-    """
-    flat = scores.ravel()
-    count = round(sparsity * flat.size)
-    keep = np.ones(flat.size, np.bool_)
-    if count == 0:
-        return keep.reshape(scores.shape)
-    last = np.partition(flat, count - 1)[count - 1]
-    lower = flat < last
-    keep[lower] = False
-    keep[np.flatnonzero(flat == last)[: count - int(lower.sum())]] = False
-    return keep.reshape(scores.shape)
-
-
-def keep_n_of_m(magnitudes: FloatArray, n: int, m: int, axis: int) -> BoolArray:
-    """The n largest of every m along `axis`; a last group of r < m keeps ceil(n r / m)."""
-    moved = np.moveaxis(magnitudes, axis, -1)
-    length = moved.shape[-1]
-    keep = np.zeros(moved.shape, np.bool_)
-    for start in range(0, length, m):
-        group = moved[..., start : start + m]
-        kept = -(-n * group.shape[-1] // m)
-        # Stable, and from the largest: of equal weights those with the lowest index stay.
-        order = np.argsort(-group, axis=-1, kind="stable")[..., :kept]
-        np.put_along_axis(keep[..., start : start + m], order, True, axis=-1)
-    return np.moveaxis(keep, -1, axis)
-
-
-def as_matrix(kernel: FloatArray, input_axes: Sequence[int]) -> FloatArray:
-    """The kernel as [inputs, outputs]."""
-    output_axes = [axis for axis in range(kernel.ndim) if axis not in input_axes]
-    outputs = int(np.prod([kernel.shape[axis] for axis in output_axes]))
-    return np.transpose(kernel, (*input_axes, *output_axes)).reshape(-1, outputs)
-
-
-def from_matrix(matrix: BoolArray, shape: tuple[int, ...], input_axes: Sequence[int]) -> BoolArray:
-    """The inverse of `as_matrix`."""
-    order = (*input_axes, *(axis for axis in range(len(shape)) if axis not in input_axes))
-    moved = matrix.reshape([shape[axis] for axis in order])
-    return np.transpose(moved, np.argsort(order))
-
-
-def block_means(matrix: FloatArray, block_shape: tuple[int, int]) -> FloatArray:
-    """Mean of every block, [row blocks, column blocks]; blocks at the edge may be smaller."""
-    row_starts = np.arange(0, matrix.shape[0], block_shape[0])
-    column_starts = np.arange(0, matrix.shape[1], block_shape[1])
-    sums = np.add.reduceat(np.add.reduceat(matrix, row_starts, axis=0), column_starts, axis=1)
-    heights = np.diff([*row_starts, matrix.shape[0]])
-    widths = np.diff([*column_starts, matrix.shape[1]])
-    means: FloatArray = sums / np.outer(heights, widths)
-    return means
-
-
-def spread_blocks(
-    blocks: BoolArray, block_shape: tuple[int, int], shape: tuple[int, ...]
-) -> BoolArray:
-    """One value a block -> one value a weight, [inputs, outputs] = `shape`."""
-    rows = np.repeat(blocks, block_shape[0], axis=0)[: shape[0]]
-    return np.repeat(rows, block_shape[1], axis=1)[:, : shape[1]]
-
-
 def _chosen(
     step: MagnitudePruning, model: keras.Model
 ) -> tuple[tuple[Kernel, ...], tuple[SkippedLayer, ...]]:
@@ -275,6 +221,8 @@ def _chosen(
             skipped[found.layer_name] = found.reason
         elif not np.issubdtype(np.dtype(found.variable.dtype), np.floating):
             skipped[found.layer_name] = f"its kernel is stored as {found.variable.dtype}"
+        elif too_small := _too_small(step, found):
+            skipped[found.layer_name] = too_small
         else:
             chosen.append(found)
     return tuple(chosen), tuple(
@@ -282,10 +230,30 @@ def _chosen(
     )
 
 
-def _facts(chosen: Sequence[Kernel], masks: Masks) -> dict[str, Any]:
+def _too_small(step: MagnitudePruning, kernel: Kernel) -> str | None:
+    """Why the step would drop nothing of a kernel, or could only drop all of it; None = neither."""
+    if step.sparsity == 0:
+        return None
+    inputs = math.prod(kernel.variable.shape[axis] for axis in kernel.input_axes)
+    outputs = kernel.size // inputs
+    shape = f"its {kernel.variable.name} of {inputs} inputs x {outputs} outputs"
+    if step.pattern == "n_m":
+        is_kept = inputs < step.m and -(-step.n * inputs // step.m) == inputs
+        return f"{shape} is too small for groups of {step.m}" if is_kept else None
+    height, width = step.block_shape if step.pattern == "block" else (1, 1)
+    blocks = -(-inputs // height) * -(-outputs // width)
+    if step.pattern == "block" and blocks == 1:
+        return f"{shape} is no larger than one block of {height} x {width}"
+    if step.scope == "per_layer" and round(step.sparsity * blocks) == 0:
+        return f"{shape} is too small: {step.sparsity:g} of it rounds to nothing"
+    return None
+
+
+def _facts(step: MagnitudePruning, chosen: Sequence[Kernel], masks: Masks) -> dict[str, Any]:
     dropped = {kernel.name: int((~masks[kernel.name]).sum()) for kernel in chosen}
     weights = sum(kernel.size for kernel in chosen)
     return {
+        "requested_sparsity": step.sparsity,
         "sparsity": sum(dropped.values()) / weights,
         "chosen_weights": weights,
         "pruned_weights": sum(dropped.values()),

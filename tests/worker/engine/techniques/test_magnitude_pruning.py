@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -78,6 +79,65 @@ def test_apply_prunes_n_of_m_along_the_inputs(tmp_path: Path) -> None:
     kept = outcome.masks["classes/kernel"].reshape(2, 4, 3).sum(axis=1)
     np.testing.assert_array_equal(kept, 1)
     assert outcome.facts["sparsity"] == 0.75
+
+
+def picture_model(layer: Any) -> Any:
+    return randomized(keras.Sequential([keras.Input((8, 8, 1)), layer, keras.layers.Flatten()]))
+
+
+def test_apply_groups_n_of_m_over_all_inputs_of_a_kernel_with_one_channel(tmp_path: Path) -> None:
+    model = picture_model(keras.layers.Conv2D(6, 5, name="conv"))
+
+    outcome = pruned(model, context_for(model, tmp_path), pattern="n_m", n=2, m=4)
+
+    kept = outcome.masks["conv/kernel"].reshape(25, 6)
+    np.testing.assert_array_equal(kept[:24].reshape(6, 4, 6).sum(axis=1), 2)
+    assert outcome.facts["sparsity"] == 12 / 25
+    assert outcome.facts["requested_sparsity"] == 0.5
+
+
+def test_apply_groups_n_of_m_over_the_window_of_a_depthwise_kernel(tmp_path: Path) -> None:
+    model = picture_model(keras.layers.DepthwiseConv2D(2, depth_multiplier=3, name="conv"))
+
+    outcome = pruned(model, context_for(model, tmp_path), pattern="n_m", n=1, m=4)
+
+    np.testing.assert_array_equal(outcome.masks["conv/kernel"].sum(axis=(0, 1)), 1)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        (
+            {"sparsity": 0.6, "pattern": "block", "block_shape": (8, 4)},
+            "its kernel of 8 inputs x 3 outputs is no larger than one block of 8 x 4",
+        ),
+        (
+            {"sparsity": 0.2, "pattern": "block", "block_shape": (4, 4)},
+            "its kernel of 8 inputs x 3 outputs is too small: 0.2 of it rounds to nothing",
+        ),
+        (
+            {"pattern": "n_m", "n": 15, "m": 16},
+            "its kernel of 8 inputs x 3 outputs is too small for groups of 16",
+        ),
+    ],
+)
+def test_apply_names_a_kernel_too_small_for_the_pattern(
+    parameters: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((32,)),
+            keras.layers.Dense(8, name="hidden"),
+            keras.layers.Dense(3, name="classes"),
+        ]
+    )
+
+    outcome = pruned(model, context_for(model, tmp_path), **parameters)
+
+    assert [(skip.layer, skip.reason) for skip in outcome.skipped] == [("classes", reason)]
+    assert zero_share(outcome.model, "classes/kernel") == 0
+    assert zero_share(outcome.model, "hidden/kernel") > 0
 
 
 def test_apply_prunes_whole_blocks(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_train_says_so_when_the_last_update_ruins_the_weights(tmp_path: Path) ->
         epochs=1, learning_rate=10, batch_size=1000, optimizer="sgd", validation_fraction=0
     )
 
-    with pytest.raises(TrainingDiverged, match="weights became NaN .* step 1 of 1") as caught:
+    with pytest.raises(TrainingDiverged, match=r"weights became NaN .* step 1 of 1") as caught:
         trained(model, context_for(model, tmp_path), only_step)
 
     assert "learning_rate" in (caught.value.hint or "")

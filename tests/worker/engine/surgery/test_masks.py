@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from tests.builders import step
-from worker.engine.techniques.magnitude_pruning import (
+from worker.engine.surgery.masks import (
     as_matrix,
     block_means,
     from_matrix,
     keep_mask,
     keep_n_of_m,
-    schedule_of,
     spread_blocks,
 )
 
@@ -46,23 +44,15 @@ def test_keep_mask_never_drops_a_larger_score_than_it_keeps() -> None:
 def test_keep_n_of_m_keeps_the_largest_two_of_every_four_inputs() -> None:
     kernel = np.array([[1, 8], [4, 7], [3, 6], [2, 5], [9, 1], [1, 2], [2, 3], [8, 4]], float)
 
-    kept = keep_n_of_m(kernel, 2, 4, axis=0)
+    kept = keep_n_of_m(kernel, 2, 4)
 
     np.testing.assert_array_equal(
         kept, np.array([[0, 1], [1, 1], [1, 0], [0, 0], [1, 0], [0, 0], [0, 1], [1, 1]], bool)
     )
 
 
-def test_keep_n_of_m_groups_depthwise_kernels_along_their_inputs() -> None:
-    kernel = RNG.random((3, 3, 8, 2))
-
-    kept = keep_n_of_m(kernel, 1, 4, axis=2)
-
-    np.testing.assert_array_equal(kept.reshape(3, 3, 2, 4, 2).sum(axis=3), 1)
-
-
 def test_keep_n_of_m_keeps_the_same_share_of_a_last_smaller_group() -> None:
-    kept = keep_n_of_m(np.arange(6.0).reshape(6, 1), 2, 4, axis=0)
+    kept = keep_n_of_m(np.arange(6.0).reshape(6, 1), 2, 4)
 
     np.testing.assert_array_equal(kept.ravel(), [False, False, True, True, False, True])
 
@@ -91,36 +81,3 @@ def test_spread_blocks_gives_every_weight_the_value_of_its_block() -> None:
     np.testing.assert_array_equal(
         spread_blocks(blocks, (2, 2), (2, 3)), [[True, True, False], [True, True, False]]
     )
-
-
-def test_schedule_grows_along_the_cubic_of_zhu_and_gupta() -> None:
-    given = step(
-        "magnitude_pruning", sparsity=0.8, schedule="polynomial", initial_sparsity=0.2,
-        begin_step=10, end_step=30, frequency=5,
-    )  # fmt: skip
-
-    schedule = schedule_of(given, 100)
-
-    assert [t for t in range(101) if schedule.is_due(t)] == [10, 15, 20, 25, 30]
-    assert schedule.sparsity_at(10) == pytest.approx(0.2)
-    assert schedule.sparsity_at(20) == pytest.approx(0.8 - 0.6 * 0.5**3)
-    assert schedule.sparsity_at(30) == 0.8
-
-
-def test_schedule_ends_at_60_percent_with_50_updates_when_nothing_is_said() -> None:
-    schedule = schedule_of(step("magnitude_pruning", sparsity=0.8, schedule="polynomial"), 1000)
-
-    assert (schedule.end_step, schedule.frequency) == (600, 12)
-
-
-def test_schedule_reaches_its_end_within_a_training_shorter_than_planned() -> None:
-    given = step("magnitude_pruning", sparsity=0.8, schedule="polynomial", end_step=500)
-
-    assert schedule_of(given, 100).end_step == 100
-
-
-def test_schedule_prunes_once_at_its_begin_when_constant() -> None:
-    given = step("magnitude_pruning", sparsity=0.8, schedule="constant", begin_step=7)
-    schedule = schedule_of(given, 100)
-
-    assert [(t, schedule.sparsity_at(t)) for t in range(101) if schedule.is_due(t)] == [(7, 0.8)]
