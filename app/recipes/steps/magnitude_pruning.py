@@ -1,5 +1,6 @@
 """Parameters of magnitude pruning."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -8,6 +9,16 @@ from app.recipes.steps.base import Fraction, LayerTransform, Need
 from app.recipes.steps.recovery import Recovery
 
 BlockEdge = Annotated[int, Field(ge=1, le=256)]
+
+
+# Parameters that a schedule or a pattern does not read.
+_WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
+    "one_shot": ("begin_step", "end_step", "frequency", "initial_sparsity"),
+    "constant": ("end_step", "frequency", "initial_sparsity"),
+    "unstructured": ("n", "m", "block_shape"),
+    "n_m": ("block_shape",),
+    "block": ("n", "m"),
+}
 
 
 class MagnitudePruning(LayerTransform):
@@ -44,9 +55,16 @@ class MagnitudePruning(LayerTransform):
         "unstructured", description="Which weights may go: any, n of every m, or whole blocks."
     )
     n: int = Field(2, ge=1, le=64, description="n_m: kept weights in every group of m.")
-    m: int = Field(4, ge=2, le=64, description="n_m: group length along the input axis.")
+    m: int = Field(
+        4,
+        ge=2,
+        le=64,
+        description="n_m: group length along all inputs of an output: height x width x input "
+        "channels of a convolution in a row, height x width of a depthwise one.",
+    )
     block_shape: tuple[BlockEdge, BlockEdge] = Field(
-        (1, 4), description="block: edge lengths [input, output] of the kernel seen as a matrix."
+        (1, 4),
+        description="block: edge lengths [input, output] of the kernel seen as a matrix.",
     )
     recovery: Recovery | None = Field(
         None, description="Training with the zeros held; a schedule without one gets the default."
@@ -60,6 +78,19 @@ class MagnitudePruning(LayerTransform):
             if isinstance(n, int) and isinstance(m, int) and 0 < n < m:
                 return {**data, "sparsity": 1 - n / m}
         return data
+
+    @model_validator(mode="after")
+    def _every_parameter_has_an_effect(self) -> Self:
+        """Compared with the defaults, not with what was given: a stored step holds them all."""
+        for chosen, value in (("schedule", self.schedule), ("pattern", self.pattern)):
+            for name in _WITHOUT_EFFECT.get(value, ()):
+                default = type(self).model_fields[name].default
+                if getattr(self, name) != default:
+                    raise ValueError(
+                        f"{name} has no effect where {chosen} is {value}; given "
+                        f"{getattr(self, name)}. Leave it out or choose another {chosen}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _parameters_agree(self) -> Self:

@@ -57,7 +57,7 @@ def test_step_refuses_unknown_parameters(technique: str) -> None:
         {"sparsity": float("nan")},
         {"sparsity": 0.5, "include": ["("]},
         {"sparsity": 0.5, "initial_sparsity": 0.6, "schedule": "polynomial"},
-        {"sparsity": 0.5, "begin_step": 10, "end_step": 10},
+        {"sparsity": 0.5, "schedule": "polynomial", "begin_step": 10, "end_step": 10},
         {"sparsity": 0.6, "pattern": "n_m", "n": 2, "m": 4},
         {"pattern": "n_m", "n": 4, "m": 4},
         {"pattern": "n_m", "scope": "global"},
@@ -66,6 +66,44 @@ def test_step_refuses_unknown_parameters(technique: str) -> None:
 def test_magnitude_pruning_refuses_what_cannot_be(parameters: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         MagnitudePruning.model_validate(parameters)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name", "value"),
+    [
+        ({"schedule": "one_shot"}, "begin_step", 5),
+        ({"schedule": "one_shot"}, "end_step", 10),
+        ({"schedule": "one_shot"}, "frequency", 2),
+        ({"schedule": "one_shot"}, "initial_sparsity", 0.1),
+        ({"schedule": "constant"}, "end_step", 10),
+        ({"schedule": "constant"}, "frequency", 2),
+        ({"schedule": "constant"}, "initial_sparsity", 0.1),
+        ({"pattern": "unstructured"}, "n", 1),
+        ({"pattern": "unstructured"}, "m", 8),
+        ({"pattern": "unstructured"}, "block_shape", [2, 2]),
+        ({"pattern": "n_m"}, "block_shape", [2, 2]),
+        ({"pattern": "block"}, "n", 1),
+        ({"pattern": "block"}, "m", 8),
+    ],
+)
+def test_magnitude_pruning_refuses_a_parameter_without_effect(
+    chosen: dict[str, str], name: str, value: object
+) -> None:
+    ((choice, given),) = chosen.items()
+
+    with pytest.raises(ValidationError, match=f"{name} has no effect where {choice} is {given}"):
+        MagnitudePruning.model_validate({"sparsity": 0.5, **chosen, name: value})
+
+
+@pytest.mark.parametrize("schedule", ["one_shot", "constant", "polynomial"])
+@pytest.mark.parametrize("pattern", ["unstructured", "n_m", "block"])
+def test_magnitude_pruning_takes_a_stored_step_with_every_default(
+    schedule: str, pattern: str
+) -> None:
+    given = {"sparsity": 0.5, "schedule": schedule, "pattern": pattern}
+    step = MagnitudePruning.model_validate(given)
+
+    assert MagnitudePruning.model_validate_json(step.model_dump_json()) == step
 
 
 def test_magnitude_pruning_takes_its_sparsity_from_n_and_m() -> None:
