@@ -20,10 +20,9 @@ from typing import Any
 from app.client import Client
 from app.jobs.views import JobView
 from app.recipes.constraints import Constraints
-from app.recipes.facts import DatasetOptions
+from app.recipes.facts import DatasetOptions, ModelFormat
 from app.recipes.outputs import OutputKind
 from app.recipes.recipe import Recipe
-from app.recipes.steps.base import ModelFormat
 from benchmarks.common import EXAMPLES, Bench, bench, print_table
 from worker.engine.order import DatasetFile, ModelFile, Order
 

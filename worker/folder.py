@@ -14,7 +14,7 @@ from app.errors import DataNotUsable, EngineFault, JobError, ModelNotLoadable
 from app.jobs.job import Job
 from app.jobs.leases import NewArtifact
 from app.jobs.request import JobRequest
-from app.recipes.steps.base import ModelFormat
+from app.recipes.facts import ModelFormat
 from app.uploads.formats import UploadKind
 from worker.engine.order import DatasetFile, ModelFile, Order, Result
 from worker.workshop import Workshop

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from app.errors import Cancelled, ChildCrashed, EngineFault, PenjingError, Problem, RunTimeExceeded
-from app.jobs.job import Job, JobState, Verdict
+from app.jobs.job import Job, JobState
 from app.jobs.leases import Outcome
 from app.jobs.queue import TASK
 from worker.attempt import Attempt, LeaseLost, ReportedFailure, ShuttingDown, run_in_box
@@ -82,7 +82,7 @@ def succeed(attempt: Attempt) -> Outcome:
     result = run_in_box(attempt)
     return Outcome(
         state=JobState.SUCCEEDED,
-        verdict=Verdict(result.verdict),
+        verdict=result.verdict,
         report=result.report.model_dump(mode="json"),
         layers=[layer.model_dump(mode="json") for layer in result.layers],
         artifacts=keep_artifacts(attempt.shop.blobs, attempt.folder, result),

@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field
 from app.api.complaints import unknown_name
 from app.api.paging import PageView
 from app.errors import NotFound
+from app.recipes.facts import ModelFormat
 from app.recipes.steps import Conversion, Step, step_types
-from app.recipes.steps.base import ModelFormat, Need
+from app.recipes.steps.base import Need
 
 router = APIRouter(prefix="/v1/techniques", tags=["techniques"])
 

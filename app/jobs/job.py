@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from app.reports.report import Verdict
+
 
 class JobState(StrEnum):
     QUEUED = "queued"
@@ -45,17 +47,12 @@ def sources_of(state: JobState) -> tuple[JobState, ...]:
     return tuple(source for source, targets in TRANSITIONS.items() if state in targets)
 
 
-class Verdict(StrEnum):
-    """How a succeeded job turned out against its constraints."""
-
-    MET = "met"
-    TARGET_NOT_MET = "target_not_met"
-    NO_IMPROVEMENT = "no_improvement"
-
-
 @dataclass(frozen=True)
 class Job:
-    """One row of the jobs table. `request` is the body as it was accepted, defaults filled in."""
+    """One row of the jobs table, but for its per-layer table, which is asked for by itself.
+
+    `request` is the body as it was accepted, defaults filled in.
+    """
 
     id: str
     name: str
@@ -72,7 +69,6 @@ class Job:
     cancel_requested: bool
     error: dict[str, Any] | None
     report: dict[str, Any] | None
-    layers: list[dict[str, Any]] | None
     retry_of: str | None
     worker: str | None
     version: int

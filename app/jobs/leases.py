@@ -15,7 +15,7 @@ from app.database.engine import Database
 from app.database.tables import artifacts, jobs
 from app.errors import Problem, QueueTimeExceeded, WorkerLost
 from app.ids import new_id
-from app.jobs.job import Job, JobState, Verdict, sources_of
+from app.jobs.job import Job, JobState, sources_of
 from app.jobs.rows import (
     JOB_COLUMNS,
     NewEvent,
@@ -24,6 +24,7 @@ from app.jobs.rows import (
     locked_job,
     state_event,
 )
+from app.reports.report import Verdict
 
 # The pause before a message is sent again doubles this often: 20 s become 11 minutes.
 MOST_PAUSES = 6

@@ -22,7 +22,7 @@ TagValue = Annotated[str, Field(max_length=256)]
 class Limits(BaseModel):
     """After these many seconds the job is `timed_out`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     queue_s: float = Field(3600, gt=0, le=604_800, description="Time spent waiting.")
     run_s: float = Field(7200, gt=0, le=604_800, description="Wall time of one attempt.")
@@ -31,7 +31,7 @@ class Limits(BaseModel):
 class JobRequest(BaseModel):
     """A recipe for a model, with its data and its targets."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     name: str = Field("", max_length=200)
     model_id: str = Field(max_length=64)
@@ -43,7 +43,9 @@ class JobRequest(BaseModel):
     search: None = Field(None, description="Not available yet.")
     constraints: Constraints = Field(default_factory=Constraints)
     outputs: Annotated[
-        tuple[OutputKind, ...], Field(min_length=1, max_length=3), AfterValidator(_once_each)
+        tuple[OutputKind, ...],
+        Field(min_length=1, max_length=3, strict=False),
+        AfterValidator(_once_each),
     ] = ("keras", "tflite")
     control: bool = Field(
         False,

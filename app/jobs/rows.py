@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from app.database.tables import artifacts, job_events, jobs
-from app.jobs.job import Job, JobState, Verdict
+from app.jobs.job import Job, JobState
+from app.reports.report import Verdict
 
 JOB_COLUMNS = tuple(jobs.c[field.name] for field in fields(Job))
 

@@ -9,12 +9,12 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from app.errors import ProblemView
-from app.jobs.job import Job, JobState, Verdict
+from app.jobs.job import Job, JobState
 from app.jobs.request import Limits
 from app.recipes.constraints import Constraints
 from app.recipes.outputs import OutputKind
 from app.recipes.recipe import Recipe
-from app.reports.report import LayerReport, Report
+from app.reports.report import LayerReport, Report, Verdict
 
 # Below these, the time already spent says nothing about the time left.
 LEAST_PROGRESS = 0.02

@@ -3,23 +3,19 @@
 What is wrong is collected, all of it, each with a JSON pointer into the job's body.
 """
 
-import math
-import re
 from collections.abc import Iterator
 
 from app.errors import Complaint, Invalid
 from app.recipes.constraints import Constraints
-from app.recipes.facts import DatasetFacts, ModelFacts
+from app.recipes.facts import DatasetFacts, ModelFacts, ModelFormat, shape_text
 from app.recipes.fit import input_complaints, read_tasks
 from app.recipes.outputs import OutputKind
+from app.recipes.patterns import matches
 from app.recipes.plan import Plan, PlannedSkip, PlannedStep
 from app.recipes.recipe import Recipe
 from app.recipes.steps import Conversion, Step
-from app.recipes.steps.base import ModelFormat, Need
-from app.recipes.steps.batch_norm_folding import BatchNormFolding
-from app.recipes.steps.full_integer_quantization import FullIntegerQuantization
-from app.recipes.steps.magnitude_pruning import MagnitudePruning
-from app.recipes.steps.recovery import Recovery
+from app.recipes.steps.base import LayerTransform, Need
+from app.recipes.steps.recovery import optimizer_steps
 from app.recipes.task import Task, TaskKind
 
 CROSS_ENTROPIES = frozenset({"sparse_categorical_crossentropy", "categorical_crossentropy"})
@@ -42,24 +38,23 @@ def check(
     outputs: tuple[OutputKind, ...],
     model: ModelFacts,
     dataset: DatasetFacts | None,
-    constraints: Constraints | None = None,
+    constraints: Constraints,
 ) -> Plan:
     """What the job would do.
 
     Raises: ImpossibleRecipe with every complaint found.
     """
-    constraints = constraints or Constraints()
     tasks, label_complaints = read_tasks(model, dataset) if dataset else ((), ())
     complaints = [
         *_model_complaints(model),
         *_order_complaints(recipe),
         *_output_complaints(recipe, outputs, model),
         *_need_complaints(recipe, dataset),
+        *_length_complaints(outputs, model, dataset),
         *_layer_complaints(recipe, model),
-        *_recurrence_complaints(recipe, model),
         *(input_complaints(model, dataset) if dataset else ()),
         *label_complaints,
-        *_schedule_complaints(recipe, dataset),
+        *_step_complaints(recipe, model, dataset),
         *_loss_complaints(recipe, tasks),
         *_constraint_complaints(constraints, tasks),
     ]
@@ -73,26 +68,11 @@ def check(
         warnings=tuple(_warnings(recipe, dataset, tasks)),
         tasks=tasks,
         optimizer_steps=sum(
-            optimizer_steps(training, dataset)
+            optimizer_steps(dataset.train_rows, training)
             for step in recipe.steps
-            if dataset and (training := training_of(step))
+            if dataset and (training := step.training())
         ),
     )
-
-
-def training_of(step: Step) -> Recovery | None:
-    """The training a step will run, if any."""
-    if isinstance(step, Recovery):
-        return step
-    if isinstance(step, MagnitudePruning):
-        return step.effective_recovery()
-    return None
-
-
-def optimizer_steps(training: Recovery, dataset: DatasetFacts) -> int:
-    """Batches in the whole training; the last one of an epoch may be smaller."""
-    rows = dataset.train_rows - round(dataset.train_rows * training.validation_fraction)
-    return training.epochs * math.ceil(rows / training.batch_size)
 
 
 def _model_complaints(model: ModelFacts) -> Iterator[Complaint]:
@@ -153,13 +133,33 @@ def _need_complaints(recipe: Recipe, dataset: DatasetFacts | None) -> Iterator[C
             )
 
 
+def _length_complaints(
+    outputs: tuple[OutputKind, ...], model: ModelFacts, dataset: DatasetFacts | None
+) -> Iterator[Complaint]:
+    if dataset is not None or "tflite" not in outputs:
+        return
+    for spec in model.inputs:
+        if spec.shape is not None and None in spec.shape:
+            yield Complaint(
+                pointer="/dataset_id",
+                detail=f"a tflite file has fixed lengths, and input {spec.name!r} has the shape "
+                f"{shape_text(spec.shape)}: give a data set, whose rows have a length",
+            )
+
+
 def _layer_complaints(recipe: Recipe, model: ModelFacts) -> Iterator[Complaint]:
     names = [layer.name for layer in model.layers]
     for pointer, pattern in _patterns(recipe):
-        if not any(re.fullmatch(pattern, name) for name in names):
+        if not any(matches(pattern, name) for name in names):
             yield Complaint(
                 pointer=pointer,
                 detail=f"{pattern!r} matches no layer. Layers: {_some(names)}",
+            )
+    for index, step in enumerate(recipe.steps):
+        if isinstance(step, LayerTransform) and step.excludes_all_of(names):
+            yield Complaint(
+                pointer=f"/recipe/steps/{index}/exclude",
+                detail=f"every layer that is included is excluded too. Layers: {_some(names)}",
             )
 
 
@@ -171,37 +171,21 @@ def _patterns(recipe: Recipe) -> Iterator[tuple[str, str]]:
                 yield f"/recipe/steps/{index}/{field}/{position}", pattern
 
 
-def _recurrence_complaints(recipe: Recipe, model: ModelFacts) -> Iterator[Complaint]:
-    if model.is_recurrent and isinstance(recipe.conversion, FullIntegerQuantization):
-        yield Complaint(
-            pointer=f"/recipe/steps/{len(recipe.steps) - 1}/technique",
-            detail="recurrent layers cannot be calibrated for full integer quantization (the "
-            "converter crashes); use dynamic_range_quantization or float16_quantization",
-        )
-
-
-def _schedule_complaints(recipe: Recipe, dataset: DatasetFacts | None) -> Iterator[Complaint]:
+def _step_complaints(
+    recipe: Recipe, model: ModelFacts, dataset: DatasetFacts | None
+) -> Iterator[Complaint]:
     for index, step in enumerate(recipe.steps):
-        training = training_of(step)
-        if not (isinstance(step, MagnitudePruning) and training and dataset):
-            continue
-        total = optimizer_steps(training, dataset)
-        for field in ("begin_step", "end_step"):
-            given = getattr(step, field)
-            if step.schedule != "one_shot" and given is not None and given > total:
-                yield Complaint(
-                    pointer=f"/recipe/steps/{index}/{field}",
-                    detail=f"{field} is {given}, but the training has only {total} optimizer "
-                    f"steps ({training.epochs} epochs of {total // training.epochs})",
-                )
+        for complaint in step.complaints(model, dataset):
+            pointer = f"/recipe/steps/{index}{complaint.pointer}"
+            yield complaint.model_copy(update={"pointer": pointer})
 
 
 def _loss_complaints(recipe: Recipe, tasks: tuple[Task, ...]) -> Iterator[Complaint]:
     for index, step in enumerate(recipe.steps):
-        training = training_of(step)
+        training = step.training()
         if training is None or training.loss == "auto":
             continue
-        where = "loss" if isinstance(step, Recovery) else "recovery/loss"
+        where = "loss" if training is step else "recovery/loss"
         for task in tasks:
             if training.loss not in FITTING_LOSSES[task.kind]:
                 allowed = ", ".join(["auto", *sorted(FITTING_LOSSES[task.kind])])
@@ -236,29 +220,22 @@ def _skips(recipe: Recipe, model: ModelFacts) -> Iterator[PlannedSkip]:
     for index, step in enumerate(recipe.steps):
         for layer in model.layers:
             patterns = getattr(step, "exclude", ())
-            if any(re.fullmatch(pattern, layer.name) for pattern in patterns):
+            if any(matches(pattern, layer.name) for pattern in patterns):
                 yield PlannedSkip(step=index, what=layer.name, reason="excluded by the recipe")
-        if isinstance(step, BatchNormFolding) and not any(
-            layer.class_name == "BatchNormalization" for layer in model.layers
-        ):
-            yield PlannedSkip(
-                step=index, what=step.technique, reason="the model has no BatchNormalization layer"
-            )
+        for skip in step.skips(model):
+            yield PlannedSkip(step=index, what=skip.what, reason=skip.reason)
 
 
 def _warnings(
     recipe: Recipe, dataset: DatasetFacts | None, tasks: tuple[Task, ...]
 ) -> Iterator[str]:
     if not tasks:
-        yield "No labelled data: size, latency and agreement are measured, accuracy is not."
-    conversion = recipe.conversion
-    if not (dataset and isinstance(conversion, FullIntegerQuantization)):
-        return
-    if conversion.calibration_samples > dataset.train_rows:
         yield (
-            f"calibration_samples is {conversion.calibration_samples}, but there are only "
-            f"{dataset.train_rows} training rows: all of them are used."
+            "No labelled data: size and latency are measured, accuracy is not. The optimized model "
+            "may be useless without anything here saying so."
         )
+    for step in recipe.steps:
+        yield from step.warnings(dataset)
 
 
 def _some(names: list[str], limit: int = 20) -> str:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Constraints(BaseModel):
     """Targets measured on the test split of the reloaded file; null = not asked for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     max_accuracy_drop: float | None = Field(
         None, ge=0, le=1, description="Baseline - optimized accuracy (r2 for regression)."

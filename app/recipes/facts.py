@@ -1,10 +1,20 @@
 """What inspection understood of a model and of a data set; pure data, no framework."""
 
+from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from app.recipes.steps.base import ModelFormat
+
+class ModelFormat(StrEnum):
+    """Formats a model may be uploaded in."""
+
+    KERAS = "keras"
+    H5 = "h5"
+    TFLITE = "tflite"
+
+
+FLOAT32_MAX = 3.4028235e38
 
 
 class Facts(BaseModel):
@@ -120,3 +130,31 @@ class DatasetOptions(BaseModel):
         0.2, gt=0, lt=1, description="Rows kept for testing where the file has no test split."
     )
     label: str | None = Field(None, max_length=200, description="csv: name of the label column.")
+
+    @field_validator("scale")
+    @classmethod
+    def _keeps_values_apart(cls, scale: float) -> float:
+        if scale == 0:
+            raise ValueError("a scale of 0 would make all values the same")
+        return scale
+
+    def note_on(self, values: InputArray) -> str | None:
+        """What is likely to be forgotten: pixels that the model wants between 0 and 1."""
+        if values.dtype != "uint8" or values.maximum <= 1 or self.scale != 1:
+            return None
+        return (
+            f"{values.name or 'x'}: whole numbers up to {values.maximum:g} and no scale was given; "
+            "a model that was trained on values from 0 to 1 needs scale=1/255"
+        )
+
+    def is_float32_safe(self, values: InputArray) -> bool:
+        """Whether every value, scaled and moved, is a finite float32."""
+        ends = (end * self.scale + self.offset for end in (values.minimum, values.maximum))
+        return all(abs(end) <= FLOAT32_MAX for end in ends)
+
+
+def shape_text(shape: tuple[int | None, ...] | None) -> str:
+    """A shape without its row axis, for people."""
+    if shape is None:
+        return "unknown"
+    return "(" + ", ".join("any" if axis is None else str(axis) for axis in shape) + ")"

@@ -3,7 +3,14 @@
 from collections.abc import Iterator
 
 from app.errors import Complaint
-from app.recipes.facts import DatasetFacts, InputArray, LabelArray, ModelFacts, TensorSpec
+from app.recipes.facts import (
+    DatasetFacts,
+    InputArray,
+    LabelArray,
+    ModelFacts,
+    TensorSpec,
+    shape_text,
+)
 from app.recipes.task import LabelsDoNotFit, Task, understand
 
 POINTER = "/dataset_id"
@@ -42,8 +49,8 @@ def input_complaints(model: ModelFacts, dataset: DatasetFacts) -> Iterator[Compl
         if fitted_shape(array.shape, spec.shape) is None:
             yield Complaint(
                 pointer=POINTER,
-                detail=f"input {spec.name!r} takes rows of shape {_shown(spec.shape)}; "
-                f"the data set's rows have shape {_shown(array.shape)}",
+                detail=f"input {spec.name!r} takes rows of shape {shape_text(spec.shape)}; "
+                f"the data set's rows have shape {shape_text(array.shape)}",
             )
 
 
@@ -94,9 +101,3 @@ def _labels_by_output(
     if set(labels) != {head.output for head in model.heads}:
         return None
     return tuple((index, labels[head.output]) for index, head in enumerate(model.heads))
-
-
-def _shown(shape: tuple[int | None, ...] | None) -> str:
-    if shape is None:
-        return "unknown"
-    return "(" + ", ".join("any" if axis is None else str(axis) for axis in shape) + ")"

@@ -13,10 +13,10 @@ AnyStep: Any = Annotated[Union[tuple(step_types().values())], Field(discriminato
 class Recipe(BaseModel):
     """Optimization steps first, then at most one conversion."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     seed: int = Field(0, ge=0, lt=2**31, description="Same recipe, same seed, same weights.")
-    steps: tuple[AnyStep, ...] = Field(min_length=1, max_length=32)
+    steps: tuple[AnyStep, ...] = Field(min_length=1, max_length=32, strict=False)
 
     @property
     def transforms(self) -> tuple[Transform, ...]:

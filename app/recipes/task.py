@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from app.errors import Invalid
-from app.recipes.facts import Facts, Head, LabelArray
+from app.recipes.facts import Facts, Head, LabelArray, shape_text
 
 
 class TaskKind(StrEnum):
@@ -109,18 +109,11 @@ def _check_shape(head: Head, task: Task, labels: LabelArray) -> None:
         allowed = [each_position, head.shape]
     if not any(_same(labels.shape, shape) for shape in allowed):
         raise LabelsDoNotFit(
-            f"label rows have the shape {shown(labels.shape)}, output {head.output!r} has "
-            f"{shown(head.shape)}",
-            hint=f"Give rows of the shape {' or '.join(map(shown, allowed))}; class labels as "
+            f"label rows have the shape {shape_text(labels.shape)}, output {head.output!r} has "
+            f"{shape_text(head.shape)}",
+            hint=f"Give rows of the shape {' or '.join(map(shape_text, allowed))}; class labels as "
             "integers.",
         )
-
-
-def shown(shape: tuple[int | None, ...] | None) -> str:
-    """A shape without its row axis, for people."""
-    if shape is None:
-        return "unknown"
-    return "(" + ", ".join("any" if axis is None else str(axis) for axis in shape) + ")"
 
 
 def _same(given: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

@@ -3,11 +3,20 @@
 Outputs have no defaults: a field is always present and null if unknown.
 """
 
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.recipes.outputs import OutputKind
+
+
+class Verdict(StrEnum):
+    """How a succeeded job turned out against its constraints."""
+
+    MET = "met"
+    TARGET_NOT_MET = "target_not_met"
+    NO_IMPROVEMENT = "no_improvement"
 
 
 class Figures(BaseModel):
@@ -36,7 +45,9 @@ class Measurement(Figures):
     batch_size: int = Field(description="Of the latency figures.")
     samples: int | None = Field(description="Test rows measured.")
     accuracy: float | None = Field(description="In [0, 1]; mean over outputs; null in regression.")
-    accuracy_ci95: tuple[float, float] | None = Field(description="Wilson score interval.")
+    accuracy_ci95: tuple[float, float] | None = Field(
+        description="Wilson score interval; a row is one trial, however many steps it has."
+    )
     loss: float | None
     mse: float | None
     mae: float | None
@@ -64,7 +75,10 @@ class Delta(Figures):
     size_ratio: float = Field(description="Baseline / optimized file size, as they are.")
     speedup: float | None = Field(description="Baseline / optimized p50 latency, interleaved.")
     agreement: float | None = Field(description="Share of test rows with the same prediction.")
-    p_value: float | None = Field(description="Exact McNemar test on the paired test rows.")
+    p_value: float | None = Field(
+        description="Exact McNemar test on the paired test rows; where a row has several "
+        "decisions, the sign test on how many of them are right."
+    )
 
 
 class SkippedLayer(Figures):

@@ -9,10 +9,9 @@ from rich.console import Console
 from app.cli.output import Output
 from app.cli.running import tell_end, verdict_words
 from app.cli.tables import before_after, circumstances
-from app.jobs.job import Verdict
 from app.jobs.views import JobView
 from app.recipes.constraints import Constraints
-from app.reports.report import Control, Delta, Measurement, Provenance, Report
+from app.reports.report import Control, Delta, Measurement, Provenance, Report, Verdict
 from tests.app.test_client import job_json
 
 

@@ -16,6 +16,7 @@ from app.database.tables import uploads
 from app.ids import new_id
 from app.jobs.job import Job
 from app.jobs.request import JobRequest
+from app.reports.report import Verdict
 from app.settings import Settings
 from tests.e2e.faults.reports import empty_report
 from worker.box import Launcher
@@ -27,7 +28,7 @@ from worker.workshop import Workshop, open_workshop
 RESULT = Result(
     report=empty_report(),
     layers=(),
-    verdict="met",
+    verdict=Verdict.MET,
     artifacts=(
         Artifact(kind="tflite", format="tflite", path=Path("out/a.tflite"), filename="a.tflite"),
     ),

@@ -8,9 +8,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from app.recipes.check import training_of
 from app.recipes.steps.base import Step
-from app.recipes.steps.recovery import Recovery
+from app.recipes.steps.recovery import Recovery, optimizer_steps
 from app.recipes.task import Task
 from app.reports.report import SkippedLayer
 from worker.engine.loading.datasets import Dataset, Split
@@ -54,17 +53,27 @@ class StepContext:
         fractions do not validate on what the other trained on more than they must.
         Raises: ValueError if there is no data; the recipe was checked for that.
         """
-        if self.data is None:
-            raise ValueError("this step trains, but the job has no data set")
-        return self.data.train.divided(validation_fraction, seed=self.seed)
+        return self._training_rows().divided(validation_fraction, seed=self.seed)
+
+    def optimizer_steps(self, training: Recovery) -> int:
+        """Those of a training on this job's rows.
+
+        Raises: ValueError if there is no data; the recipe was checked for that.
+        """
+        return optimizer_steps(len(self._training_rows()), training)
 
     def validation_of(self, step: Step) -> Split | None:
         """The rows a step's accuracies are measured on; None without labelled data."""
         if self.data is None or not self.tasks:
             return None
-        training = training_of(step)
+        training = step.training()
         fraction = training.validation_fraction if training else DEFAULT_VALIDATION_FRACTION
         return self.divided(fraction)[1]
+
+    def _training_rows(self) -> Split:
+        if self.data is None:
+            raise ValueError("this step trains, but the job has no data set")
+        return self.data.train
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import keras
 
-from app.recipes.check import training_of
 from app.recipes.recipe import Recipe
 from app.recipes.steps.fine_tuning import FineTuning
 from app.recipes.steps.recovery import Recovery
@@ -16,7 +15,7 @@ from worker.engine.training.evaluation import evaluate
 
 def training_for_control(recipe: Recipe) -> FineTuning | None:
     """The recipe's first training with the epochs of all of them; null if it does not train."""
-    trainings = [training for step in recipe.steps if (training := training_of(step))]
+    trainings = [training for step in recipe.steps if (training := step.training())]
     if not trainings:
         return None
     shared = {name: getattr(trainings[0], name) for name in Recovery.model_fields}

@@ -2,6 +2,7 @@
 
 The job folder:
 
+    in/              the model and the data set, put there by the parent
     order.json       an `Order`, written by the parent; the paths in it are absolute
     cancel           appears when the job is to stop; looked for at every batch
     out/             the files offered as artifacts
@@ -16,11 +17,10 @@ from pydantic import BaseModel, ConfigDict
 
 from app.errors import Problem
 from app.recipes.constraints import Constraints
-from app.recipes.facts import DatasetOptions
+from app.recipes.facts import DatasetOptions, ModelFormat
 from app.recipes.outputs import OutputKind
 from app.recipes.recipe import Recipe
-from app.recipes.steps.base import ModelFormat
-from app.reports.report import LayerReport, Report
+from app.reports.report import LayerReport, Report, Verdict
 
 
 class Message(BaseModel):
@@ -65,7 +65,7 @@ class Artifact(Message):
 class Result(Message):
     report: Report
     layers: tuple[LayerReport, ...]
-    verdict: Literal["met", "target_not_met", "no_improvement"]
+    verdict: Verdict
     artifacts: tuple[Artifact, ...]
 
 

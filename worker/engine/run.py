@@ -3,7 +3,6 @@
 from contextlib import closing
 from pathlib import Path
 
-from app.recipes.check import training_of
 from app.recipes.steps.fine_tuning import FineTuning
 from app.recipes.steps.recovery import Recovery
 from worker.engine.context import StepContext
@@ -42,6 +41,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
             context = _context(order, subject, progress)
             work = Workpiece(subject.model, context, progress)
             if not _trains(order):
+                # Its imports go on beside the baseline; in a training they would only hold memory.
                 bench.prepare(exports)
 
         with progress.phase("baseline"):
@@ -76,7 +76,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
 def phases(order: Order) -> dict[str, float]:
     """The phases this order runs through, with their shares of its time."""
     steps = {
-        phase_of(index, step): _share(training_of(step))
+        phase_of(index, step): _share(step.training())
         for index, step in enumerate(order.recipe.transforms)
     }
     training = _control_training(order)
@@ -93,7 +93,7 @@ def phases(order: Order) -> dict[str, float]:
 
 
 def _trains(order: Order) -> bool:
-    return any(training_of(step) for step in order.recipe.steps)
+    return any(step.training() for step in order.recipe.steps)
 
 
 def _share(training: Recovery | None) -> float:

@@ -6,17 +6,14 @@ from typing import Any
 
 import keras
 
-from app.recipes.check import training_of
 from app.recipes.steps import Conversion, Step, Transform
 from app.reports.report import SkippedLayer, StepReport
 from worker.engine.context import StepContext, StepOutcome
 from worker.engine.exporting.source import Converted, Source
 from worker.engine.order import Event
-from worker.engine.progress import Progress
+from worker.engine.progress import Clock, Progress
 from worker.engine.techniques import technique
 from worker.engine.training.evaluation import evaluate
-
-Clock = time.monotonic
 
 
 def phase_of(index: int, step: Step) -> str:
@@ -30,22 +27,29 @@ class Workpiece:
     `model` is null for a tflite upload, which only a conversion works on.
     """
 
-    def __init__(self, model: keras.Model | None, context: StepContext, progress: Progress) -> None:
+    def __init__(
+        self,
+        model: keras.Model | None,
+        context: StepContext,
+        progress: Progress,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self.model = model
         self.reports: list[StepReport] = []
         self._context = context
         self._progress = progress
+        self._clock = clock
         self._score: tuple[keras.Model, int, float | None] | None = None
 
     def transform(self, step: Transform) -> None:
         """Apply a step; it takes the place of the model so far."""
-        started = Clock()
+        started = self._clock()
         before = self._validation_score(step)
         outcome: StepOutcome = technique(step.technique).apply(step, self.model, self._context)
         self.model = outcome.model
         self._context = replace(self._context, masks=outcome.masks)
         after = self._validation_score(step)
-        changed = outcome.accuracy_after_change if training_of(step) else after
+        changed = outcome.accuracy_after_change if step.training() else after
         self._report(
             step,
             started,
@@ -56,7 +60,7 @@ class Workpiece:
 
     def convert(self, step: Conversion, source: Source) -> Converted:
         """Turn `source` into a tflite file; its accuracy is measured later, on the file itself."""
-        started = Clock()
+        started = self._clock()
         converted: Converted = technique(step.technique).convert(step, source, self._context)
         self._report(
             step,
@@ -92,7 +96,7 @@ class Workpiece:
         report = StepReport(
             technique=step.technique,
             parameters=step.model_dump(mode="json", exclude={"technique"}),
-            duration_s=Clock() - started,
+            duration_s=self._clock() - started,
             accuracy_before=accuracies[0],
             accuracy_after_change=accuracies[1],
             accuracy_after=accuracies[2],

@@ -7,8 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from app.recipes.facts import Head, TensorSpec
-from app.recipes.steps.base import ModelFormat
+from app.recipes.facts import Head, ModelFormat, TensorSpec, shape_text
 from app.recipes.task import Task, TaskKind
 from worker.engine.exporting.signature import RowShapes
 from worker.engine.exporting.source import KerasSource, Source, TfliteSource
@@ -140,11 +139,10 @@ def _task_without_labels(head: Head) -> Task | None:
 
 
 def _input_sentence(spec: TensorSpec, row_shapes: RowShapes) -> str:
-    shape = spec.shape or ()
-    shown = "(" + ", ".join("any" if axis is None else str(axis) for axis in shape) + ")"
-    sentence = f"input {spec.name!r} takes {spec.dtype} rows of shape {shown}"
-    if None in shape and spec.name in row_shapes:
-        sentence += f"; a tflite file is fixed at the data set's {row_shapes[spec.name]}"
+    sentence = f"input {spec.name!r} takes {spec.dtype} rows of shape {shape_text(spec.shape)}"
+    if None in (spec.shape or ()) and spec.name in row_shapes:
+        fixed = shape_text(row_shapes[spec.name])
+        sentence += f"; a tflite file is fixed at the data set's {fixed}"
     return sentence
 
 

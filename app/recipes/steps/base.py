@@ -1,10 +1,19 @@
-"""What every step of a recipe has: a tag, parameters with ranges, and what it needs to run."""
+"""What every step of a recipe has: a tag, parameters with ranges, and what it needs to run.
 
-import re
+What a technique asks of a model and of data is said by its own step; nothing else knows techniques
+by name.
+"""
+
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.errors import Complaint
+from app.recipes.facts import DatasetFacts, ModelFacts, ModelFormat
+from app.recipes.patterns import compiled, matches
+from app.recipes.steps.recovery import Recovery
 
 
 class Need(StrEnum):
@@ -15,34 +24,31 @@ class Need(StrEnum):
     CALIBRATION_DATA = "calibration_data"
 
 
-class ModelFormat(StrEnum):
-    """Formats a model may be uploaded in."""
+class Skip(NamedTuple):
+    """What a step will leave out of a model, and why."""
 
-    KERAS = "keras"
-    H5 = "h5"
-    TFLITE = "tflite"
+    what: str
+    reason: str
 
 
 KERAS_FORMATS = frozenset({ModelFormat.KERAS, ModelFormat.H5})
 
 
 def _compilable(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
+    compiled(pattern)
     return pattern
 
 
 LayerPattern = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_compilable)]
-LayerPatterns = Annotated[tuple[LayerPattern, ...], Field(max_length=64)]
+# Strict everywhere but here: JSON has lists only.
+LayerPatterns = Annotated[tuple[LayerPattern, ...], Field(max_length=64, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class Step(BaseModel):
     """One technique with its parameters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     technique: str
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -51,7 +57,25 @@ class Step(BaseModel):
 
     def all_needs(self) -> frozenset[Need]:
         """What this step needs as it is parametrized: at least the technique's own `needs`."""
-        return self.needs
+        if self.training() is None:
+            return self.needs
+        return self.needs | {Need.TRAINING_DATA, Need.LABELS}
+
+    def training(self) -> Recovery | None:
+        """The training it will run, if any: the step itself, or what is in its field `recovery`."""
+        return None
+
+    def complaints(self, model: ModelFacts, dataset: DatasetFacts | None) -> Iterator[Complaint]:
+        """What of this technique's own keeps it from running; pointers lead into the step."""
+        yield from ()
+
+    def skips(self, model: ModelFacts) -> Iterator[Skip]:
+        """What of this technique's own there is nothing to do for."""
+        yield from ()
+
+    def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:
+        """What it will do otherwise than its parameters say, in plain words."""
+        yield from ()
 
 
 class Transform(Step):
@@ -69,8 +93,16 @@ class LayerTransform(Transform):
     )
 
     def selects(self, layer_name: str) -> bool:
-        included = not self.include or any(re.fullmatch(p, layer_name) for p in self.include)
-        return included and not any(re.fullmatch(p, layer_name) for p in self.exclude)
+        is_excluded = any(matches(pattern, layer_name) for pattern in self.exclude)
+        return self._includes(layer_name) and not is_excluded
+
+    def excludes_all_of(self, layer_names: Sequence[str]) -> bool:
+        """Whether some of these are included, and all of those excluded."""
+        included = [name for name in layer_names if self._includes(name)]
+        return bool(included) and not any(map(self.selects, included))
+
+    def _includes(self, layer_name: str) -> bool:
+        return not self.include or any(matches(pattern, layer_name) for pattern in self.include)
 
 
 class Conversion(Step):

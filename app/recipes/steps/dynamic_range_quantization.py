@@ -2,7 +2,8 @@
 
 from typing import ClassVar, Literal
 
-from app.recipes.steps.base import Conversion, ModelFormat
+from app.recipes.facts import ModelFormat
+from app.recipes.steps.base import Conversion
 
 
 class DynamicRangeQuantization(Conversion):

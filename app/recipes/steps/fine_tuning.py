@@ -11,3 +11,6 @@ class FineTuning(Transform, Recovery):
 
     technique: Literal["fine_tuning"] = "fine_tuning"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.TRAINING_DATA, Need.LABELS})
+
+    def training(self) -> Recovery:
+        return self

@@ -1,10 +1,13 @@
 """Parameters of full integer quantization."""
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from app.recipes.steps.base import Conversion, LayerPatterns, ModelFormat, Need
+from app.errors import Complaint
+from app.recipes.facts import DatasetFacts, ModelFacts, ModelFormat
+from app.recipes.steps.base import Conversion, LayerPatterns, Need
 
 
 class FullIntegerQuantization(Conversion):
@@ -34,3 +37,18 @@ class FullIntegerQuantization(Conversion):
     exclude: LayerPatterns = Field(
         default=(), description="Layers kept in float: patterns that match whole layer names."
     )
+
+    def complaints(self, model: ModelFacts, dataset: DatasetFacts | None) -> Iterator[Complaint]:
+        if model.is_recurrent:
+            yield Complaint(
+                pointer="/technique",
+                detail="recurrent layers cannot be calibrated for full integer quantization (the "
+                "converter crashes); use dynamic_range_quantization or float16_quantization",
+            )
+
+    def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:
+        if dataset and self.calibration_samples > dataset.train_rows:
+            yield (
+                f"calibration_samples is {self.calibration_samples}, but there are only "
+                f"{dataset.train_rows} training rows: all of them are used."
+            )

@@ -1,12 +1,14 @@
 """Parameters of magnitude pruning."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.recipes.steps.base import Fraction, LayerTransform, Need
-from app.recipes.steps.recovery import Recovery
+from app.errors import Complaint
+from app.recipes.facts import DatasetFacts, ModelFacts
+from app.recipes.steps.base import Fraction, LayerTransform
+from app.recipes.steps.recovery import Recovery, optimizer_steps
 
 BlockEdge = Annotated[int, Field(ge=1, le=256)]
 
@@ -64,6 +66,7 @@ class MagnitudePruning(LayerTransform):
     )
     block_shape: tuple[BlockEdge, BlockEdge] = Field(
         (1, 4),
+        strict=False,
         description="block: edge lengths [input, output] of the kernel seen as a matrix.",
     )
     recovery: Recovery | None = Field(
@@ -114,13 +117,22 @@ class MagnitudePruning(LayerTransform):
             )
         return self
 
-    def effective_recovery(self) -> Recovery | None:
-        """The training that will run: a gradual schedule cannot do without."""
+    def training(self) -> Recovery | None:
+        """The recovery; a gradual schedule cannot do without."""
         if self.recovery is None and self.schedule != "one_shot":
             return Recovery()
         return self.recovery
 
-    def all_needs(self) -> frozenset[Need]:
-        if self.effective_recovery() is None:
-            return self.needs
-        return self.needs | {Need.TRAINING_DATA, Need.LABELS}
+    def complaints(self, model: ModelFacts, dataset: DatasetFacts | None) -> Iterator[Complaint]:
+        """A schedule that goes on after the training."""
+        training = self.training()
+        if training is None or dataset is None or self.schedule == "one_shot":
+            return
+        total = optimizer_steps(dataset.train_rows, training)
+        for field, given in (("begin_step", self.begin_step), ("end_step", self.end_step)):
+            if given is not None and given > total:
+                yield Complaint(
+                    pointer=f"/{field}",
+                    detail=f"{field} is {given}, but the training has only {total} optimizer "
+                    f"steps ({training.epochs} epochs of {total // training.epochs})",
+                )

@@ -1,8 +1,11 @@
 """Recovery training: the training that follows a change, and `fine_tuning` as a whole."""
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from app.recipes.division import rows_set_aside
 
 Loss = Literal[
     "auto",
@@ -18,7 +21,7 @@ Loss = Literal[
 class Recovery(BaseModel):
     """How to train after a change. One optimizer step is one batch."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     epochs: int = Field(2, ge=1, le=1000, description="Passes over the training data.")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Peak learning rate.")
@@ -33,3 +36,12 @@ class Recovery(BaseModel):
         le=0.5,
         description="Share of the training data kept aside to choose the best epoch; never test.",
     )
+
+
+def optimizer_steps(rows: int, training: Recovery) -> int:
+    """Batches in the whole training, of which the last one of an epoch may be smaller.
+
+    rows: of the training split; those kept for validation are taken off here.
+    """
+    trained = rows - rows_set_aside(rows, training.validation_fraction)
+    return training.epochs * math.ceil(trained / training.batch_size)

@@ -11,9 +11,8 @@ from typing import Any, BinaryIO
 
 from app.errors import RejectedUpload
 from app.recipes import keras_config
-from app.recipes.facts import LayerSpec, ModelFacts
+from app.recipes.facts import LayerSpec, ModelFacts, ModelFormat
 from app.recipes.keras_graph import Config, layer_name
-from app.recipes.steps.base import ModelFormat
 from app.uploads.archive import open_archive
 from app.uploads.formats import WEIGHTS_MEMBER
 from app.uploads.inspector.hdf5 import count_not_finite, open_hdf5, stored_arrays

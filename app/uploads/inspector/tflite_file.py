@@ -11,8 +11,7 @@ from typing import BinaryIO
 import tflite
 
 from app.errors import RejectedUpload
-from app.recipes.facts import Activation, Head, LayerSpec, ModelFacts, TensorSpec
-from app.recipes.steps.base import ModelFormat
+from app.recipes.facts import Activation, Head, LayerSpec, ModelFacts, ModelFormat, TensorSpec
 from app.uploads.inspector.tflite_graph import Operator, Port, Subgraph, read_subgraphs
 
 QUANTIZED_TYPES = frozenset({"int4", "int8", "uint8", "int16", "float16"})

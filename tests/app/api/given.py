@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.ids import new_id
-from app.jobs.job import JobState, Verdict
+from app.jobs.job import JobState
 from app.jobs.leases import JobLeases, NewArtifact, Outcome
 from app.jobs.rows import NewEvent
 from app.recipes.facts import (
@@ -14,10 +14,10 @@ from app.recipes.facts import (
     LabelArray,
     LayerSpec,
     ModelFacts,
+    ModelFormat,
     TensorSpec,
 )
-from app.recipes.steps.base import ModelFormat
-from app.reports.report import Delta, LayerReport, Measurement, Provenance, Report
+from app.reports.report import Delta, LayerReport, Measurement, Provenance, Report, Verdict
 from app.uploads.formats import UploadKind
 from app.uploads.upload import Upload, UploadStatus
 from tests.app.api.conftest import Api

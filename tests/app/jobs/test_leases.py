@@ -8,12 +8,13 @@ import pytest
 
 from app.database.engine import Database
 from app.errors import ChildCrashed
-from app.jobs.job import Job, JobState, Verdict
+from app.jobs.job import Job, JobState
 from app.jobs.leases import JobLeases, NewArtifact, Outcome, Renewal
 from app.jobs.presence import WorkerPresence
 from app.jobs.request import JobRequest
 from app.jobs.rows import NewEvent
 from app.jobs.store import JobStore
+from app.reports.report import Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=60)
@@ -90,7 +91,7 @@ def test_commit_keeps_everything_at_once(store: JobStore, leases: JobLeases, que
     assert leases.commit(job.id, job.fence, DONE, LATER)
 
     done = store.get(job.id)
-    assert (done.state, done.verdict, done.report, done.layers) == (
+    assert (done.state, done.verdict, done.report, store.layers(job.id)) == (
         JobState.SUCCEEDED,
         Verdict.MET,
         {"figure": 1.5},

@@ -1,9 +1,11 @@
 """What validation refuses, and what it points at."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from app.errors import Complaint
 from app.recipes.check import ImpossibleRecipe, check
 from app.recipes.constraints import Constraints
 from app.recipes.facts import (
@@ -13,14 +15,18 @@ from app.recipes.facts import (
     LabelArray,
     LayerSpec,
     ModelFacts,
+    ModelFormat,
     TensorSpec,
 )
 from app.recipes.outputs import OutputKind
+from app.recipes.plan import PlannedSkip
 from app.recipes.recipe import Recipe
-from app.recipes.steps.base import ModelFormat
+from app.recipes.steps.base import Skip, Transform
+from app.recipes.steps.recovery import Recovery
 
 INT8 = {"technique": "full_integer_quantization"}
 PRUNE = {"technique": "magnitude_pruning", "sparsity": 0.9}
+NO_TARGETS = Constraints.model_validate({})
 
 
 def classifier(**changes: Any) -> ModelFacts:
@@ -77,7 +83,7 @@ def pointers_of(
     model: ModelFacts,
     dataset: DatasetFacts | None,
     outputs: tuple[OutputKind, ...] = ("keras", "tflite"),
-    constraints: Constraints | None = None,
+    constraints: Constraints = NO_TARGETS,
 ) -> list[str]:
     with pytest.raises(ImpossibleRecipe) as refused:
         check(asked, outputs, model, dataset, constraints)
@@ -87,7 +93,7 @@ def pointers_of(
 def test_plan_counts_the_optimizer_steps_of_the_training() -> None:
     pruning = PRUNE | {"recovery": {"epochs": 3, "batch_size": 64, "validation_fraction": 0.1}}
 
-    plan = check(recipe(pruning, INT8), ("tflite",), classifier(), digits())
+    plan = check(recipe(pruning, INT8), ("tflite",), classifier(), digits(), NO_TARGETS)
 
     assert plan.optimizer_steps == 3 * 15  # 900 rows / 64, rounded up
     assert [step.technique for step in plan.steps] == [
@@ -97,7 +103,7 @@ def test_plan_counts_the_optimizer_steps_of_the_training() -> None:
 
 
 def test_data_gains_a_channel_axis_when_only_that_is_missing() -> None:
-    assert check(recipe(INT8), ("tflite",), classifier(), digits()).tasks
+    assert check(recipe(INT8), ("tflite",), classifier(), digits(), NO_TARGETS).tasks
 
 
 def test_conversion_must_be_the_last_step() -> None:
@@ -119,7 +125,7 @@ def test_gradual_schedule_needs_labels() -> None:
 
 
 def test_one_shot_pruning_needs_no_data() -> None:
-    assert check(recipe(PRUNE), ("keras",), classifier(), None).needs == ()
+    assert check(recipe(PRUNE), ("keras",), classifier(), None, NO_TARGETS).needs == ()
 
 
 @pytest.mark.parametrize("field", ["include", "exclude"])
@@ -168,7 +174,7 @@ def test_input_names_must_agree_when_there_are_several() -> None:
     )
 
     with pytest.raises(ImpossibleRecipe, match="left, right"):
-        check(recipe(INT8), ("tflite",), two, digits())
+        check(recipe(INT8), ("tflite",), two, digits(), NO_TARGETS)
 
 
 def test_end_step_after_the_training_is_refused() -> None:
@@ -199,3 +205,38 @@ def test_every_complaint_is_told_at_once() -> None:
         "/dataset_id",
         "/recipe/steps/1/include/0",
     ]
+
+
+class Whim(Transform):
+    """A technique that nothing but its own file knows."""
+
+    def training(self) -> Recovery:
+        return Recovery(epochs=1, batch_size=100, validation_fraction=0.1)
+
+    def complaints(self, model: ModelFacts, dataset: DatasetFacts | None) -> Iterator[Complaint]:
+        if model.is_recurrent:
+            yield Complaint(pointer="/mood", detail="not today")
+
+    def skips(self, model: ModelFacts) -> Iterator[Skip]:
+        yield Skip(model.layers[0].name, "too fine")
+
+    def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:
+        yield "It may change its mind."
+
+
+WHIM = Recipe.model_construct(seed=0, steps=(Whim(technique="whim"),))
+
+
+def test_plan_asks_each_step_what_it_trains_skips_and_warns_of() -> None:
+    plan = check(WHIM, ("keras",), classifier(), digits(), NO_TARGETS)
+
+    assert plan.needs == ("labels", "training_data")
+    assert plan.optimizer_steps == 9
+    assert plan.skipped == (PlannedSkip(step=0, what="conv_1", reason="too fine"),)
+    assert "It may change its mind." in plan.warnings
+
+
+def test_complaint_of_a_step_leads_into_the_recipe() -> None:
+    recurrent = classifier(is_recurrent=True)
+
+    assert pointers_of(WHIM, recurrent, digits(), ("keras",)) == ["/recipe/steps/0/mood"]

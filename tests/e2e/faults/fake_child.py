@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.errors import Cancelled
 from app.processes import die_with_parent
+from app.reports.report import Verdict
 from tests.e2e.faults.reports import empty_report
 from worker.engine.order import Artifact, Event, Order, Result
 
@@ -72,7 +73,7 @@ def result() -> Result:
     return Result(
         report=empty_report(),
         layers=(),
-        verdict="met",
+        verdict=Verdict.MET,
         artifacts=(
             Artifact(
                 kind="tflite", format="tflite", path=Path("out/file.tflite"), filename="m.tflite"

@@ -11,7 +11,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from app.errors import Cancelled, StepFailed
-from app.recipes.steps.base import ModelFormat
+from app.recipes.facts import ModelFormat
 from tests.builders import (
     branched_model,
     conv_model,

@@ -1,11 +1,11 @@
 """Which operators of a float tflite file stay float when the rest is quantized."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import keras
 
+from app.recipes.patterns import matches
 from app.reports.report import SkippedLayer
 from worker.engine.measuring.layers import kernels
 from worker.engine.measuring.matching import find_kernel
@@ -50,7 +50,7 @@ def operators_of_layers(
     operators: list[Operator] = []
     not_found: list[SkippedLayer] = []
     for layer in layers:
-        if not any(re.fullmatch(pattern, layer.name) for pattern in patterns):
+        if not any(matches(pattern, layer.name) for pattern in patterns):
             continue
         own = _operators_of(file, layer)
         operators += own
@@ -69,11 +69,7 @@ def operators_by_name(file: TfliteFile, patterns: Sequence[str]) -> tuple[Operat
     return tuple(
         operator
         for operator in file.operators
-        if any(
-            re.fullmatch(pattern, tensor.name)
-            for pattern in patterns
-            for tensor in operator.outputs
-        )
+        if any(matches(pattern, tensor.name) for pattern in patterns for tensor in operator.outputs)
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.errors import DataNotUsable
-from app.recipes.facts import DatasetOptions, Head, TensorSpec
+from app.recipes.facts import DatasetOptions, Head, TensorSpec, shape_text
 from app.recipes.fit import fitted_shape
 from app.recipes.task import LabelsDoNotFit, Task, understand
 from worker.engine.loading.arrays import Array, ArraysByName, Stored, first_not_finite
@@ -92,8 +92,8 @@ def _check_alike(train: Split, test: Split) -> None:
         ours, theirs = values.shape[1:], test.labels[name].shape[1:]
         if ours != theirs:
             raise DataNotUsable(
-                f"labels of output {name!r} have rows of shape {_shown(ours)} in training and "
-                f"{_shown(theirs)} in test"
+                f"labels of output {name!r} have rows of shape {shape_text(ours)} in training and "
+                f"{shape_text(theirs)} in test"
             )
 
 
@@ -136,8 +136,8 @@ def _column(spec: TensorSpec, values: Array, options: DatasetOptions) -> Column:
     shape = fitted_shape(values.shape[1:], spec.shape)
     if shape is None:
         raise DataNotUsable(
-            f"input {spec.name!r} takes rows of shape {_shown(spec.shape or ())}; the data set's "
-            f"rows have shape {_shown(values.shape[1:])}"
+            f"input {spec.name!r} takes rows of shape {shape_text(spec.shape)}; the data set's "
+            f"rows have shape {shape_text(values.shape[1:])}"
         )
     dtype = np.dtype(spec.dtype if spec.dtype != "bfloat16" else "float32")
     if dtype.kind != "f":
@@ -160,12 +160,8 @@ def _notes(columns: Mapping[str, Column], options: DatasetOptions) -> Iterable[s
     is_scaled = (options.scale, options.offset) != (1.0, 0.0)
     for name, column in columns.items():
         if column.values.shape[1:] != column.shape:
-            yield f"input {name!r}: a channel axis was added, rows are {_shown(column.shape)}"
+            yield f"input {name!r}: a channel axis was added, rows are {shape_text(column.shape)}"
         if is_scaled and column.dtype.kind == "f":
             yield f"input {name!r}: value = raw x {options.scale:g} + {options.offset:g}"
         elif is_scaled:
             yield f"input {name!r} takes {column.dtype}: scale and offset are not applied to it"
-
-
-def _shown(shape: Sequence[int | None]) -> str:
-    return "(" + ", ".join("any" if axis is None else str(axis) for axis in shape) + ")"

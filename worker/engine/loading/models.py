@@ -13,8 +13,7 @@ import keras
 
 from app.errors import ModelNotLoadable
 from app.recipes import keras_config
-from app.recipes.facts import Head, TensorSpec
-from app.recipes.steps.base import ModelFormat
+from app.recipes.facts import Head, ModelFormat, TensorSpec
 from worker.engine.foreign import first_line, is_out_of_memory
 from worker.engine.loading.keras2 import as_keras3
 

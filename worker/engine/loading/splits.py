@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from app.recipes.division import rows_set_aside
+
 Array = NDArray[Any]
 IntArray = NDArray[np.int64]
 
@@ -77,8 +79,8 @@ class Split:
 
     def divided(self, fraction: float, *, seed: int) -> tuple[Self, Self | None]:
         """The rest, and `fraction` of the rows set aside, stratified by label (None if no row)."""
-        count = round(len(self) * fraction)
-        if not 0 < count < len(self):
+        count = rows_set_aside(len(self), fraction)
+        if not count:
             return self, None
         order = stratified_order(self.strata(), np.random.default_rng(seed))
         return self.select(np.sort(order[count:])), self.select(np.sort(order[:count]))

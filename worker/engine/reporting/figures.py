@@ -21,14 +21,17 @@ BATCH_SIZE = 1
 
 @dataclass(frozen=True)
 class Rating:
-    """How right one file is: figures by output, and which trials it got right (null if none)."""
+    """How right one file is: figures by output, and how much of each row it got right.
+
+    `right_share`: [rows], in [0, 1], over all classifying outputs; null if there is none.
+    """
 
     heads: tuple[HeadMeasurement, ...]
-    is_right: npt.NDArray[np.bool_] | None
+    right_share: npt.NDArray[np.float64] | None
 
 
 def rate(predictions: Sequence[Array], subject: Subject) -> Rating:
-    """Judge every output; trials of all classifying outputs are put one after another."""
+    """Judge every output; a row is one trial, however many steps and outputs it has."""
     if subject.data is None or not subject.tasks:
         return Rating((), None)
     labels = subject.data.test.labels
@@ -36,15 +39,16 @@ def rate(predictions: Sequence[Array], subject: Subject) -> Rating:
         judge(task, output, labels[task.output])
         for task, output in zip(subject.tasks, predictions, strict=True)
     ]
-    right = [one.is_right for one in judged if one.is_right is not None]
-    return Rating(tuple(one.figures for one in judged), np.concatenate(right) if right else None)
+    shares = [one.right_share for one in judged if one.right_share is not None]
+    overall = np.mean(shares, axis=0) if shares else None
+    return Rating(tuple(one.figures for one in judged), overall)
 
 
 def measurement(measured: Measured, rating: Rating, weight: Weight, samples: int) -> Measurement:
     """The block of one file that was reloaded and run."""
     overall = summary(rating.heads) if rating.heads else None
     latency = measured.result.latency
-    right = rating.is_right
+    share = rating.right_share
     return Measurement(
         format=measured.file.kind,
         variant=measured.file.variant,
@@ -53,7 +57,7 @@ def measurement(measured: Measured, rating: Rating, weight: Weight, samples: int
         batch_size=BATCH_SIZE,
         samples=samples,
         accuracy=overall.accuracy if overall else None,
-        accuracy_ci95=None if right is None else wilson_interval(int(right.sum()), right.size),
+        accuracy_ci95=None if share is None else wilson_interval(float(share.sum()), share.size),
         loss=overall.loss if overall else None,
         mse=overall.mse if overall else None,
         mae=overall.mae if overall else None,
@@ -86,7 +90,7 @@ def delta(
         size_ratio=baseline.size_bytes / optimized.size_bytes,
         speedup=p50s[0] / p50s[1] if p50s[0] and p50s[1] else None,
         agreement=agreed,
-        p_value=_p_value(ratings),
+        p_value=paired_p_value(ratings),
     )
 
 
@@ -112,8 +116,8 @@ def agreement_of(subject: Subject, baseline: list[Array], optimized: list[Array]
     return agreement(tasks, list(first), list(second))
 
 
-def _p_value(ratings: tuple[Rating, Rating]) -> float | None:
-    first, second = ratings[0].is_right, ratings[1].is_right
+def paired_p_value(ratings: tuple[Rating, Rating]) -> float | None:
+    first, second = ratings[0].right_share, ratings[1].right_share
     if first is None or second is None:
         return None
-    return mcnemar_p_value(int((first & ~second).sum()), int((second & ~first).sum()))
+    return mcnemar_p_value(int((first > second).sum()), int((second > first).sum()))

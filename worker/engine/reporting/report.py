@@ -78,7 +78,7 @@ def result_of(order: Order, folder: Path, subject: Subject, rated: Rated, done: 
         understood=(*subject.understood(), *_file_sentences(done.source)),
         steps=done.steps,
         warnings=(
-            *warnings_of(comparison, order.constraints, order.recipe),
+            *warnings_of(comparison, order.constraints),
             *(done.converted.warnings if done.converted else ()),
             *done.exports.warnings,
         ),

@@ -2,19 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from app.recipes.constraints import Constraints
-from app.recipes.recipe import Recipe
-from app.reports.report import Control, Delta, Measurement
-
-Verdict = Literal["met", "target_not_met", "no_improvement"]
+from app.reports.report import Control, Delta, Measurement, Verdict
 
 # Two interleaved medians of the same file differ by less.
 LATENCY_NOISE = 0.05
 # A file that is smaller by less is smaller by accident: a name, a few bytes of padding.
 SIZE_MARGIN = 0.01
 SIGNIFICANT = 0.05
+# Rounding to integers makes a few weights of a quantized tflite file zero all by itself.
+NOTABLE_ZEROS = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,9 @@ class Comparison:
 
 def verdict_of(comparison: Comparison, constraints: Constraints) -> Verdict:
     if any(broken_constraints(comparison, constraints)):
-        return "target_not_met"
-    return "met" if comparison.is_smaller or comparison.is_faster else "no_improvement"
+        return Verdict.TARGET_NOT_MET
+    is_better = comparison.is_smaller or comparison.is_faster
+    return Verdict.MET if is_better else Verdict.NO_IMPROVEMENT
 
 
 def broken_constraints(comparison: Comparison, constraints: Constraints) -> Iterator[str]:
@@ -77,12 +76,12 @@ def broken_constraints(comparison: Comparison, constraints: Constraints) -> Iter
         )
 
 
-def warnings_of(comparison: Comparison, constraints: Constraints, recipe: Recipe) -> Iterator[str]:
+def warnings_of(comparison: Comparison, constraints: Constraints) -> Iterator[str]:
     """What got worse or may be misread, the missed targets first."""
     yield from broken_constraints(comparison, constraints)
     yield from _cost_warnings(comparison)
     yield from _accuracy_warnings(comparison)
-    yield from _sparsity_warnings(comparison, recipe)
+    yield from _sparsity_warnings(comparison)
     yield from _control_warnings(comparison)
 
 
@@ -123,15 +122,19 @@ def _accuracy_warnings(comparison: Comparison) -> Iterator[str]:
         yield f"r2 dropped by {drop:.4f}."
 
 
-def _sparsity_warnings(comparison: Comparison, recipe: Recipe) -> Iterator[str]:
-    if any(step.technique == "magnitude_pruning" for step in recipe.steps):
-        optimized = comparison.optimized
-        zeros = 1 - optimized.nonzero_parameter_count / max(1, optimized.parameter_count)
+def _sparsity_warnings(comparison: Comparison) -> Iterator[str]:
+    zeros = _zeros(comparison.optimized)
+    if zeros - _zeros(comparison.baseline) >= NOTABLE_ZEROS:
         yield (
             f"{zeros:.0%} of the parameters are zero. The file keeps their places, so it is small "
             "only when compressed, and this runtime multiplies by them all the same: zeros alone "
             "give no speed-up."
         )
+
+
+def _zeros(measurement: Measurement) -> float:
+    """The share of its parameters that are zero."""
+    return 1 - measurement.nonzero_parameter_count / max(1, measurement.parameter_count)
 
 
 def _control_warnings(comparison: Comparison) -> Iterator[str]:

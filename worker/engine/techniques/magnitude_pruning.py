@@ -24,7 +24,7 @@ from worker.engine.surgery.masks import (
     spread_blocks,
 )
 from worker.engine.training.evaluation import evaluate
-from worker.engine.training.trainer import Interventions, optimizer_steps, train
+from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
 
 DEFAULT_END = 0.6
@@ -68,7 +68,7 @@ class _Pruning:
 
         A gradual schedule has no moment right after the change.
         """
-        recovery = self.step.effective_recovery()
+        recovery = self.step.training()
         if self.step.schedule == "one_shot" or recovery is None:
             self.prune(self.step.sparsity)
             if recovery is None:
@@ -76,8 +76,7 @@ class _Pruning:
             after_change = self._score(model)
             history = train(model, self.context, recovery, Interventions(zeros=self.zeros))
             return after_change, history.facts()
-        rows, _ = self.context.divided(recovery.validation_fraction)
-        schedule = schedule_of(self.step, optimizer_steps(len(rows), recovery))
+        schedule = schedule_of(self.step, self.context.optimizer_steps(recovery))
         gradual = Interventions(
             self.zeros, after_step=_Gradual(self, schedule), counts_from=schedule.end_step
         )

@@ -97,11 +97,6 @@ class _Best:
             self.rank, self.epoch, self.weights = rank, epoch, model.get_weights()
 
 
-def optimizer_steps(rows: int, options: Recovery) -> int:
-    """Batches in the whole training; the last one of an epoch may be smaller."""
-    return options.epochs * math.ceil(rows / options.batch_size)
-
-
 def train(
     model: keras.Model,
     context: StepContext,
@@ -125,7 +120,7 @@ def train(
     if validation:
         predict = Predictor(model, validation.columns)
         evaluator = Evaluator(predict, validation, context.tasks, context.check_cancelled)
-    with short_memory(model, optimizer_steps(len(rows), options)):
+    with short_memory(model, context.optimizer_steps(options)):
         run = _Run(model, context, options, interventions, rows)
         best = _Best()
         epochs: list[Epoch] = []
@@ -164,7 +159,7 @@ class _Run:
         self._interventions = interventions
         self._rows = rows
         self._targets = [targets(task, rows.labels[task.output]) for task in context.tasks]
-        self._steps = optimizer_steps(len(rows), options)
+        self._steps = context.optimizer_steps(options)
         self._rng = np.random.default_rng(context.seed)
         self._train_step = _compiled_step(
             _TrainStep(

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from app.errors import ModelNotLoadable
-from app.recipes.steps.base import ModelFormat
+from app.recipes.facts import ModelFormat
 from tests.builders import MODELS, branched_model, dense_model, outputs_of, randomized, rows_for
 from worker.engine.loading.models import heads, input_specs, load_model, read_compile_config
 

@@ -1,7 +1,9 @@
 """Rows as a model is fed with them, and how rows are divided."""
 
 import numpy as np
+import pytest
 
+from app.recipes.division import rows_set_aside
 from worker.engine.loading.splits import Column, Split, strata, stratified_order
 
 RNG = np.random.default_rng(0)
@@ -81,6 +83,12 @@ def test_divided_sets_nothing_aside_when_the_share_rounds_to_no_row() -> None:
 
     assert aside is None
     assert len(rest) == 4
+
+
+@pytest.mark.parametrize(("rows", "fraction"), [(1, 0.9), (2, 0.9), (3, 0.5), (25, 0.1)])
+def test_divided_sets_aside_as_many_rows_as_the_plan_counts(rows: int, fraction: float) -> None:
+    _, aside = split_of(rows).divided(fraction, seed=0)
+    assert len(aside or ()) == rows_set_aside(rows, fraction)
 
 
 def test_divided_twice_never_leaves_the_first_part() -> None:
