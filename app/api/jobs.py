@@ -86,13 +86,14 @@ def list_jobs(
     if page.next_cursor:
         link_next(request, response, cursor=page.next_cursor)
     now = services.clock()
-    items = [job_view(services.jobs.details(job), now) for job in page.items]
+    items = [job_view(details, now) for details in services.jobs.details(page.items)]
     return PageView(items=items, next_cursor=page.next_cursor)
 
 
 @router.get("/jobs/{job_id}", response_model=JobView, responses={304: {"description": "As known."}})
 async def get_job(
     job_id: str,
+    request: Request,
     services: ServicesDep,
     response: Response,
     prefer: Prefer = None,
@@ -100,7 +101,7 @@ async def get_job(
 ) -> JobView | Response:
     """Read a job. With `Prefer: wait`, once it is final or other than `If-None-Match`."""
     wait_s = preferred_wait_s(prefer)
-    details = await _awaited(services, job_id, wait_s or 0.0, if_none_match)
+    details = await _awaited(services, job_id, wait_s or 0.0, if_none_match, request)
     headers = {"ETag": job_etag(details), "Cache-Control": "no-cache"}
     if wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
@@ -146,13 +147,14 @@ def _made(services: Services, job: Job, response: Response) -> JobView:
 
 
 def _shown(services: Services, job: Job) -> JobView:
-    return job_view(services.jobs.details(job), services.clock())
+    [details] = services.jobs.details([job])
+    return job_view(details, services.clock())
 
 
 async def _awaited(
-    services: Services, job_id: str, wait_s: float, known_etag: str | None
+    services: Services, job_id: str, wait_s: float, known_etag: str | None, request: Request
 ) -> JobDetails:
-    """The job when there is something to say, or when the time is up."""
+    """The job when there is something to say, the time is up, or nobody waits any more."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
     while True:
@@ -160,8 +162,11 @@ async def _awaited(
         is_news = known_etag is not None and none_match(known_etag, job_etag(details))
         if details.job.state.is_final or is_news or loop.time() >= deadline:
             return details
+        if await request.is_disconnected():
+            return details
         await asyncio.sleep(min(POLL_S, max(0.0, deadline - loop.time())))
 
 
 def _read(services: Services, job_id: str) -> JobDetails:
-    return services.jobs.details(services.jobs.get(job_id))
+    [details] = services.jobs.details([services.jobs.get(job_id)])
+    return details

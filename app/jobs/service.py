@@ -12,7 +12,7 @@ from typing import Any
 
 from app.database.engine import Database
 from app.errors import IllegalTransition, NotFound, NotReady, PenjingError, RequestInFlight
-from app.jobs.job import Job
+from app.jobs.job import Job, JobState
 from app.jobs.listing import JobFilter, JobPage, list_jobs
 from app.jobs.queue import Queue
 from app.jobs.request import JobRequest
@@ -96,13 +96,13 @@ class JobService:
                 return earlier
         raise AssertionError("count() does not end")
 
-    def details(self, job: Job) -> JobDetails:
-        """Ask only for what a job of this state can have."""
-        return JobDetails(
-            job,
-            queue_position=self.store.queue_position(job),
-            artifacts=self.store.artifacts(job.id) if job.state.is_final else (),
-        )
+    def details(self, jobs: Sequence[Job]) -> list[JobDetails]:
+        """Of each; two queries at most, and only for what jobs of these states can have."""
+        queued = [job.id for job in jobs if job.state is JobState.QUEUED]
+        final = [job.id for job in jobs if job.state.is_final]
+        positions = self.store.queue_positions(queued) if queued else {}
+        artifacts = self.store.artifacts_of(final) if final else {}
+        return [JobDetails(job, positions.get(job.id), artifacts.get(job.id, ())) for job in jobs]
 
     def get(self, job_id: str) -> Job:
         return self.store.get(job_id)
@@ -116,7 +116,7 @@ class JobService:
 
     def news(self, job_id: str, after: int, limit: int) -> tuple[Sequence[JobEvent], bool]:
         """Events after this one, and whether the job was final before they were read."""
-        is_final = self.store.get(job_id).state.is_final
+        is_final = self.store.state_of(job_id).is_final
         return self.store.events(job_id, after, limit), is_final
 
     def report(self, job_id: str) -> dict[str, Any]:
@@ -128,14 +128,15 @@ class JobService:
 
     def layers(self, job_id: str) -> list[dict[str, Any]]:
         """Raises: NotFound; NotReady, NoReport where there are none."""
-        job = self.store.get(job_id)
-        if job.layers is None:
-            raise _missing(job, "per-layer table")
-        return job.layers
+        layers = self.store.layers(job_id)
+        if layers is None:
+            raise _missing(self.store.get(job_id), "per-layer table")
+        return layers
 
     def artifacts(self, job_id: str) -> Sequence[Artifact]:
         """Raises: NotFound."""
-        return self.store.artifacts(self.store.get(job_id).id)
+        self.store.state_of(job_id)
+        return self.store.artifacts(job_id)
 
     def artifact(self, artifact_id: str) -> Artifact:
         """Raises: NotFound."""

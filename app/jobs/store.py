@@ -1,16 +1,16 @@
 """Jobs as the asking side sees them: add, read, list, cancel. The database is the truth."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.database.engine import Database
 from app.database.tables import artifacts, idempotency_keys, job_events, job_labels, jobs, uploads
-from app.errors import IdempotencyKeyReused, NotFound
+from app.errors import Complaint, IdempotencyKeyReused, Invalid, NotFound
 from app.ids import new_id
 from app.jobs.job import Job, JobState
 from app.jobs.request import JobRequest
@@ -54,7 +54,7 @@ class JobStore:
         """Store a queued job, or answer with the one that this key made before.
 
         Job and key are one transaction: a crash leaves both or neither.
-        Raises: IdempotencyKeyReused where the key came with another request; NotFound where the
+        Raises: IdempotencyKeyReused where the key came with another request; Invalid where the
             model or the data set was deleted meanwhile.
         """
         if idempotency and (earlier := self.replayed(idempotency, now)):
@@ -96,12 +96,16 @@ class JobStore:
 
     def get(self, job_id: str) -> Job:
         """Raises: NotFound."""
-        with self._database.read() as connection:
-            row = connection.execute(select(*JOB_COLUMNS).where(jobs.c.id == job_id)).mappings()
-            found = row.one_or_none()
-        if found is None:
-            raise NotFound(f"there is no job {job_id!r}")
-        return job_of(found)
+        return job_of(self._row(job_id, *JOB_COLUMNS))
+
+    def state_of(self, job_id: str) -> JobState:
+        """Cheap enough to ask several times a second. Raises: NotFound."""
+        return JobState(self._row(job_id, jobs.c.state)["state"])
+
+    def layers(self, job_id: str) -> list[dict[str, Any]] | None:
+        """The per-layer table, if there is one. Raises: NotFound."""
+        layers: list[dict[str, Any]] | None = self._row(job_id, jobs.c.layers)["layers"]
+        return layers
 
     def request_cancel(self, job_id: str, now: datetime) -> Job:
         """Cancel a queued job at once, ask a running one to stop, leave a final one as it is.
@@ -131,22 +135,28 @@ class JobStore:
         with self._database.read() as connection:
             return [JobEvent(**row) for row in connection.execute(query).mappings()]
 
-    def queue_position(self, job: Job) -> int | None:
-        """1 = next to be taken; null once a job is not queued."""
-        if job.state is not JobState.QUEUED:
-            return None
-        is_before = or_(
-            jobs.c.queued_at < job.queued_at,
-            (jobs.c.queued_at == job.queued_at) & (jobs.c.id < job.id),
+    def queue_positions(self, job_ids: Collection[str]) -> dict[str, int]:
+        """Of those that are queued: 1 = next to be taken."""
+        position = func.row_number().over(order_by=(jobs.c.queued_at, jobs.c.id))
+        waiting = select(jobs.c.id, position.label("position")).where(
+            jobs.c.state == JobState.QUEUED
         )
-        query = select(func.count()).where(jobs.c.state == JobState.QUEUED, is_before)
+        queue = waiting.subquery()
+        query = select(queue.c.id, queue.c.position).where(queue.c.id.in_(job_ids))
         with self._database.read() as connection:
-            return 1 + int(connection.execute(query).scalar_one())
+            return {row.id: row.position for row in connection.execute(query)}
 
     def artifacts(self, job_id: str) -> list[Artifact]:
-        query = select(artifacts).where(artifacts.c.job_id == job_id).order_by(artifacts.c.id)
+        return self.artifacts_of([job_id]).get(job_id, [])
+
+    def artifacts_of(self, job_ids: Collection[str]) -> dict[str, list[Artifact]]:
+        """What each of these jobs made; those that made nothing are left out."""
+        query = select(artifacts).where(artifacts.c.job_id.in_(job_ids)).order_by(artifacts.c.id)
+        found: dict[str, list[Artifact]] = {}
         with self._database.read() as connection:
-            return [artifact_of(row) for row in connection.execute(query).mappings()]
+            for artifact in map(artifact_of, connection.execute(query).mappings()):
+                found.setdefault(artifact.job_id, []).append(artifact)
+        return found
 
     def artifact(self, artifact_id: str) -> Artifact:
         """Raises: NotFound."""
@@ -162,6 +172,14 @@ class JobStore:
         with self._database.read() as connection:
             return set(connection.execute(select(artifacts.c.sha256)).scalars())
 
+    def _row(self, job_id: str, *columns: ColumnElement[Any]) -> RowMapping:
+        query = select(*columns).where(jobs.c.id == job_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no job {job_id!r}")
+        return row
+
 
 def uses(connection: Connection, upload_id: str) -> bool:
     """Whether a queued or running job uses this model or data set."""
@@ -172,10 +190,17 @@ def uses(connection: Connection, upload_id: str) -> bool:
 
 def _hold_uploads(connection: Connection, request: JobRequest) -> None:
     """Keep what the job needs from being deleted until the job is there to forbid it."""
-    wanted = {id_ for id_ in (request.model_id, request.dataset_id) if id_ is not None}
-    query = select(uploads.c.id).where(uploads.c.id.in_(wanted)).with_for_update(read=True)
-    if missing := wanted - set(connection.execute(query).scalars()):
-        raise NotFound(f"there is no {' and no '.join(map(repr, sorted(missing)))}")
+    wanted = {"/model_id": request.model_id, "/dataset_id": request.dataset_id}
+    is_wanted = uploads.c.id.in_([id_ for id_ in wanted.values() if id_ is not None])
+    query = select(uploads.c.id).where(is_wanted).with_for_update(read=True)
+    held = {None, *connection.execute(query).scalars()}
+    missing = [
+        Complaint(pointer=pointer, detail=f"{id_!r} was deleted meanwhile")
+        for pointer, id_ in wanted.items()
+        if id_ not in held
+    ]
+    if missing:
+        raise Invalid(missing[0].detail, errors=missing)
 
 
 def _insert(

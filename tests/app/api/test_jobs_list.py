@@ -1,6 +1,9 @@
 """Lists of jobs: filters, order and pages."""
 
+from typing import Any
+
 import pytest
+from sqlalchemy import event
 
 from tests.app.api import given
 from tests.app.api.conftest import Api
@@ -69,6 +72,52 @@ async def test_pages_do_not_shift_when_jobs_are_added_between_them(api: Api) -> 
     cursor = (await api.get("/v1/jobs?limit=1")).json()["next_cursor"]
     await given.a_job(api, name="new")
     assert await listed(api, f"cursor={cursor}") == ["a"]
+
+
+async def test_list_shows_places_and_files_of_every_job(api: Api) -> None:
+    done = await given.a_job(api, name="done")
+    given.succeeded(api, done["id"])
+    waiting = [await given.a_job(api, name=name) for name in ("first", "second")]
+    listed = {job["name"]: job for job in (await api.get("/v1/jobs")).json()["items"]}
+    assert [listed[name]["queue_position"] for name in ("first", "second", "done")] == [1, 2, None]
+    assert [len(listed[name]["artifacts"]) for name in ("first", "second", "done")] == [0, 0, 1]
+    for job in (done, *waiting):
+        assert listed[job["name"]] == (await api.get(f"/v1/jobs/{job['id']}")).json()
+
+
+async def test_list_asks_the_database_as_often_for_many_jobs_as_for_one(api: Api) -> None:
+    given.succeeded(api, (await given.a_job(api))["id"])
+    await given.a_job(api)
+    few = await statements_of(api, "/v1/jobs")
+    for _ in range(4):
+        given.succeeded(api, (await given.a_job(api))["id"])
+        await given.a_job(api)
+    many = await statements_of(api, "/v1/jobs")
+    assert len(many) == len(few)
+    assert not [statement for statement in many if "layers" in statement]
+
+
+async def test_events_are_polled_without_reading_the_report(api: Api) -> None:
+    job_id = (await given.a_job(api))["id"]
+    given.succeeded(api, job_id)
+    statements = await statements_of(api, f"/v1/jobs/{job_id}/events")
+    assert not [statement for statement in statements if "report" in statement]
+
+
+async def statements_of(api: Api, path: str) -> list[str]:
+    """What a read asks the database."""
+    asked: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    engine = api.services.jobs.database.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        assert (await api.get(path)).status_code == 200
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    return asked
 
 
 @pytest.mark.parametrize(

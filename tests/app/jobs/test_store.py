@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.database.engine import Database
-from app.errors import IdempotencyKeyReused, Malformed, NotFound
+from app.errors import IdempotencyKeyReused, Invalid, Malformed, NotFound
 from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
 from app.jobs.listing import JobFilter, decode_cursor, encode_cursor, list_jobs
@@ -46,8 +46,9 @@ def test_added_job_reads_back_as_it_was_asked(store: JobStore) -> None:
 
 
 def test_unknown_job_is_not_found(store: JobStore) -> None:
-    with pytest.raises(NotFound, match="job_nowhere"):
-        store.get("job_nowhere")
+    for read in (store.get, store.state_of, store.layers):
+        with pytest.raises(NotFound, match="job_nowhere"):
+            read("job_nowhere")
 
 
 def test_idempotency_key_gives_the_same_job_again(store: JobStore) -> None:
@@ -111,7 +112,9 @@ def test_queue_position_counts_what_was_queued_before(store: JobStore) -> None:
     jobs = [store.add(asked(), now=NOW + timedelta(seconds=i)) for i in range(3)]
     store.request_cancel(jobs[0].id, NOW)
 
-    assert [store.queue_position(store.get(job.id)) for job in jobs] == [None, 1, 2]
+    positions = store.queue_positions([job.id for job in jobs])
+    assert positions == {jobs[1].id: 1, jobs[2].id: 2}
+    assert store.queue_positions([jobs[2].id]) == {jobs[2].id: 2}
 
 
 def test_upload_is_in_use_while_a_job_is_active(store: JobStore, both_databases: Database) -> None:
@@ -127,8 +130,10 @@ def test_upload_is_in_use_while_a_job_is_active(store: JobStore, both_databases:
 
 
 def test_job_cannot_be_added_when_its_model_is_gone(store: JobStore) -> None:
-    with pytest.raises(NotFound, match="mdl_gone"):
-        store.add(asked(model_id="mdl_gone"), now=NOW)
+    with pytest.raises(Invalid, match="mdl_gone") as refused:
+        store.add(asked(model_id="mdl_gone", dataset_id="dst_gone"), now=NOW)
+
+    assert [complaint.pointer for complaint in refused.value.errors] == ["/model_id", "/dataset_id"]
 
 
 def test_upload_is_deleted_or_used_but_never_both_when_both_are_tried(
@@ -139,7 +144,7 @@ def test_upload_is_deleted_or_used_but_never_both_when_both_are_tried(
     def submit() -> bool:
         try:
             store.add(asked(dataset_id="dst_1"), now=NOW)
-        except NotFound:
+        except Invalid:
             return False
         return True
 
