@@ -11,8 +11,12 @@ from app.embedded.lock import is_locked
 
 
 @contextmanager
-def connected(url: str | None, home: Path, output: Output) -> Iterator[Client]:
+def connected(
+    url: str | None, home: Path, output: Output, *, is_reading: bool = False
+) -> Iterator[Client]:
     """A client of `url`, else of the stack that runs on `home`, else of one started here.
+
+    One that is started for reading runs no jobs.
 
     Raises: StackNotStarted, Malformed.
     """
@@ -22,8 +26,9 @@ def connected(url: str | None, home: Path, output: Output) -> Iterator[Client]:
         return
     is_ours = not is_locked(home)
     if is_ours:
-        output.say(f"Starting broker, API and worker in {home} ...")
-    with borrowed_stack(home) as stack, Client(stack.url) as client:
+        what = "the API" if is_reading else "broker, API and worker"
+        output.say(f"Starting {what} in {home} ...")
+    with borrowed_stack(home, is_reading=is_reading) as stack, Client(stack.url) as client:
         output.say(f"The stack answers at {stack.url}")
         yield client
         if is_ours:

@@ -47,6 +47,7 @@ class Mistyped(Malformed):
 
 CALLERS_FAULT = (Conflict, Invalid, Malformed, NotFound, TooLarge, UnsupportedFormat)
 
+DEFAULT_HOME = Path(".penjing")
 IS_JSON = "penjing.is_json"
 
 P = ParamSpec("P")
@@ -127,7 +128,7 @@ def _mistyped_as_json(is_json: bool) -> Iterator[None]:
 home_option = click.option(
     "--home",
     envvar="PENJING_HOME",
-    default=".penjing",
+    default=DEFAULT_HOME,
     show_default=True,
     show_envvar=True,
     type=click.Path(file_okay=False, path_type=Path),

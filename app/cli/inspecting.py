@@ -68,7 +68,7 @@ def inspect(
             f"{what} is neither a file here nor an id",
             hint="Ids begin with mdl_ (models) or dst_ (data sets).",
         )
-    with connected(url, home, output) as client:
+    with connected(url, home, output, is_reading=True) as client:
         view = client.model(what) if what.startswith("mdl_") else client.dataset(what)
     output.give(view.model_dump(mode="json"))
     output.show(_table(_view_rows(view), view.inspection))

@@ -41,7 +41,7 @@ def list_jobs(
     home: Path,
 ) -> Exit:
     """List jobs, the newest first."""
-    with connected(url, home, output) as client:
+    with connected(url, home, output, is_reading=True) as client:
         found = client.jobs(
             state=JobState(state) if state else None,
             technique=technique,
@@ -62,7 +62,7 @@ def list_jobs(
 @command
 def show(output: Output, job_id: str, url: str | None, home: Path) -> Exit:
     """Show one job: where it stands, what came out."""
-    with connected(url, home, output) as client:
+    with connected(url, home, output, is_reading=True) as client:
         job = client.job(job_id)
     output.give(job.model_dump(mode="json"))
     output.show(job_table(job))
@@ -92,7 +92,7 @@ def watch_job(output: Output, job_id: str, url: str | None, home: Path) -> Exit:
 @command
 def cancel(output: Output, job_id: str, url: str | None, home: Path) -> Exit:
     """Ask a job to stop; a finished one stays as it is."""
-    with connected(url, home, output) as client:
+    with connected(url, home, output, is_reading=True) as client:
         job = client.cancel(job_id)
     output.give(job.model_dump(mode="json"))
     is_pending = job.cancel_requested and not job.state.is_final

@@ -1,6 +1,9 @@
 """One job from files to files: upload, submit, follow, fetch, tell."""
 
 import json
+import shlex
+import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.figures import bytes_text
+from app.cli.frame import DEFAULT_HOME
 from app.cli.output import Output, in_words
 from app.cli.tables import before_after, circumstances
 from app.cli.watching import watch
@@ -55,6 +59,9 @@ def run_job(client: Client, files: Files, body: Mapping[str, Any], output: Outpu
     """Carry one job through the service and leave its results in a folder."""
     job = client.submit({**body, **_uploaded(client, files, output)})
     output.say(f"Job {job.id} was accepted.")
+    if job.queue_position and job.queue_position > 1:
+        ahead = job.queue_position - 1
+        output.say(f"It waits behind {ahead} older {'job' if ahead == 1 else 'jobs'}.")
     job = watch(client, job.id, output)
     if job.state is not JobState.SUCCEEDED:
         tell_end(job, output)
@@ -120,13 +127,25 @@ def tell_address(job: JobView, url: str | None, home: Path, output: Output) -> N
     """Where the service keeps the job, once the command is done."""
     running = running_stack(home)
     base = url or (running.url if running else None)
-    if base:
-        output.show(f"Job:    {base}/v1/jobs/{job.id}")
+    if base is None:
+        base = "http://127.0.0.1:8000"
+        output.show(f"The job is kept in {shown_path(home)}; `{up_command(home)}` serves it again:")
+    output.show(f"Job:    {base}/v1/jobs/{job.id}")
+    if job.report is not None:
         output.show(f"Report: {base}/v1/jobs/{job.id}/report")
+
+
+def up_command(home: Path) -> str:
+    """What to type to serve this home from here, started as this command was."""
+    started = Path(sys.argv[0])
+    if started.name != "penjing":
+        command = "python -m app.cli"
     else:
-        output.show(f"The job is kept in {shown_path(home)}; `penjing up` serves it again:")
-        output.show(f"  http://127.0.0.1:8000/v1/jobs/{job.id}")
-        output.show(f"  http://127.0.0.1:8000/v1/jobs/{job.id}/report")
+        found = shutil.which("penjing")
+        is_on_path = found is not None and Path(found).absolute() == started.absolute()
+        command = "penjing" if is_on_path else shlex.quote(shown_path(started.absolute()))
+    named = "" if home == DEFAULT_HOME.absolute() else f" --home {shlex.quote(str(home))}"
+    return f"{command} up{named}"
 
 
 def _uploaded(client: Client, files: Files, output: Output) -> dict[str, str]:

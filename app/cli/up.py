@@ -35,7 +35,8 @@ def up(output: Output, home: Path, host: str, port: int) -> Exit:
             "the service. Put it behind something that asks who is there."
         )
     output.say(f"Starting broker, API and worker in {home} ...")
-    Stack(home, host, port).run(os.environ, output.say, functools.partial(announce, output, home))
+    stack = Stack(home, host, port, stop_hint=" (Ctrl-C again to kill it)")
+    stack.run(os.environ, output.say, functools.partial(announce, output, home))
     output.say("Stopped.")
     return Exit.MET
 

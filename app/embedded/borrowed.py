@@ -19,8 +19,10 @@ ANSWER: TypeAdapter[RunningStack | Problem] = TypeAdapter(RunningStack | Problem
 
 
 @contextmanager
-def borrowed_stack(home: Path) -> Iterator[RunningStack]:
+def borrowed_stack(home: Path, *, is_reading: bool) -> Iterator[RunningStack]:
     """Where the API of this home answers. A stack that was started here is stopped at the end.
+
+    For reading, one that is started here has no worker, and begins none of the home's jobs.
 
     Raises: StackNotStarted, HomeInUse; Malformed if a setting is.
     """
@@ -28,15 +30,18 @@ def borrowed_stack(home: Path) -> Iterator[RunningStack]:
     if running is not None:
         yield running
         return
-    with _own_process(home) as process:
+    with _own_process(home, is_reading=is_reading) as process:
         yield _read_ready(process)
 
 
 @contextmanager
-def _own_process(home: Path) -> Iterator[subprocess.Popen[str]]:
+def _own_process(home: Path, *, is_reading: bool) -> Iterator[subprocess.Popen[str]]:
     """The supervisor as a child, in a session of its own: a Ctrl-C here does not reach it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "app.embedded", str(home), str(os.getpid())],
+        [
+            *(sys.executable, "-m", "app.embedded", str(home), str(os.getpid())),
+            *(["--reading"] if is_reading else []),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,

@@ -37,11 +37,17 @@ READINESS_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True)
 class Stack:
-    """What to bring up: everything in `home`, answering at `host`:`port` (0 = any free port)."""
+    """What to bring up: everything in `home`, answering at `host`:`port` (0 = any free port).
+
+    Without a worker it is the API alone, which is all it takes to read. `stop_hint` is told beside
+    what is waited for at the end.
+    """
 
     home: Path
     host: str
     port: int
+    has_worker: bool = True
+    stop_hint: str = ""
 
     def run(
         self, environment: Mapping[str, str], say: Say, on_ready: Callable[[RunningStack], None]
@@ -54,11 +60,12 @@ class Stack:
         with hold(self.home), listening(self.host, self.port) as listener, StopSignals() as signals:
             url = f"http://{_authority(self.host, listener.getsockname()[1])}"
             supervisor = Supervisor(
-                parts(self.home, environment, listener, url),
+                parts(self.home, environment, listener, url, has_worker=self.has_worker),
                 self.home / "logs",
                 signals,
                 say,
                 on_change=lambda pids: self._publish(_note(url, pids), say),
+                stop_hint=self.stop_hint,
             )
             try:
                 if supervisor.start(START_LIMIT_S):
@@ -105,15 +112,18 @@ def require_engine() -> None:
 
 
 def parts(
-    home: Path, environment: Mapping[str, str], listener: socket.socket, url: str
+    home: Path,
+    environment: Mapping[str, str],
+    listener: socket.socket,
+    url: str,
+    *,
+    has_worker: bool,
 ) -> list[PartSpec]:
     """The parts in the order they are started in.
 
-    Raises: StackNotStarted if something they need is not installed.
+    Raises: StackNotStarted if something they need is not installed, Malformed if a setting is.
     """
-    require_engine()
     settings = Settings.from_environment({**environment, "PENJING_HOME": str(home)})
-    broker = None if settings.broker_url else broker_part(home, environment)
     broker_url = settings.broker_url or socket_url(private_socket(home))
     shared = {
         **environment,
@@ -121,25 +131,39 @@ def parts(
         "PENJING_BROKER_URL": broker_url,
         "PYTHONUNBUFFERED": "1",
     }
-    worker = PartSpec(
+    if not has_worker:
+        return [api_part(listener, shared, lambda: missing_from(f"{url}/livez"))]
+    require_engine()
+    broker = None if settings.broker_url else broker_part(home, environment)
+    # By its own word: database, broker, blob store, a live worker.
+    api = api_part(listener, shared, lambda: missing_from(f"{url}/readyz"))
+    return [*([broker] if broker else []), worker_part(settings, shared), api]
+
+
+def worker_part(settings: Settings, environment: Mapping[str, str]) -> PartSpec:
+    return PartSpec(
         name="worker",
         command=(
             *(sys.executable, "-m", "celery", "--app", "worker.celery_app", "worker"),
             *("--pool", "threads", "--concurrency", str(settings.worker_concurrency)),
             *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
         ),
-        environment=shared,
+        environment=environment,
         grace_s=settings.shutdown_grace_s + WORKER_MARGIN_S,
     )
-    api = PartSpec(
+
+
+def api_part(
+    listener: socket.socket, environment: Mapping[str, str], missing: Callable[[], str | None]
+) -> PartSpec:
+    return PartSpec(
         name="api",
         command=(sys.executable, "-m", "app.embedded.serve", str(listener.fileno())),
-        environment=shared,
+        environment=environment,
         grace_s=API_GRACE_S,
-        missing=lambda: missing_from(url),
+        missing=missing,
         inherited_fds=(listener.fileno(),),
     )
-    return [*([broker] if broker else []), worker, api]
 
 
 def broker_part(home: Path, environment: Mapping[str, str]) -> PartSpec:
@@ -156,9 +180,9 @@ def broker_part(home: Path, environment: Mapping[str, str]) -> PartSpec:
 
 
 def missing_from(url: str) -> str | None:
-    """What the service lacks, by its own word: database, broker, blob store, a live worker."""
+    """What the service says it lacks at this address; None = nothing."""
     try:
-        answer = httpx.get(f"{url}/readyz", timeout=READINESS_TIMEOUT_S, trust_env=False)
+        answer = httpx.get(url, timeout=READINESS_TIMEOUT_S, trust_env=False)
     except httpx.HTTPError:
         return "it does not answer"
     return None if answer.is_success else answer.text

@@ -33,11 +33,13 @@ class Supervisor:
         signals: StopSignals,
         say: Say,
         on_change: Callable[[Pids], None],
+        stop_hint: str = "",
     ) -> None:
         self._parts = [Part(spec, CappedLog(logs / f"{spec.name}.log")) for spec in specs]
         self._signals = signals
         self._say = say
         self._on_change = on_change
+        self._stop_hint = stop_hint
         self._is_up = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals.fd, selectors.EVENT_READ)
@@ -120,7 +122,7 @@ class Supervisor:
             if waited > part.spec.grace_s or self._signals.count >= patience:
                 break
             if waited > SAY_WAITING_AFTER_S and not has_said:
-                self._say(f"waiting for the {part.spec.name} to end (Ctrl-C again to kill it)")
+                self._say(f"waiting for the {part.spec.name} to end{self._stop_hint}")
                 has_said = True
             self._collect(0.1)
         self._bury(part)

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from app.embedded.broker import (
 )
 from app.embedded.errors import HomeInUse, StackNotStarted
 from app.embedded.lock import RunningStack, hold, is_locked, publish, running_stack
-from app.embedded.stack import listening, open_home
+from app.embedded.stack import listening, open_home, parts
 
 HOLDS = """
 import sys
@@ -164,3 +165,30 @@ def test_home_is_refused_when_it_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(StackNotStarted, match="cannot hold the state"):
         open_home(tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    ("has_worker", "names"), [(False, ["api"]), (True, ["broker", "worker", "api"])]
+)
+def test_stack_is_the_api_alone_when_it_has_no_worker(
+    tmp_path: Path, has_worker: bool, names: list[str]
+) -> None:
+    with listening("127.0.0.1", 0) as listener:
+        found = parts(tmp_path, {}, listener, "http://127.0.0.1:1", has_worker=has_worker)
+    assert [part.name for part in found] == names
+
+
+def test_borrowed_stack_ends_quietly_when_its_owner_no_longer_listens(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    home, parent_pid = tmp_path / "h", str(os.getpid())
+    command = [sys.executable, "-m", "app.embedded", str(home), parent_pid, "--reading"]
+    with subprocess.Popen(command, stdout=write_end, stderr=subprocess.PIPE, text=True) as process:
+        os.close(write_end)
+        deadline = time.monotonic() + 60
+        while running_stack(home) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 0
