@@ -1,7 +1,8 @@
 """How right predictions are, for every kind of task; pure array functions.
 
 Predictions are what the model's output gives: [rows, classes] or [rows, time, classes], read as
-logits, probabilities or values as the task says. A sequence's steps count as one trial each.
+logits, probabilities or values as the task says. Every step of a sequence counts in a figure; but
+the steps of a row are not independent, so what is judged by chance is the row: `right_share`.
 """
 
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ SMALLEST_PROBABILITY = 1e-7
 
 @dataclass(frozen=True)
 class HeadResult:
-    """One output's figures, and which trials were right (null in regression)."""
+    """One output's figures, and how much of each row was right (null in regression).
+
+    `right_share`: [rows], in [0, 1]; 0 or 1 where a row has one decision.
+    """
 
     figures: HeadMeasurement
-    is_right: BoolArray | None
+    right_share: npt.NDArray[np.float64] | None
 
 
 def judge(task: Task, predictions: Array, labels: Labels) -> HeadResult:
@@ -49,7 +53,7 @@ def judge(task: Task, predictions: Array, labels: Labels) -> HeadResult:
         mae=None,
         r2=None,
     )
-    return HeadResult(figures, is_right.reshape(-1))
+    return HeadResult(figures, is_right.reshape(len(is_right), -1).mean(axis=1))
 
 
 def decide(task: Task, predictions: Array) -> npt.NDArray[np.int64]:

@@ -7,9 +7,10 @@ Z_95 = 1.959963984540054
 SMALLEST = math.log(sys.float_info.min)
 
 
-def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(successes: float, trials: int, z: float = Z_95) -> tuple[float, float]:
     """The Wilson score interval of a share (Wilson 1927): good near 0 and 1 and for few trials.
 
+    `successes` may be a sum of shares: trials that were partly right.
     center = (p + z²/2n) / (1 + z²/n), half = z/(1 + z²/n) · sqrt(p(1-p)/n + z²/4n²)
     """
     if trials <= 0:
@@ -23,6 +24,8 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
 
 def mcnemar_p_value(only_first_right: int, only_second_right: int) -> float:
     """Exact two-sided McNemar test: the rows where just one of two models is right are coin flips.
+
+    With rows of several decisions it is the sign test: rows where one model is right more often.
 
     p = min(1, 2 · sum_{i<=k} C(n, i) / 2^n) with n = both counts together, k = the smaller.
     Summed from logarithms: C(n, i) overflows a float from n of about 1030.

@@ -29,8 +29,8 @@ def array(values: Any) -> Any:
 def test_judge_takes_the_largest_output_when_classifying() -> None:
     predictions = array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.5, 0.4, 0.1]])
     result = judge(task(TaskKind.CLASSIFICATION, "probabilities"), predictions, np.array([0, 2, 1]))
-    assert result.is_right is not None
-    assert result.is_right.tolist() == [True, True, False]
+    assert result.right_share is not None
+    assert result.right_share.tolist() == [1, 1, 0]
     assert result.figures.accuracy == pytest.approx(2 / 3)
     assert result.figures.loss == pytest.approx(-np.log([0.7, 0.6, 0.4]).mean(), rel=1e-6)
 
@@ -54,14 +54,14 @@ def test_judge_keeps_the_loss_finite_when_a_certain_prediction_is_wrong() -> Non
     assert result.figures.loss == pytest.approx(-np.log(1e-7))
 
 
-def test_judge_counts_every_step_of_a_sequence() -> None:
+def test_judge_counts_every_step_of_a_sequence_but_each_row_as_one_trial() -> None:
     predictions = array([[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.9, 0.1]]])
     result = judge(
         task(TaskKind.CLASSIFICATION, "probabilities"), predictions, np.array([[0, 1], [0, 1]])
     )
     assert result.figures.accuracy == 0.75
-    assert result.is_right is not None
-    assert result.is_right.shape == (4,)
+    assert result.right_share is not None
+    assert result.right_share.tolist() == [1, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_judge_splits_two_classes_at_the_right_threshold(
         array(values).reshape(2, 1),
         np.array([1, 1]),
     )
-    assert result.is_right is not None
-    assert result.is_right.tolist() == [True, False]
+    assert result.right_share is not None
+    assert result.right_share.tolist() == [1, 0]
 
 
 def test_judge_gives_binary_logits_their_cross_entropy() -> None:
