@@ -93,10 +93,12 @@ openapi: install ## Write docs/openapi.json as the API now is
 
 .PHONY: figures
 figures: install ## Measure what README claims (about 15 minutes; MNIST=/path/to/mnist.npz)
+	@[ -f "$(MNIST)" ] || { echo "Name MNIST as keras.datasets.mnist delivers it:" >&2; \
+		echo "  make figures MNIST=/path/to/mnist.npz" >&2; exit 1; }
 	@$(RUN) benchmarks.api_process
 	@$(RUN) benchmarks.upload_1gib
 	@$(RUN) benchmarks.service_overhead
-	@$(RUN) benchmarks.lenet5_mnist $(MNIST)
+	@$(RUN) benchmarks.lenet5_mnist "$(MNIST)"
 
 .PHONY: lock
 lock: ## Resolve the dependencies anew (needs uv and the network; UPGRADE=--upgrade moves versions)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -31,6 +30,8 @@ HOUSEKEEPING_EVERY_S = 300.0
 # Longer than an upload may take for a MiB, than its inspection is waited for, and than a worker
 # needs from a blob to the row that owns it.
 SWEEP_AGE_S = 900.0
+# At a time; each may take inspection_memory_bytes beside this process.
+MOST_INSPECTIONS = 2
 
 
 def utc_now() -> datetime:
@@ -90,7 +91,7 @@ def wire(
                 limit_s=settings.inspection_limit_s,
                 memory_bytes=settings.inspection_memory_bytes,
                 file_bytes=settings.max_upload_bytes,
-                concurrency=asyncio.Semaphore(os.cpu_count() or 1),
+                concurrency=asyncio.Semaphore(MOST_INSPECTIONS),
             ),
             clock=clock,
             is_in_use=uses,
