@@ -38,7 +38,7 @@ time.sleep(600)
 LEAVES_ONE_BEHIND = """
 import subprocess, sys, time
 left = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True)
-print("left", left.pid, flush=True)
+print(f"left {left.pid}\\n", end="", flush=True)
 time.sleep(600)
 """
 TALKS_FOR_EVER = """
