@@ -25,6 +25,9 @@ EVENTS_A_READ = 500
 
 LastEventId = Annotated[int | None, Header(ge=0, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1, description="Only events after this `seq`.")]
+EventCursor = Annotated[
+    int | None, Query(ge=0, le=2**31 - 1, description="`next_cursor` of the page before.")
+]
 EventLimit = Annotated[int, Query(ge=1, le=1000, description="Events of one JSON page at most.")]
 
 
@@ -46,10 +49,11 @@ async def read_events(
     jobs: JobsDep,
     last_event_id: LastEventId = None,
     after: After = 0,
+    cursor: EventCursor = None,
     limit: EventLimit = 200,
 ) -> Response:
     """Follow a job by Server-Sent Events, or read a page with `Accept: application/json`."""
-    start = max(after, last_event_id or 0)
+    start = max(after, cursor or 0, last_event_id or 0)
     if wants_json(request.headers.get("accept", "")):
         return await run_in_threadpool(_page, jobs, job_id, start, limit)
     events, is_final = await run_in_threadpool(jobs.news, job_id, start, EVENTS_A_READ)

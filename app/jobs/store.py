@@ -89,7 +89,7 @@ class JobStore:
             return None
         if row.digest != idempotency.digest:
             raise IdempotencyKeyReused(
-                f"the Idempotency-Key {idempotency.key!r} was used for another request",
+                "this Idempotency-Key was used for another request",
                 hint="Use a new key for a new request.",
             )
         return self.get(row.job_id)

@@ -113,7 +113,8 @@ async def test_stream_is_refused_when_the_last_event_id_is_no_number(api: Api) -
     assert answer.json()["errors"][0]["pointer"] == "/header/last-event-id"
 
 
-async def test_pages_hold_every_event_once(api: Api) -> None:
+@pytest.mark.parametrize("parameter", ["cursor", "after"])
+async def test_pages_hold_every_event_once(api: Api, parameter: str) -> None:
     job_id = (await given.a_job(api))["id"]
     fence = given.started(api, job_id)
     given.reported(api, job_id, fence, 0.5, an_event(1), an_event(2), an_event(3))
@@ -121,7 +122,7 @@ async def test_pages_hold_every_event_once(api: Api) -> None:
     seen: list[int] = []
     cursor: str | None = "0"
     while cursor is not None:
-        page = (await api.get(f"{path}&after={cursor}", headers=JSON)).json()
+        page = (await api.get(f"{path}&{parameter}={cursor}", headers=JSON)).json()
         seen += [event["seq"] for event in page["items"]]
         cursor = page["next_cursor"]
     assert seen == [1, 2, 3, 4, 5]
