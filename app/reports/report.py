@@ -53,10 +53,16 @@ class Measurement(Figures):
     mae: float | None
     r2: float | None
     heads: tuple[HeadMeasurement, ...]
+    sha256: str = Field(
+        description="Of the file; the artifact with this sha256 is it. A baseline is not offered."
+    )
     size_bytes: int = Field(description="Of the file as downloaded.")
     compressed_size_bytes: int = Field(description="After gzip, level 9.")
     parameter_count: int
-    nonzero_parameter_count: int
+    nonzero_parameter_count: int = Field(
+        description="A tflite file's own zeros (rounding to integers makes some) in the kernels "
+        "that were found in it; elsewhere those of the model it was made from."
+    )
     macs: int | None = Field(description="Multiply-accumulates for one sample.")
     latency_ms_p50: float | None
     latency_ms_p95: float | None
@@ -86,15 +92,23 @@ class SkippedLayer(Figures):
     reason: str
 
 
+VALIDATION = (
+    "On validation rows taken out of the training data, which the model may have been trained on: "
+    "compare before with after, not with the baseline's test accuracy. r2 in regression."
+)
+
+
 class StepReport(Figures):
-    """What one step did. Accuracies here are on the validation split, never on test."""
+    """What one step did."""
 
     technique: str
     parameters: dict[str, Any]
     duration_s: float
-    accuracy_before: float | None
-    accuracy_after_change: float | None = Field(description="Right after it, before recovery.")
-    accuracy_after: float | None
+    accuracy_before: float | None = Field(description=f"Before the step. {VALIDATION}")
+    accuracy_after_change: float | None = Field(
+        description=f"Right after the change, before recovery. {VALIDATION}"
+    )
+    accuracy_after: float | None = Field(description=f"After the step. {VALIDATION}")
     facts: dict[str, Any]
     skipped: tuple[SkippedLayer, ...]
 

@@ -30,6 +30,7 @@ def measured(**known: Any) -> Measurement:
         "mae": None,
         "r2": None,
         "heads": (),
+        "sha256": "a" * 64,
         "size_bytes": 1_750_000,
         "compressed_size_bytes": 1_600_000,
         "parameter_count": 431_080,

@@ -87,7 +87,7 @@ def artifact_of(file: ExportedFile, folder: Path, model_name: str) -> Artifact:
     stem = UNSAFE.sub("_", Path(model_name).stem).strip("._")[:100] or "model"
     return Artifact(
         kind=file.kind,
-        format=file.variant,
+        format=file.kind,
         path=file.path.relative_to(folder),
         filename=stem + file.path.name.removeprefix(STEM),
     )

@@ -57,7 +57,7 @@ class Artifact(Message):
     """One finished file in `out/`. `path` is relative to the job folder."""
 
     kind: OutputKind
-    format: str
+    format: OutputKind
     path: Path
     filename: str
 

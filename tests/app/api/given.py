@@ -140,6 +140,7 @@ def a_report() -> Report:
         mae=None,
         r2=None,
         heads=(),
+        sha256="a" * 64,
         size_bytes=1280,
         compressed_size_bytes=900,
         parameter_count=15,

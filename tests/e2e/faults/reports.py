@@ -18,6 +18,7 @@ def empty_report() -> Report:
         mae=None,
         r2=None,
         heads=(),
+        sha256="a" * 64,
         size_bytes=1,
         compressed_size_bytes=1,
         parameter_count=0,

@@ -1,5 +1,6 @@
 """Whole jobs: an order goes in, files, a report and a verdict come out."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,10 @@ def test_run_measures_every_file_it_offers(pruned_job: Job) -> None:
     outputs = {one.format: one for one in pruned_job.result.report.outputs}
     assert set(outputs) == {artifact.kind for artifact in pruned_job.result.artifacts}
     assert set(outputs) == {"tflite", "keras", "saved_model"}
+    for artifact in pruned_job.result.artifacts:
+        content = (pruned_job.folder / artifact.path).read_bytes()
+        assert artifact.format == artifact.kind
+        assert outputs[artifact.kind].sha256 == hashlib.sha256(content).hexdigest()
     for one in outputs.values():
         assert one.samples == 60
         assert one.latency_ms_p50
@@ -261,6 +266,14 @@ def test_run_measures_several_inputs_and_outputs(desk: Desk) -> None:
     assert (amount.output, amount.accuracy, amount.r2 is not None) == ("amount", None, True)
     assert report.delta.agreement is not None
     assert report.delta.agreement > 0.8
+
+
+def test_run_claims_no_quantization_when_no_kernel_was_large_enough(desk: Desk) -> None:
+    order = desk.order(dense_model(), {"technique": "dynamic_range_quantization"})
+    result = desk.done(order).result
+    assert result.report.optimized.variant == "float32"
+    assert result.report.delta.compression_ratio == pytest.approx(1, abs=0.01)
+    assert any("nothing was quantized" in warning for warning in result.report.warnings)
 
 
 def test_run_works_without_data_and_says_what_it_cannot_know(desk: Desk) -> None:

@@ -12,6 +12,7 @@ from worker.engine.measuring.accuracy import agreement, judge
 from worker.engine.measuring.sizes import compressed_size_bytes
 from worker.engine.measuring.statistics import mcnemar_p_value, wilson_interval
 from worker.engine.proving.bench import THREADS, Measured
+from worker.engine.reporting.provenance import sha256_of
 from worker.engine.reporting.weighing import Weight
 from worker.engine.subject import Subject
 from worker.engine.training.evaluation import summary
@@ -63,6 +64,7 @@ def measurement(measured: Measured, rating: Rating, weight: Weight, samples: int
         mae=overall.mae if overall else None,
         r2=overall.r2 if overall else None,
         heads=rating.heads,
+        sha256=sha256_of(measured.file.path),
         size_bytes=measured.file.path.stat().st_size,
         compressed_size_bytes=compressed_size_bytes(measured.file.path),
         parameter_count=weight.counts.parameter_count,

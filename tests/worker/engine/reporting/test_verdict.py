@@ -27,6 +27,7 @@ def measured(**changes: Any) -> Measurement:
         "mae": None,
         "r2": None,
         "heads": (),
+        "sha256": "a" * 64,
         "size_bytes": 4000,
         "compressed_size_bytes": 3600,
         "parameter_count": 1000,
