@@ -12,7 +12,7 @@ LATENCY_NOISE = 0.05
 SIZE_MARGIN = 0.01
 SIGNIFICANT = 0.05
 # Rounding to integers makes a few weights of a quantized tflite file zero all by itself.
-NOTABLE_ZEROS = 0.05
+NOTABLE_ZEROS = 0.1
 
 
 @dataclass(frozen=True)

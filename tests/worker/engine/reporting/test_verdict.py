@@ -149,6 +149,11 @@ def test_warnings_say_that_zeros_give_no_speed_up() -> None:
     assert "no speed-up" in text
 
 
+@pytest.mark.parametrize("nonzero", [1000, 920], ids=["none", "made by rounding"])
+def test_warnings_are_silent_about_few_zeros(nonzero: int) -> None:
+    assert "zero" not in warned(compared(nonzero_parameter_count=nonzero))
+
+
 def test_warnings_are_silent_about_zeros_that_the_uploaded_model_had() -> None:
     sparse = measured(nonzero_parameter_count=100)
     comparison = compared(nonzero_parameter_count=90)
