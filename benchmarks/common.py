@@ -41,7 +41,7 @@ def bench(**settings: object) -> Iterator[Bench]:
         os.environ[f"PENJING_{name.upper()}"] = str(value)
     with tempfile.TemporaryDirectory(prefix="penjing-") as folder:
         home = Path(folder)
-        with borrowed_stack(home) as stack, Client(stack.url) as client:
+        with borrowed_stack(home, is_reading=False) as stack, Client(stack.url) as client:
             yield Bench(client, stack.url, home)
 
 
