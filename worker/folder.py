@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from app.blobs.store import BlobStore
 from app.errors import DataNotUsable, EngineFault, JobError, ModelNotLoadable
 from app.jobs.job import Job
-from app.jobs.leases import NewArtifact
+from app.jobs.outcomes import NewArtifact
 from app.jobs.request import JobRequest
 from app.recipes.facts import ModelFormat
 from app.uploads.formats import UploadKind

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Self
 
 from app.jobs.job import Job
-from app.jobs.leases import JobLeases, Renewal
+from app.jobs.leases import JobLeases
+from app.jobs.outcomes import Renewal
 from app.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.errors import Cancelled, ChildCrashed, EngineFault, PenjingError, Problem, RunTimeExceeded
 from app.jobs.job import Job, JobState
-from app.jobs.leases import Outcome
+from app.jobs.outcomes import Outcome
 from app.jobs.queue import TASK
 from worker.attempt import Attempt, LeaseLost, ReportedFailure, ShuttingDown, run_in_box
 from worker.box import Launcher

@@ -5,7 +5,6 @@ was frozen past its lease, and whose job another one took, can no longer write a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,9 +12,9 @@ from sqlalchemy import ColumnElement, Connection, case, insert, or_, select, upd
 
 from app.database.engine import Database
 from app.database.tables import artifacts, jobs
-from app.errors import Problem, QueueTimeExceeded, WorkerLost
 from app.ids import new_id
 from app.jobs.job import Job, JobState, sources_of
+from app.jobs.outcomes import Outcome, Reaped, Renewal, last_word, queued_too_long
 from app.jobs.rows import (
     JOB_COLUMNS,
     NewEvent,
@@ -24,49 +23,9 @@ from app.jobs.rows import (
     locked_job,
     state_event,
 )
-from app.reports.report import Verdict
 
 # The pause before a message is sent again doubles this often: 20 s become 11 minutes.
 MOST_PAUSES = 6
-
-
-@dataclass(frozen=True)
-class Renewal:
-    """What a worker learns when it renews: whether the job is still its own, and still wanted."""
-
-    is_held: bool
-    cancel_requested: bool
-
-
-@dataclass(frozen=True)
-class NewArtifact:
-    """A file whose bytes are in the blob store, about to be committed."""
-
-    kind: str
-    format: str
-    filename: str
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended for good."""
-
-    state: JobState
-    verdict: Verdict | None = None
-    report: dict[str, Any] | None = None
-    layers: list[dict[str, Any]] | None = None
-    artifacts: tuple[NewArtifact, ...] = ()
-    problem: Problem | None = None
-
-
-@dataclass(frozen=True)
-class Reaped:
-    """Ids of the jobs that a reaper moved."""
-
-    requeued: tuple[str, ...]
-    ended: tuple[str, ...]
 
 
 class JobLeases:
@@ -166,7 +125,7 @@ class JobLeases:
         ended: list[str] = []
         with self._database.write() as connection:
             for job in _expired(connection, now):
-                outcome = _last_word(job, max_attempts)
+                outcome = last_word(job, max_attempts)
                 lost = _held(job.id, job.fence)
                 if outcome is None:
                     _requeue(connection, lost, job.id, now, counts=True)
@@ -176,7 +135,7 @@ class JobLeases:
                     ended.append(job.id)
             for job_id in _overdue(connection, now):
                 waiting = update(jobs).where(jobs.c.id == job_id)
-                _end(connection, waiting, job_id, _queued_too_long(), now)
+                _end(connection, waiting, job_id, queued_too_long(), now)
                 ended.append(job_id)
         return Reaped(tuple(requeued), tuple(ended))
 
@@ -284,26 +243,3 @@ def _overdue(connection: Connection, now: datetime) -> list[str]:
     is_late = (jobs.c.state == JobState.QUEUED) & (jobs.c.queue_expires_at <= now)
     query = select(jobs.c.id).where(is_late).with_for_update(skip_locked=True)
     return list(connection.execute(query).scalars())
-
-
-def _last_word(job: Job, max_attempts: int) -> Outcome | None:
-    """How a job that lost its worker ends, or None where it is to be tried again."""
-    if job.cancel_requested:
-        return Outcome(JobState.CANCELLED)
-    if job.attempt < max_attempts:
-        return None
-    lost = WorkerLost(
-        f"{job.attempt} of {max_attempts} attempts ended with the worker gone",
-        hint="Look at the worker's log and its memory; then retry the job.",
-        stage=job.phase,
-    )
-    return Outcome(JobState.FAILED, problem=lost.as_problem())
-
-
-def _queued_too_long() -> Outcome:
-    late = QueueTimeExceeded(
-        "no worker took the job within limits.queue_s",
-        hint="Start more workers, or give the job a longer limits.queue_s.",
-        stage="queued",
-    )
-    return Outcome(JobState.TIMED_OUT, problem=late.as_problem())

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from app.jobs.job import Job
-from app.jobs.leases import JobLeases, Renewal
+from app.jobs.leases import JobLeases
+from app.jobs.outcomes import Renewal
 from app.settings import Settings
 from tests.e2e.faults.conftest import wait_until
 from tests.worker.conftest import Desk

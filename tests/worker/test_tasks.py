@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
 from app.jobs.job import JobState
-from app.jobs.leases import JobLeases, Outcome
+from app.jobs.leases import JobLeases
+from app.jobs.outcomes import Outcome
 from tests.worker.conftest import PROLOGUE, Desk
 from worker.tasks import carry_out
 from worker.workshop import Closing

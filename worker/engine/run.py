@@ -34,7 +34,6 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
     progress = Progress(emit, folder / "cancel", phases(order))
     exports = Exports.asked_for(order.outputs)
     conversion = order.recipe.conversion
-
     with closing(Bench(folder / "scratch")) as bench:
         with progress.phase("loading"):
             subject = understand(order)

@@ -4,7 +4,8 @@ from typing import Any
 
 from app.ids import new_id
 from app.jobs.job import JobState
-from app.jobs.leases import JobLeases, NewArtifact, Outcome
+from app.jobs.leases import JobLeases
+from app.jobs.outcomes import NewArtifact, Outcome
 from app.jobs.rows import NewEvent
 from app.recipes.facts import (
     DatasetFacts,

@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import OutOfMemory, RejectedUpload
 from app.jobs.job import JobState
-from app.jobs.leases import Outcome
+from app.jobs.outcomes import Outcome
 from app.uploads.upload import UploadStatus
 from tests.app.api import given
 from tests.app.api.conftest import Api

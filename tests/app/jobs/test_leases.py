@@ -9,7 +9,8 @@ import pytest
 from app.database.engine import Database
 from app.errors import ChildCrashed
 from app.jobs.job import Job, JobState
-from app.jobs.leases import JobLeases, NewArtifact, Outcome, Renewal
+from app.jobs.leases import JobLeases
+from app.jobs.outcomes import NewArtifact, Outcome, Renewal
 from app.jobs.presence import WorkerPresence
 from app.jobs.request import JobRequest
 from app.jobs.rows import NewEvent
