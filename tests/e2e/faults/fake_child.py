@@ -42,7 +42,8 @@ def main() -> None:
 
 def note(job_id: str) -> None:
     """One line for every run, so that a test can count them."""
-    # The environment of a child is scrubbed; its home is <PENJING_HOME>/work/<worker>.
+    # The environment of a child is scrubbed; its home is the folder of its worker,
+    # two levels below PENJING_HOME.
     with (Path(os.environ["HOME"]).parents[1] / "runs.txt").open("a") as file:
         file.write(f"{job_id}\n")
 
