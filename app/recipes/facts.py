@@ -153,6 +153,13 @@ class DatasetOptions(BaseModel):
         return all(abs(end) <= FLOAT32_MAX for end in ends)
 
 
+def shape_fits(data: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """True where every known axis agrees; both without the row axis."""
+    return len(data) == len(wanted) and all(
+        there is None or there == here for here, there in zip(data, wanted, strict=True)
+    )
+
+
 def shape_text(shape: tuple[int | None, ...] | None) -> str:
     """A shape without its row axis, for people."""
     if shape is None:

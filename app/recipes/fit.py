@@ -9,18 +9,12 @@ from app.recipes.facts import (
     LabelArray,
     ModelFacts,
     TensorSpec,
+    shape_fits,
     shape_text,
 )
 from app.recipes.task import LabelsDoNotFit, Task, understand
 
 POINTER = "/dataset_id"
-
-
-def shape_fits(data: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    """True where every known axis agrees; both without the row axis."""
-    return len(data) == len(wanted) and all(
-        there is None or there == here for here, there in zip(data, wanted, strict=True)
-    )
 
 
 def fitted_shape(

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from app.errors import Invalid
-from app.recipes.facts import Facts, Head, LabelArray, shape_text
+from app.recipes.facts import Facts, Head, LabelArray, shape_fits, shape_text
 
 
 class TaskKind(StrEnum):
@@ -83,7 +83,7 @@ def _as_positions(head: Head, labels: LabelArray) -> LabelArray:
     """Two classes at each position look like zeros and ones in rows; the output's shape tells."""
     if labels.encoding not in ("one_hot", "multi_hot") or head.shape is None:
         return labels
-    if _same(labels.shape, head.shape) or not _same(labels.shape, head.shape[:-1]):
+    if shape_fits(labels.shape, head.shape) or not shape_fits(labels.shape, head.shape[:-1]):
         return labels
     return labels.model_copy(update={"encoding": "integer", "class_count": 2})
 
@@ -92,7 +92,7 @@ def _is_a_number_for_each_unit(head: Head, labels: LabelArray) -> bool:
     is_undecided = head.activation == "linear" and head.compiled_loss is None
     if not is_undecided or labels.encoding != "integer" or not labels.shape:
         return False
-    return _same(labels.shape, head.shape) if head.shape else labels.shape[-1] == head.units
+    return shape_fits(labels.shape, head.shape) if head.shape else labels.shape[-1] == head.units
 
 
 def _check_shape(head: Head, task: Task, labels: LabelArray) -> None:
@@ -107,19 +107,13 @@ def _check_shape(head: Head, task: Task, labels: LabelArray) -> None:
         allowed = [each_position, (*each_position, 1)]
     elif task.kind is TaskKind.REGRESSION and head.shape[-1:] == (1,):
         allowed = [each_position, head.shape]
-    if not any(_same(labels.shape, shape) for shape in allowed):
+    if not any(shape_fits(labels.shape, shape) for shape in allowed):
         raise LabelsDoNotFit(
             f"label rows have the shape {shape_text(labels.shape)}, output {head.output!r} has "
             f"{shape_text(head.shape)}",
             hint=f"Give rows of the shape {' or '.join(map(shape_text, allowed))}; class labels as "
             "integers.",
         )
-
-
-def _same(given: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(given) == len(wanted) and all(
-        there in (None, here) for here, there in zip(given, wanted, strict=True)
-    )
 
 
 def _values(head: Head, labels: LabelArray, because: str) -> Task:
