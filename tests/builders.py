@@ -14,7 +14,7 @@ from app.recipes.recipe import Recipe
 from app.recipes.steps import Step
 from worker.engine.context import Masks, StepContext
 from worker.engine.loading.datasets import Dataset, load_dataset, read_tasks
-from worker.engine.loading.models import heads, input_specs
+from worker.engine.loading.models import OtherModels, heads, input_specs
 from worker.engine.order import DatasetFile
 from worker.engine.surgery.weights import assign_weights, named_weights
 
@@ -189,6 +189,9 @@ def context_for(
         masks=masks or {},
         report_progress=ignore_progress,
         check_cancelled=never_cancelled,
+        baseline=model,
+        load_model=OtherModels({}),
+        scratch=folder,
     )
 
 

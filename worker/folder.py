@@ -44,7 +44,11 @@ def write_order(shop: Workshop, job: Job, folder: Path) -> None:
         job_id=job.id,
         model=_model_file(shop, request.model_id, folder),
         dataset=_dataset_file(shop, request.dataset_id, folder),
-        recipe=request.recipe,
+        others={
+            named.model_id: _model_file(shop, named.model_id, folder)
+            for named in request.other_models()
+        },
+        recipe=request.resolved_recipe(),
         outputs=request.outputs,
         constraints=request.constraints,
         control=request.control,
@@ -54,8 +58,9 @@ def write_order(shop: Workshop, job: Job, folder: Path) -> None:
 
 def _model_file(shop: Workshop, model_id: str, folder: Path) -> ModelFile:
     model = shop.uploads.get(model_id, UploadKind.MODEL)
-    path = folder / "in" / f"model.{model.format}"
-    if not _put(shop.blobs.path(model.sha256), path):
+    path = folder / "in" / f"{model_id}.{model.format}"
+    # A model may be named more than once: as the teacher of two steps, say.
+    if not path.exists() and not _put(shop.blobs.path(model.sha256), path):
         raise _gone(ModelNotLoadable, "model")
     return ModelFile(
         path=path, format=ModelFormat(model.format), name=model.name, sha256=model.sha256

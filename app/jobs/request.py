@@ -1,5 +1,6 @@
 """What a client asks of a job: the body of `POST /v1/jobs`."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -7,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from app.recipes.constraints import Constraints
 from app.recipes.outputs import OutputKind
 from app.recipes.recipe import Recipe
+from app.recipes.steps.base import NamedModel
 
 
 def _once_each(outputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -36,8 +38,16 @@ class JobRequest(BaseModel):
     name: str = Field("", max_length=200)
     model_id: str = Field(max_length=64)
     dataset_id: str | None = Field(None, max_length=64)
-    teacher_model_id: None = Field(None, description="Not available yet.")
-    student_model_id: None = Field(None, description="Not available yet.")
+    teacher_model_id: str | None = Field(
+        None,
+        max_length=64,
+        description="The teacher of every step that distills and names none; null = the model.",
+    )
+    student_model_id: str | None = Field(
+        None,
+        max_length=64,
+        description="The student of a distillation whose `student` is `model` and names none.",
+    )
     recipe: Recipe
     preset: None = Field(None, description="Not available yet.")
     search: None = Field(None, description="Not available yet.")
@@ -54,3 +64,16 @@ class JobRequest(BaseModel):
     )
     limits: Limits = Field(default_factory=Limits)
     tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=32)
+
+    def resolved_recipe(self) -> Recipe:
+        """The recipe with this job's teacher and student filled in."""
+        return self.recipe.with_models(self.teacher_model_id, self.student_model_id)
+
+    def other_models(self) -> Iterator[NamedModel]:
+        """Every model that the job uses besides the one it works on, and where it is named."""
+        for field in ("teacher_model_id", "student_model_id"):
+            model_id = getattr(self, field)
+            if model_id is not None:
+                yield NamedModel(f"/{field}", model_id)
+        for pointer, model_id in self.recipe.model_ids():
+            yield NamedModel(f"/recipe{pointer}", model_id)

@@ -56,8 +56,8 @@ class JobService:
 
         Raises: Invalid with every complaint, NotReady while an upload is still being inspected.
         """
-        model, dataset = read_facts(self.uploads, request)
-        return check(request.recipe, request.outputs, model, dataset, request.constraints)
+        given = read_facts(self.uploads, request)
+        return check(request.resolved_recipe(), request.outputs, given, request.constraints)
 
     def submit(self, request: JobRequest, key: str | None) -> Job:
         """Store a job and tell a worker. The same `key` and request give the same job again.

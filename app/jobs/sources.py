@@ -5,19 +5,25 @@ from contextlib import contextmanager
 
 from app.errors import Complaint, Invalid, NotFound, RejectedUpload
 from app.jobs.request import JobRequest
-from app.recipes.facts import DatasetFacts, ModelFacts
+from app.recipes.facts import ModelFacts
+from app.recipes.steps.base import Given
 from app.uploads.formats import UploadKind
 from app.uploads.store import UploadStore
 
 
-def read_facts(uploads: UploadStore, request: JobRequest) -> tuple[ModelFacts, DatasetFacts | None]:
+def read_facts(uploads: UploadStore, request: JobRequest) -> Given:
     """Raises: Invalid with a pointer to the id that cannot be used, NotReady."""
     with _blamed_on("/model_id"):
         model = uploads.get(request.model_id, UploadKind.MODEL).model_facts()
-    if request.dataset_id is None:
-        return model, None
-    with _blamed_on("/dataset_id"):
-        return model, uploads.get(request.dataset_id, UploadKind.DATASET).dataset_facts()
+    dataset = None
+    if request.dataset_id is not None:
+        with _blamed_on("/dataset_id"):
+            dataset = uploads.get(request.dataset_id, UploadKind.DATASET).dataset_facts()
+    others: dict[str, ModelFacts] = {}
+    for pointer, model_id in request.other_models():
+        with _blamed_on(pointer):
+            others[model_id] = uploads.get(model_id, UploadKind.MODEL).model_facts()
+    return Given(model, dataset, others)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from app.recipes.patterns import matches
 from app.recipes.plan import Plan, PlannedSkip, PlannedStep
 from app.recipes.recipe import Recipe
 from app.recipes.steps import Conversion, Step
-from app.recipes.steps.base import LayerTransform, Need
+from app.recipes.steps.base import Given, LayerTransform, Need
 from app.recipes.steps.recovery import optimizer_steps
 from app.recipes.task import Task, TaskKind
 
@@ -36,14 +36,14 @@ class ImpossibleRecipe(Invalid):
 def check(
     recipe: Recipe,
     outputs: tuple[OutputKind, ...],
-    model: ModelFacts,
-    dataset: DatasetFacts | None,
+    given: Given,
     constraints: Constraints,
 ) -> Plan:
-    """What the job would do.
+    """What the job would do; `recipe` has the job's models filled in.
 
     Raises: ImpossibleRecipe with every complaint found.
     """
+    model, dataset = given.model, given.dataset
     tasks, label_complaints = read_tasks(model, dataset) if dataset else ((), ())
     complaints = [
         *_model_complaints(model),
@@ -54,7 +54,7 @@ def check(
         *_layer_complaints(recipe, model),
         *(input_complaints(model, dataset) if dataset else ()),
         *label_complaints,
-        *_step_complaints(recipe, model, dataset),
+        *_step_complaints(recipe, given),
         *_loss_complaints(recipe, tasks),
         *_constraint_complaints(constraints, tasks),
     ]
@@ -171,11 +171,9 @@ def _patterns(recipe: Recipe) -> Iterator[tuple[str, str]]:
                 yield f"/recipe/steps/{index}/{field}/{position}", pattern
 
 
-def _step_complaints(
-    recipe: Recipe, model: ModelFacts, dataset: DatasetFacts | None
-) -> Iterator[Complaint]:
+def _step_complaints(recipe: Recipe, given: Given) -> Iterator[Complaint]:
     for index, step in enumerate(recipe.steps):
-        for complaint in step.complaints(model, dataset):
+        for complaint in step.complaints(given):
             pointer = f"/recipe/steps/{index}{complaint.pointer}"
             yield complaint.model_copy(update={"pointer": pointer})
 

@@ -1,10 +1,12 @@
 """A recipe: ordered steps and a seed."""
 
-from typing import Annotated, Any, Union
+from collections.abc import Iterator
+from typing import Annotated, Any, Self, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.recipes.steps import Conversion, Step, Transform, step_types
+from app.recipes.steps.base import NamedModel
 
 # The union is built from the files found in steps/, so it can only be spelled at run time.
 AnyStep: Any = Annotated[Union[tuple(step_types().values())], Field(discriminator="technique")]  # noqa: UP007
@@ -21,6 +23,17 @@ class Recipe(BaseModel):
     @property
     def transforms(self) -> tuple[Transform, ...]:
         return tuple(step for step in self.steps if isinstance(step, Transform))
+
+    def with_models(self, teacher: str | None, student: str | None) -> Self:
+        """The recipe with the job's models filled in where steps name none of their own."""
+        steps = tuple(step.with_models(teacher, student) for step in self.steps)
+        return self.model_copy(update={"steps": steps})
+
+    def model_ids(self) -> Iterator[NamedModel]:
+        """Every other uploaded model that a step names; pointers lead into the recipe."""
+        for index, step in enumerate(self.steps):
+            for named in step.model_ids():
+                yield NamedModel(f"/steps/{index}{named.pointer}", named.model_id)
 
     @property
     def conversion(self) -> Conversion | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -12,6 +13,7 @@ from app.recipes.steps.base import Step
 from app.recipes.steps.recovery import Recovery, optimizer_steps
 from app.recipes.task import Task
 from app.reports.report import SkippedLayer
+from worker.engine.exporting.signature import RowShapes
 from worker.engine.loading.datasets import Dataset, Split
 
 BoolArray = NDArray[np.bool_]
@@ -19,6 +21,9 @@ BoolArray = NDArray[np.bool_]
 # Stable weight name (surgery/weights.py) -> True where it is kept. What is False stays zero for
 # the rest of the recipe, whatever trains later.
 Masks = Mapping[str, BoolArray]
+
+# Raises: ModelNotLoadable.
+LoadModel = Callable[[str], keras.Model]
 
 DEFAULT_VALIDATION_FRACTION: float = Recovery.model_fields["validation_fraction"].default
 
@@ -36,7 +41,9 @@ class ReportProgress(Protocol):
 class StepContext:
     """Everything a step may use besides its own parameters and the model.
 
-    `check_cancelled` raises Cancelled once the job is to stop; call it at every batch.
+    `check_cancelled` raises Cancelled once the job is to stop; call it at every batch. `baseline`
+    is the uploaded model as it was; `load_model` gives another uploaded one by its id. `scratch` is
+    a folder for what is too large for memory; it goes with the job.
     """
 
     seed: int
@@ -45,6 +52,9 @@ class StepContext:
     masks: Masks
     report_progress: ReportProgress
     check_cancelled: Callable[[], None]
+    baseline: keras.Model | None
+    load_model: LoadModel
+    scratch: Path
 
     def divided(self, validation_fraction: float) -> tuple[Split, Split | None]:
         """Training rows and validation rows, both out of the training split; test is never touched.
@@ -61,6 +71,12 @@ class StepContext:
         Raises: ValueError if there is no data; the recipe was checked for that.
         """
         return optimizer_steps(len(self._training_rows()), training)
+
+    @property
+    def row_shapes(self) -> RowShapes:
+        """Shapes of the data set's rows by input name; empty without data."""
+        columns = self.data.train.columns if self.data else {}
+        return {name: column.shape for name, column in columns.items()}
 
     def validation_of(self, step: Step) -> Split | None:
         """The rows a step's accuracies are measured on; None without labelled data."""

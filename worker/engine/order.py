@@ -13,7 +13,7 @@ The job folder:
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import Problem
 from app.recipes.constraints import Constraints
@@ -47,6 +47,9 @@ class Order(Message):
     job_id: str
     model: ModelFile
     dataset: DatasetFile | None
+    others: dict[str, ModelFile] = Field(
+        default_factory=dict, description="Other models that steps name, by id."
+    )
     recipe: Recipe
     outputs: tuple[OutputKind, ...]
     constraints: Constraints

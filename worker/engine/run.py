@@ -8,6 +8,7 @@ from app.recipes.steps.recovery import Recovery
 from worker.engine.context import StepContext
 from worker.engine.control import run_control, training_for_control
 from worker.engine.exports import Exports
+from worker.engine.loading.models import OtherModels
 from worker.engine.order import Order, Result
 from worker.engine.progress import Emit, Progress
 from worker.engine.proving.bench import Bench
@@ -37,7 +38,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
     with closing(Bench(folder / "scratch")) as bench:
         with progress.phase("loading"):
             subject = understand(order)
-            context = _context(order, subject, progress)
+            context = _context(order, subject, progress, bench.scratch)
             work = Workpiece(subject.model, context, progress)
             if not _trains(order):
                 # Its imports go on beside the baseline; in a training they would only hold memory.
@@ -103,7 +104,7 @@ def _control_training(order: Order) -> FineTuning | None:
     return training_for_control(order.recipe) if order.control else None
 
 
-def _context(order: Order, subject: Subject, progress: Progress) -> StepContext:
+def _context(order: Order, subject: Subject, progress: Progress, scratch: Path) -> StepContext:
     return StepContext(
         seed=order.recipe.seed,
         data=subject.data,
@@ -111,6 +112,9 @@ def _context(order: Order, subject: Subject, progress: Progress) -> StepContext:
         masks={},
         report_progress=progress.report,
         check_cancelled=progress.check_cancelled,
+        baseline=subject.model,
+        load_model=OtherModels(order.others),
+        scratch=scratch,
     )
 
 

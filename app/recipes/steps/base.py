@@ -4,9 +4,10 @@ What a technique asks of a model and of data is said by its own step; nothing el
 by name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -22,6 +23,22 @@ class Need(StrEnum):
     TRAINING_DATA = "training_data"
     LABELS = "labels"
     CALIBRATION_DATA = "calibration_data"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a recipe is to be carried out on: `others` are the other models it names, by id."""
+
+    model: ModelFacts
+    dataset: DatasetFacts | None
+    others: Mapping[str, ModelFacts] = field(default_factory=dict)
+
+
+class NamedModel(NamedTuple):
+    """An uploaded model that a step names, and where: a JSON pointer into the step."""
+
+    pointer: str
+    model_id: str
 
 
 class Skip(NamedTuple):
@@ -54,6 +71,8 @@ class Step(BaseModel):
     needs: ClassVar[frozenset[Need]] = frozenset()
     formats: ClassVar[frozenset[ModelFormat]] = KERAS_FORMATS
     paper: ClassVar[str | None] = None
+    # Whether layers change their shapes or go: then parameters, MACs and time are told per step.
+    changes_structure: ClassVar[bool] = False
 
     def all_needs(self) -> frozenset[Need]:
         """What this step needs as it is parametrized: at least the technique's own `needs`."""
@@ -65,7 +84,32 @@ class Step(BaseModel):
         """The training it will run, if any: the step itself, or what is in its field `recovery`."""
         return None
 
-    def complaints(self, model: ModelFacts, dataset: DatasetFacts | None) -> Iterator[Complaint]:
+    def model_ids(self) -> Iterator[NamedModel]:
+        """Every other uploaded model that this step uses."""
+        training = self.training()
+        if training is None or not training.distill:
+            return
+        where = "" if self._is(training) else "/recovery"
+        for index, model_id in enumerate(training.teacher_model_ids):
+            yield NamedModel(f"{where}/teacher_model_ids/{index}", model_id)
+
+    def with_models(self, teacher: str | None, student: str | None) -> Self:
+        """The step with the job's models filled in where it distills and names none itself."""
+        training = self.training()
+        if teacher is None or training is None or not training.distill:
+            return self
+        if training.teacher_model_ids:
+            return self
+        if self._is(training):
+            return self.model_copy(update={"teacher_model_ids": (teacher,)})
+        recovery = training.model_copy(update={"teacher_model_ids": (teacher,)})
+        return self.model_copy(update={"recovery": recovery})
+
+    def _is(self, training: object) -> bool:
+        """Whether the step is its own training, as fine-tuning and distillation are."""
+        return training is self
+
+    def complaints(self, given: Given) -> Iterator[Complaint]:
         """What of this technique's own keeps it from running; pointers lead into the step."""
         yield from ()
 

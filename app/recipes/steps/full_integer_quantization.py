@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from app.errors import Complaint
-from app.recipes.facts import DatasetFacts, ModelFacts, ModelFormat
-from app.recipes.steps.base import Conversion, LayerPatterns, Need
+from app.recipes.facts import DatasetFacts, ModelFormat
+from app.recipes.steps.base import Conversion, Given, LayerPatterns, Need
 
 
 class FullIntegerQuantization(Conversion):
@@ -38,8 +38,8 @@ class FullIntegerQuantization(Conversion):
         default=(), description="Layers kept in float: patterns that match whole layer names."
     )
 
-    def complaints(self, model: ModelFacts, dataset: DatasetFacts | None) -> Iterator[Complaint]:
-        if model.is_recurrent:
+    def complaints(self, given: Given) -> Iterator[Complaint]:
+        if given.model.is_recurrent:
             yield Complaint(
                 pointer="/technique",
                 detail="recurrent layers cannot be calibrated for full integer quantization (the "

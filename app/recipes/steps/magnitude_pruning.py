@@ -6,8 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from app.errors import Complaint
-from app.recipes.facts import DatasetFacts, ModelFacts
-from app.recipes.steps.base import Fraction, LayerTransform
+from app.recipes.steps.base import Fraction, Given, LayerTransform
 from app.recipes.steps.recovery import Recovery, optimizer_steps
 
 BlockEdge = Annotated[int, Field(ge=1, le=256)]
@@ -123,16 +122,16 @@ class MagnitudePruning(LayerTransform):
             return Recovery()
         return self.recovery
 
-    def complaints(self, model: ModelFacts, dataset: DatasetFacts | None) -> Iterator[Complaint]:
+    def complaints(self, given: Given) -> Iterator[Complaint]:
         """A schedule that goes on after the training."""
-        training = self.training()
+        training, dataset = self.training(), given.dataset
         if training is None or dataset is None or self.schedule == "one_shot":
             return
         total = optimizer_steps(dataset.train_rows, training)
-        for field, given in (("begin_step", self.begin_step), ("end_step", self.end_step)):
-            if given is not None and given > total:
+        for field, step in (("begin_step", self.begin_step), ("end_step", self.end_step)):
+            if step is not None and step > total:
                 yield Complaint(
                     pointer=f"/{field}",
-                    detail=f"{field} is {given}, but the training has only {total} optimizer "
+                    detail=f"{field} is {step}, but the training has only {total} optimizer "
                     f"steps ({training.epochs} epochs of {total // training.epochs})",
                 )

@@ -1,11 +1,13 @@
 """Recovery training: the training that follows a change, and `fine_tuning` as a whole."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.recipes.division import rows_set_aside
+
+ModelId = Annotated[str, Field(min_length=1, max_length=64)]
 
 Loss = Literal[
     "auto",
@@ -35,6 +37,18 @@ class Recovery(BaseModel):
         ge=0,
         le=0.5,
         description="Share of the training data kept aside to choose the best epoch; never test.",
+    )
+    distill: bool = Field(
+        False,
+        description="Also learn from what the teachers say: the uploaded model as it was, or "
+        "`teacher_model_ids`.",
+    )
+    teacher_model_ids: tuple[ModelId, ...] = Field(
+        (),
+        max_length=8,
+        strict=False,
+        description="distill: uploaded models whose answers are averaged; empty = the job's "
+        "teacher_model_id, else its model.",
     )
 
 

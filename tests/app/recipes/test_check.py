@@ -21,7 +21,7 @@ from app.recipes.facts import (
 from app.recipes.outputs import OutputKind
 from app.recipes.plan import PlannedSkip
 from app.recipes.recipe import Recipe
-from app.recipes.steps.base import Skip, Transform
+from app.recipes.steps.base import Given, Skip, Transform
 from app.recipes.steps.recovery import Recovery
 
 INT8 = {"technique": "full_integer_quantization"}
@@ -86,14 +86,14 @@ def pointers_of(
     constraints: Constraints = NO_TARGETS,
 ) -> list[str]:
     with pytest.raises(ImpossibleRecipe) as refused:
-        check(asked, outputs, model, dataset, constraints)
+        check(asked, outputs, Given(model, dataset), constraints)
     return [complaint.pointer for complaint in refused.value.errors]
 
 
 def test_plan_counts_the_optimizer_steps_of_the_training() -> None:
     pruning = PRUNE | {"recovery": {"epochs": 3, "batch_size": 64, "validation_fraction": 0.1}}
 
-    plan = check(recipe(pruning, INT8), ("tflite",), classifier(), digits(), NO_TARGETS)
+    plan = check(recipe(pruning, INT8), ("tflite",), Given(classifier(), digits()), NO_TARGETS)
 
     assert plan.optimizer_steps == 3 * 15  # 900 rows / 64, rounded up
     assert [step.technique for step in plan.steps] == [
@@ -103,7 +103,7 @@ def test_plan_counts_the_optimizer_steps_of_the_training() -> None:
 
 
 def test_data_gains_a_channel_axis_when_only_that_is_missing() -> None:
-    assert check(recipe(INT8), ("tflite",), classifier(), digits(), NO_TARGETS).tasks
+    assert check(recipe(INT8), ("tflite",), Given(classifier(), digits()), NO_TARGETS).tasks
 
 
 def test_conversion_must_be_the_last_step() -> None:
@@ -125,7 +125,7 @@ def test_gradual_schedule_needs_labels() -> None:
 
 
 def test_one_shot_pruning_needs_no_data() -> None:
-    assert check(recipe(PRUNE), ("keras",), classifier(), None, NO_TARGETS).needs == ()
+    assert check(recipe(PRUNE), ("keras",), Given(classifier(), None), NO_TARGETS).needs == ()
 
 
 @pytest.mark.parametrize("field", ["include", "exclude"])
@@ -174,7 +174,7 @@ def test_input_names_must_agree_when_there_are_several() -> None:
     )
 
     with pytest.raises(ImpossibleRecipe, match="left, right"):
-        check(recipe(INT8), ("tflite",), two, digits(), NO_TARGETS)
+        check(recipe(INT8), ("tflite",), Given(two, digits()), NO_TARGETS)
 
 
 def test_end_step_after_the_training_is_refused() -> None:
@@ -213,8 +213,8 @@ class Whim(Transform):
     def training(self) -> Recovery:
         return Recovery(epochs=1, batch_size=100, validation_fraction=0.1)
 
-    def complaints(self, model: ModelFacts, dataset: DatasetFacts | None) -> Iterator[Complaint]:
-        if model.is_recurrent:
+    def complaints(self, given: Given) -> Iterator[Complaint]:
+        if given.model.is_recurrent:
             yield Complaint(pointer="/mood", detail="not today")
 
     def skips(self, model: ModelFacts) -> Iterator[Skip]:
@@ -228,7 +228,7 @@ WHIM = Recipe.model_construct(seed=0, steps=(Whim(technique="whim"),))
 
 
 def test_plan_asks_each_step_what_it_trains_skips_and_warns_of() -> None:
-    plan = check(WHIM, ("keras",), classifier(), digits(), NO_TARGETS)
+    plan = check(WHIM, ("keras",), Given(classifier(), digits()), NO_TARGETS)
 
     assert plan.needs == ("labels", "training_data")
     assert plan.optimizer_steps == 9

@@ -4,7 +4,8 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,21 @@ from app.recipes import keras_config
 from app.recipes.facts import Head, ModelFormat, TensorSpec
 from worker.engine.foreign import first_line, is_out_of_memory
 from worker.engine.loading.keras2 import as_keras3
+from worker.engine.order import ModelFile
 
 Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OtherModels:
+    """The models that steps name besides the job's own; each is loaded when it is asked for."""
+
+    files: Mapping[str, ModelFile]
+
+    def __call__(self, model_id: str) -> keras.Model:
+        """Raises: ModelNotLoadable."""
+        file = self.files[model_id]
+        return load_model(file.path, file.format)
 
 
 def load_model(path: Path, format: ModelFormat) -> keras.Model:

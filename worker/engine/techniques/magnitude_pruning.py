@@ -23,7 +23,7 @@ from worker.engine.surgery.masks import (
     keep_n_of_m,
     spread_blocks,
 )
-from worker.engine.training.evaluation import evaluate
+from worker.engine.training.recovery import recover
 from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
 
@@ -73,9 +73,8 @@ class _Pruning:
             self.prune(self.step.sparsity)
             if recovery is None:
                 return None, {}
-            after_change = self._score(model)
-            history = train(model, self.context, recovery, Interventions(zeros=self.zeros))
-            return after_change, history.facts()
+            recovered = recover(self.step, model, self.zeros.masks, self.context)
+            return recovered.accuracy_after_change, recovered.facts
         schedule = schedule_of(self.step, self.context.optimizer_steps(recovery))
         gradual = Interventions(
             self.zeros, after_step=_Gradual(self, schedule), counts_from=schedule.end_step
@@ -91,12 +90,6 @@ class _Pruning:
         self.zeros.change(masks)
         if sparsity == self.step.sparsity:
             self.context.report_progress(0.0, f"pruned to a sparsity of {sparsity:g}")
-
-    def _score(self, model: keras.Model) -> float | None:
-        rows = self.context.validation_of(self.step)
-        if rows is None:
-            return None
-        return evaluate(model, rows, self.context.tasks, self.context.check_cancelled).score
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from worker.engine.training.batch_norm import short_memory
 from worker.engine.training.evaluation import Evaluation, Evaluator
 from worker.engine.training.prediction import Predictor, input_signature
 from worker.engine.training.targets import HeadLoss, targets
+from worker.engine.training.teaching import Teaching
 from worker.engine.training.zeros import HeldZeros
 
 Array = NDArray[Any]
@@ -71,10 +72,12 @@ class Interventions:
 
     `after_step` is called with the number of optimizer steps done: 0 before the first, then 1, 2,
     ... Epochs that end before `counts_from` steps are never the best: the model was not yet what
-    it is to become. `zeros` are held after every step.
+    it is to become. `zeros` are held after every step. `teaching` adds what teachers say
+    to the loss.
     """
 
     zeros: HeldZeros | None = None
+    teaching: Teaching | None = None
     after_step: AfterStep | None = None
     counts_from: int = 0
 

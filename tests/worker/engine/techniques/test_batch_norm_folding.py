@@ -18,6 +18,7 @@ from tests.builders import (
     with_masks,
 )
 from worker.engine.context import Masks, StepContext, StepOutcome
+from worker.engine.loading.models import OtherModels
 from worker.engine.surgery.weights import named_weights
 from worker.engine.techniques import batch_norm_folding, magnitude_pruning
 
@@ -42,6 +43,9 @@ def folded(model: Any, masks: Masks | None = None, **parameters: Any) -> StepOut
         masks=masks or {},
         report_progress=lambda fraction, message, **metrics: None,
         check_cancelled=lambda: None,
+        baseline=model,
+        load_model=OtherModels({}),
+        scratch=Path(),
     )
     return batch_norm_folding.apply(step("batch_norm_folding", **parameters), model, context)
 

@@ -1,0 +1,1 @@
+"""The structural techniques on real nets: what `make figures-structure` measures."""

@@ -1,0 +1,36 @@
+"""Recovery: how good a model is right after a change, and the training that follows it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from app.recipes.steps import Step
+from worker.engine.context import Masks, StepContext
+from worker.engine.training.evaluation import evaluate
+from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.zeros import HeldZeros
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """`accuracy_after_change` is r2 in regression; null where nothing trained or no labels."""
+
+    accuracy_after_change: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def recover(step: Step, model: keras.Model, masks: Masks, context: StepContext) -> Recovered:
+    """Train a changed model in place as the step says, its zeros held; nothing if it does not say.
+
+    Raises: what `train` raises.
+    """
+    training = step.training()
+    if training is None:
+        return Recovered()
+    rows = context.validation_of(step)
+    after_change = None
+    if rows is not None:
+        after_change = evaluate(model, rows, context.tasks, context.check_cancelled).score
+    history = train(model, context, training, Interventions(zeros=HeldZeros(model, masks)))
+    return Recovered(after_change, history.facts())
