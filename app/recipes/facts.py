@@ -160,6 +160,16 @@ def shape_fits(data: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     )
 
 
+def shapes_agree(one: tuple[int | None, ...] | None, other: tuple[int | None, ...] | None) -> bool:
+    """True unless two known axes differ, or their number does."""
+    if one is None or other is None:
+        return True
+    return len(one) == len(other) and all(
+        here is None or there is None or here == there
+        for here, there in zip(one, other, strict=True)
+    )
+
+
 def shape_text(shape: tuple[int | None, ...] | None) -> str:
     """A shape without its row axis, for people."""
     if shape is None:

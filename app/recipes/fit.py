@@ -1,20 +1,28 @@
-"""Whether a data set fits a model: input names, shapes and labels; pure."""
+"""Whether a data set or another model fits a model: names, shapes, labels and heads; pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from app.errors import Complaint
 from app.recipes.facts import (
     DatasetFacts,
+    Head,
     InputArray,
     LabelArray,
     ModelFacts,
     TensorSpec,
     shape_fits,
     shape_text,
+    shapes_agree,
 )
 from app.recipes.task import LabelsDoNotFit, Task, understand
 
 POINTER = "/dataset_id"
+
+T = TypeVar("T")
+Shape = tuple[int | None, ...] | None
+# What a softmax says of one class among all, a sigmoid says of each by itself.
+PROBABILITIES = frozenset({"softmax", "sigmoid"})
 
 
 def fitted_shape(
@@ -95,3 +103,59 @@ def _labels_by_output(
     if set(labels) != {head.output for head in model.heads}:
         return None
     return tuple((index, labels[head.output]) for index, head in enumerate(model.heads))
+
+
+def model_complaints(model: ModelFacts, other: ModelFacts, pointer: str) -> Iterator[Complaint]:
+    """What keeps `other` from teaching the job's model, or from standing in for it as a student."""
+    our_heads = {head.output: head for head in model.heads}
+    their_heads = {head.output: head for head in other.heads}
+    for detail in (
+        *_shape_differences(
+            "input",
+            {spec.name: spec.shape for spec in model.inputs},
+            {spec.name: spec.shape for spec in other.inputs},
+        ),
+        *_shape_differences(
+            "output",
+            {name: head.shape for name, head in our_heads.items()},
+            {name: head.shape for name, head in their_heads.items()},
+        ),
+        *_head_differences(our_heads, their_heads),
+    ):
+        yield Complaint(pointer=pointer, detail=detail)
+
+
+def _shape_differences(
+    what: str, ours: Mapping[str, Shape], theirs: Mapping[str, Shape]
+) -> Iterator[str]:
+    wanted = _under_their_names(ours, theirs)
+    if wanted is None:
+        yield (
+            f"this model has the {what}s {', '.join(theirs)}; the job's model has "
+            f"{', '.join(ours)}. They are paired by name, so both must have the same names"
+        )
+        return
+    for name, shape in theirs.items():
+        if not shapes_agree(shape, wanted[name]):
+            yield (
+                f"this model's {what} {name!r} has the shape {shape_text(shape)}; "
+                f"that of the job's model has {shape_text(wanted[name])}"
+            )
+
+
+def _head_differences(ours: Mapping[str, Head], theirs: Mapping[str, Head]) -> Iterator[str]:
+    wanted = _under_their_names(ours, theirs) or {}
+    for name, head in wanted.items():
+        activation = theirs[name].activation
+        if {activation, head.activation} == PROBABILITIES:
+            yield (
+                f"this model's output {name!r} ends in {activation}, that of the job's model in "
+                f"{head.activation}: a softmax chooses among classes, a sigmoid judges each alone"
+            )
+
+
+def _under_their_names(ours: Mapping[str, T], theirs: Mapping[str, T]) -> Mapping[str, T] | None:
+    """The only one goes with the only one, several by name; None where the names differ."""
+    if len(ours) == len(theirs) == 1:
+        return dict(zip(theirs, ours.values(), strict=True))
+    return ours if set(ours) == set(theirs) else None
