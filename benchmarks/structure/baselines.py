@@ -37,9 +37,9 @@ class Baseline:
 
 
 BASELINES: dict[str, Baseline] = {
-    "cnn": Baseline(nets.cnn, epochs=20),
-    "resnet": Baseline(nets.resnet, epochs=10),
-    "teacher": Baseline(lambda: nets.mlp(1200, 1200, dropout=0.5), epochs=30, shift=2),
+    "cnn": Baseline(nets.cnn, epochs=10),
+    "resnet": Baseline(nets.resnet, epochs=8),
+    "teacher": Baseline(lambda: nets.mlp(1200, 1200, dropout=0.5), epochs=20, shift=2),
 }
 
 

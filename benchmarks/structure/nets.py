@@ -61,3 +61,9 @@ def mlp(*units: int, dropout: float = 0.0) -> keras.Model:
         if dropout:
             x = layers.Dropout(dropout, name=f"dropout{number}")(x)
     return keras.Model(image, layers.Dense(10, name="logits")(x), name="mlp")
+
+
+def untrained_mlp(seed: int, *units: int) -> keras.Model:
+    """The same start for the same seed."""
+    keras.utils.set_random_seed(seed)
+    return mlp(*units)
