@@ -37,6 +37,8 @@ def job_view(details: JobDetails, now: datetime) -> JobView:
         cancel_requested=job.cancel_requested,
         model_id=job.model_id,
         dataset_id=job.dataset_id,
+        teacher_model_id=job.request["teacher_model_id"],
+        student_model_id=job.request["student_model_id"],
         recipe=job.request["recipe"],
         constraints=job.request["constraints"],
         outputs=job.request["outputs"],

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +27,7 @@ class Wishes:
     prune: float | None
     epochs: int | None
     fine_tune: int | None
+    distill: bool
     fold_batch_norm: bool
     conversions: Sequence[str]
     recipe: str | None
@@ -66,13 +67,14 @@ def job_body(wishes: Wishes, has_data: bool) -> dict[str, Any]:
     return body | _settings(body, wishes)
 
 
-def require_valid(body: Mapping[str, Any]) -> None:
-    """Find out here what is wrong with a job whatever its model and data are.
+def require_valid(body: Mapping[str, Any], uploaded: Collection[str]) -> None:
+    """Find out here what is wrong with a job whatever its models and data are.
 
+    uploaded: the fields that the ids of uploads will fill.
     Raises: Invalid with every complaint.
     """
     try:
-        JobRequest.model_validate({**body, "model_id": "not uploaded yet"})
+        JobRequest.model_validate({**body, **dict.fromkeys(uploaded, "not uploaded yet")})
     except ValidationError as error:
         complaints = [_complaint(finding) for finding in error.errors()]
         first = complaints[0]
@@ -135,9 +137,9 @@ def steps_of(wishes: Wishes, has_data: bool) -> dict[str, Any]:
     if wishes.fold_batch_norm:
         steps.append({"technique": "batch_norm_folding"})
     if wishes.prune is not None:
-        steps.append(_pruning(wishes.prune, wishes.epochs, has_data))
+        steps.append(_pruning(wishes, wishes.prune, has_data))
     if wishes.fine_tune:
-        steps.append({"technique": "fine_tuning", "epochs": wishes.fine_tune})
+        steps.append({"technique": "fine_tuning", **_training(wishes, wishes.fine_tune)})
     steps += [dict(CONVERSIONS[name]) for name in wishes.conversions]
     return {"steps": steps}
 
@@ -215,10 +217,15 @@ def dataset_options(given: Mapping[str, Any], has_data: bool) -> DatasetOptions:
         raise Malformed(f"{flag} is {first['input']!r}: {first['msg']}") from error
 
 
-def _pruning(sparsity: float, epochs: int | None, has_data: bool) -> dict[str, Any]:
+def _pruning(wishes: Wishes, sparsity: float, has_data: bool) -> dict[str, Any]:
     """Little by little while training, where there is data to train on; else all at once."""
     step: dict[str, Any] = {"technique": "magnitude_pruning", "sparsity": sparsity}
-    epochs = PRUNING_EPOCHS if epochs is None else epochs
+    epochs = PRUNING_EPOCHS if wishes.epochs is None else wishes.epochs
     if has_data and epochs > 0:
-        step |= {"schedule": "polynomial", "recovery": {"epochs": epochs}}
+        step |= {"schedule": "polynomial", "recovery": _training(wishes, epochs)}
     return step
+
+
+def _training(wishes: Wishes, epochs: int) -> dict[str, Any]:
+    """Every training learns from the teacher, if there is one."""
+    return {"epochs": epochs, **({"distill": True} if wishes.distill else {})}

@@ -21,6 +21,8 @@ DATASET_OPTIONS = ("scale", "offset", "test_fraction", "label")
 @click.option("--prune", type=NUMBER, metavar="SPARSITY", help="Share of weights to zero, [0, 1).")
 @click.option("--epochs", type=click.IntRange(0), help="Training while pruning; 0 = none.")
 @click.option("--fine-tune", type=click.IntRange(1), metavar="EPOCHS", help="Train at the end.")
+@click.option("--teacher", type=EXISTING_FILE, help="A model to learn from while training.")
+@click.option("--student", type=EXISTING_FILE, help="The student of a distillation in --recipe.")
 @click.option("--fold-batch-norm", is_flag=True, help="Merge batch normalization into its layer.")
 @click.option("--int8", is_flag=True, help="Weights and activations in 8-bit integers.")
 @click.option("--int16x8", is_flag=True, help="8-bit weights, 16-bit activations.")
@@ -51,6 +53,8 @@ def optimize(
     /,
     model: str,
     data: str | None,
+    teacher: str | None,
+    student: str | None,
     out: str | None,
     url: str | None,
     home: Path,
@@ -65,16 +69,18 @@ def optimize(
     files = Files(
         model=Path(model),
         data=Path(data) if data else None,
+        teacher=Path(teacher) if teacher else None,
+        student=Path(student) if student else None,
         options=dataset_options({name: given.pop(name) for name in DATASET_OPTIONS}, has_data),
         results=Path(out or f"{Path(model).stem}-optimized"),
     )
     conversions = tuple(name for name in CONVERSIONS if given.pop(name))
     body = {
         "name": files.model.stem,
-        **job_body(Wishes(**given, conversions=conversions), has_data),
+        **job_body(Wishes(**given, distill=bool(teacher), conversions=conversions), has_data),
     }
     # Now, not after an upload and minutes of work.
-    require_valid(body)
+    require_valid(body, files.fields)
     require_writable(files.results)
     with connected(url, home, output) as client:
         job = run_job(client, files, body, output)

@@ -32,6 +32,23 @@ class Files:
     data: Path | None
     options: DatasetOptions
     results: Path
+    teacher: Path | None = None
+    student: Path | None = None
+
+    @property
+    def models(self) -> dict[str, Path]:
+        """Every model by the job's field that its id goes into."""
+        files = {
+            "model_id": self.model,
+            "teacher_model_id": self.teacher,
+            "student_model_id": self.student,
+        }
+        return {field: path for field, path in files.items() if path}
+
+    @property
+    def fields(self) -> set[str]:
+        """The job's fields that the ids of these files fill."""
+        return {*self.models, *(("dataset_id",) if self.data else ())}
 
 
 @dataclass(frozen=True)
@@ -149,12 +166,18 @@ def up_command(home: Path) -> str:
 
 
 def _uploaded(client: Client, files: Files, output: Output) -> dict[str, str]:
-    output.say(f"Uploading {shown_path(files.model)} ({bytes_text(files.model.stat().st_size)})")
-    ids = {"model_id": client.upload_model(files.model).id}
+    ids: dict[str, str] = {}
+    for field, path in files.models.items():
+        _say_uploading(path, output)
+        ids[field] = client.upload_model(path).id
     if files.data:
-        output.say(f"Uploading {shown_path(files.data)} ({bytes_text(files.data.stat().st_size)})")
+        _say_uploading(files.data, output)
         ids["dataset_id"] = client.upload_dataset(files.data, options=files.options).id
     return ids
+
+
+def _say_uploading(path: Path, output: Output) -> None:
+    output.say(f"Uploading {shown_path(path)} ({bytes_text(path.stat().st_size)})")
 
 
 def _write_json(path: Path, content: Any) -> Path:

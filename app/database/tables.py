@@ -105,7 +105,15 @@ jobs = Table(
     Index(None, "created_at", "id"),
     Index(None, "state", "queued_at"),
     Index(None, "model_id"),
-    Index(None, "dataset_id"),
+)
+
+# The models and the data set that a job uses, however it names them.
+job_uploads = Table(
+    "job_uploads",
+    metadata,
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("upload_id", Id, primary_key=True),
+    Index(None, "upload_id"),
 )
 
 # What jobs are looked up by, one row a value: kind "technique" (value) or "tag" (key, value).

@@ -3,7 +3,14 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from app.recipes.constraints import Constraints
 from app.recipes.outputs import OutputKind
@@ -38,6 +45,8 @@ class JobRequest(BaseModel):
     name: str = Field("", max_length=200)
     model_id: str = Field(max_length=64)
     dataset_id: str | None = Field(None, max_length=64)
+    recipe: Recipe
+    # After the recipe: whether they have an effect is for its steps to say.
     teacher_model_id: str | None = Field(
         None,
         max_length=64,
@@ -48,7 +57,6 @@ class JobRequest(BaseModel):
         max_length=64,
         description="The student of a distillation whose `student` is `model` and names none.",
     )
-    recipe: Recipe
     preset: None = Field(None, description="Not available yet.")
     search: None = Field(None, description="Not available yet.")
     constraints: Constraints = Field(default_factory=Constraints)
@@ -65,9 +73,35 @@ class JobRequest(BaseModel):
     limits: Limits = Field(default_factory=Limits)
     tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=32)
 
+    @field_validator("teacher_model_id")
+    @classmethod
+    def _some_step_takes_the_teacher(cls, given: str | None, info: ValidationInfo) -> str | None:
+        recipe = info.data.get("recipe")
+        if given is not None and recipe is not None and recipe.with_models(given, None) == recipe:
+            raise ValueError(
+                "has no effect: no step of the recipe distills and leaves its teacher open"
+            )
+        return given
+
+    @field_validator("student_model_id")
+    @classmethod
+    def _some_step_takes_the_student(cls, given: str | None, info: ValidationInfo) -> str | None:
+        recipe = info.data.get("recipe")
+        if given is not None and recipe is not None and recipe.with_models(None, given) == recipe:
+            raise ValueError(
+                "has no effect: no distillation of the recipe has the student 'model' and leaves "
+                "open which"
+            )
+        return given
+
     def resolved_recipe(self) -> Recipe:
         """The recipe with this job's teacher and student filled in."""
         return self.recipe.with_models(self.teacher_model_id, self.student_model_id)
+
+    def upload_ids(self) -> dict[str, str]:
+        """Every model and data set that the job uses, by the pointer to where it is named."""
+        data = {} if self.dataset_id is None else {"/dataset_id": self.dataset_id}
+        return {"/model_id": self.model_id, **data, **dict(self.other_models())}
 
     def other_models(self) -> Iterator[NamedModel]:
         """Every model that the job uses besides the one it works on, and where it is named."""

@@ -1,9 +1,9 @@
-"""The model and the data set that a job names, as inspection understood them."""
+"""The models and the data set that a job names, as inspection understood them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.errors import Complaint, Invalid, NotFound, RejectedUpload
+from app.errors import Complaint, Invalid, NotFound, NotReady, RejectedUpload
 from app.jobs.request import JobRequest
 from app.recipes.facts import ModelFacts
 from app.recipes.steps.base import Given
@@ -20,10 +20,12 @@ def read_facts(uploads: UploadStore, request: JobRequest) -> Given:
         with _blamed_on("/dataset_id"):
             dataset = uploads.get(request.dataset_id, UploadKind.DATASET).dataset_facts()
     others: dict[str, ModelFacts] = {}
+    pointers: dict[str, str] = {}
     for pointer, model_id in request.other_models():
+        pointers.setdefault(model_id, pointer)
         with _blamed_on(pointer):
             others[model_id] = uploads.get(model_id, UploadKind.MODEL).model_facts()
-    return Given(model, dataset, others)
+    return Given(model, dataset, others, pointers)
 
 
 @contextmanager
@@ -31,6 +33,7 @@ def _blamed_on(pointer: str) -> Iterator[None]:
     """Inside a body, an id that leads nowhere is a wrong value, not a missing page."""
     try:
         yield
-    except (NotFound, RejectedUpload) as error:
+    except (NotFound, RejectedUpload, NotReady) as error:
         complaint = Complaint(pointer=pointer, detail=error.detail)
-        raise Invalid(error.detail, hint=error.hint, errors=[complaint]) from error
+        kind = NotReady if isinstance(error, NotReady) else Invalid
+        raise kind(error.detail, hint=error.hint, errors=[complaint]) from error

@@ -9,7 +9,15 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, inse
 from sqlalchemy.exc import IntegrityError
 
 from app.database.engine import Database
-from app.database.tables import artifacts, idempotency_keys, job_events, job_labels, jobs, uploads
+from app.database.tables import (
+    artifacts,
+    idempotency_keys,
+    job_events,
+    job_labels,
+    job_uploads,
+    jobs,
+    uploads,
+)
 from app.errors import Complaint, IdempotencyKeyReused, Invalid, NotFound
 from app.ids import new_id
 from app.jobs.job import Job, JobState
@@ -183,17 +191,18 @@ class JobStore:
 
 def uses(connection: Connection, upload_id: str) -> bool:
     """Whether a queued or running job uses this model or data set."""
-    is_used = (jobs.c.model_id == upload_id) | (jobs.c.dataset_id == upload_id)
-    query = select(exists().where(is_used, jobs.c.state.in_(ACTIVE)))
+    of_job = job_uploads.join(jobs, jobs.c.id == job_uploads.c.job_id)
+    is_used = (job_uploads.c.upload_id == upload_id) & jobs.c.state.in_(ACTIVE)
+    query = select(exists().select_from(of_job).where(is_used))
     return bool(connection.execute(query).scalar_one())
 
 
 def _hold_uploads(connection: Connection, request: JobRequest) -> None:
     """Keep what the job needs from being deleted until the job is there to forbid it."""
-    wanted = {"/model_id": request.model_id, "/dataset_id": request.dataset_id}
-    is_wanted = uploads.c.id.in_([id_ for id_ in wanted.values() if id_ is not None])
+    wanted = request.upload_ids()
+    is_wanted = uploads.c.id.in_(set(wanted.values()))
     query = select(uploads.c.id).where(is_wanted).with_for_update(read=True)
-    held = {None, *connection.execute(query).scalars()}
+    held = set(connection.execute(query).scalars())
     missing = [
         Complaint(pointer=pointer, detail=f"{id_!r} was deleted meanwhile")
         for pointer, id_ in wanted.items()
@@ -226,6 +235,10 @@ def _insert(
             queued_at=now,
             queue_expires_at=now + timedelta(seconds=request.limits.queue_s),
         )
+    )
+    used = set(request.upload_ids().values())
+    connection.execute(
+        insert(job_uploads), [{"job_id": job_id, "upload_id": upload_id} for upload_id in used]
     )
     if labels := list(_labels(job_id, request)):
         connection.execute(insert(job_labels), labels)

@@ -84,6 +84,8 @@ class JobView(View):
     cancel_requested: bool
     model_id: str
     dataset_id: str | None
+    teacher_model_id: str | None
+    student_model_id: str | None
     recipe: StoredRecipe = Field(description="With every default filled in.")
     constraints: Constraints
     outputs: list[OutputKind]

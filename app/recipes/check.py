@@ -9,6 +9,7 @@ from app.errors import Complaint, Invalid
 from app.recipes.constraints import Constraints
 from app.recipes.facts import DatasetFacts, ModelFacts, ModelFormat, shape_text
 from app.recipes.fit import input_complaints, read_tasks
+from app.recipes.other_models import other_model_complaints
 from app.recipes.outputs import OutputKind
 from app.recipes.patterns import matches
 from app.recipes.plan import Plan, PlannedSkip, PlannedStep
@@ -173,8 +174,14 @@ def _patterns(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 def _step_complaints(recipe: Recipe, given: Given) -> Iterator[Complaint]:
     for index, step in enumerate(recipe.steps):
-        for complaint in step.complaints(given):
-            pointer = f"/recipe/steps/{index}{complaint.pointer}"
+        written_at = {
+            named.pointer: given.pointers[named.model_id]
+            for named in step.model_ids()
+            if named.model_id in given.pointers
+        }
+        for complaint in (*step.complaints(given), *other_model_complaints(step, given)):
+            inside = f"/recipe/steps/{index}{complaint.pointer}"
+            pointer = written_at.get(complaint.pointer, inside)
             yield complaint.model_copy(update={"pointer": pointer})
 
 

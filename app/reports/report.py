@@ -20,7 +20,11 @@ class Verdict(StrEnum):
 
 
 class Figures(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """A default means that reports stored before the field was added are still read."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_serialization_defaults_required=True
+    )
 
 
 class HeadMeasurement(Figures):
@@ -143,6 +147,10 @@ class Control(Figures):
 class Provenance(Figures):
     model_sha256: str
     dataset_sha256: str | None
+    other_models_sha256: dict[str, str] = Field(
+        default={},
+        description="By id: teachers, students and sources of weights that the job named.",
+    )
     artifacts_sha256: dict[str, str]
     seed: int
     recipe: dict[str, Any]

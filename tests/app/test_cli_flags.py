@@ -14,15 +14,17 @@ from app.cli.flags import (
     job_body,
     number,
     output_kinds,
+    require_valid,
     size_bytes,
 )
-from app.errors import Malformed
+from app.errors import Invalid, Malformed
 from app.jobs.request import JobRequest
 
 NOTHING = Wishes(
     prune=None,
     epochs=None,
     fine_tune=None,
+    distill=False,
     fold_batch_norm=False,
     conversions=(),
     recipe=None,
@@ -67,6 +69,18 @@ def test_pruning_is_gradual_when_there_is_data_to_train_on() -> None:
 def test_pruning_is_at_once_when_nothing_is_trained(epochs: int | None, has_data: bool) -> None:
     wishes = replace(NOTHING, prune=0.9, epochs=epochs)
     assert steps(wishes, has_data=has_data) == [{"technique": "magnitude_pruning", "sparsity": 0.9}]
+
+
+def test_every_training_learns_from_the_teacher() -> None:
+    taught = steps(replace(NOTHING, prune=0.9, fine_tune=3, distill=True))
+    assert taught[0]["recovery"] == {"epochs": PRUNING_EPOCHS, "distill": True}
+    assert taught[1] == {"technique": "fine_tuning", "epochs": 3, "distill": True}
+
+
+def test_teacher_is_refused_before_it_is_uploaded_when_nothing_trains() -> None:
+    body = job_body(replace(NOTHING, conversions=("int8",), distill=True), has_data=True)
+    with pytest.raises(Invalid, match="/teacher_model_id: has no effect"):
+        require_valid(body, {"model_id", "teacher_model_id"})
 
 
 @pytest.mark.parametrize("conversion", ["int8", "int16x8", "float16", "dynamic_range"])

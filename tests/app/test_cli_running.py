@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from app.cli.output import Output
-from app.cli.running import tell_address, up_command
+from app.cli.running import Files, tell_address, up_command
 from app.jobs.views import JobView
+from app.recipes.facts import DatasetOptions
 from tests.app.test_client import job_json
 
 
@@ -39,6 +40,17 @@ def test_command_names_the_home_when_it_is_not_the_usual_one(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["/x/app/cli/__main__.py"])
     assert up_command(Path("/data/my home")) == "python -m app.cli up --home '/data/my home'"
+
+
+def test_files_fill_the_fields_of_the_job_that_they_are_for() -> None:
+    files = Files(
+        model=Path("net.keras"),
+        data=Path("rows.npz"),
+        options=DatasetOptions.model_validate({}),
+        results=Path(),
+        teacher=Path("large.keras"),
+    )
+    assert files.fields == {"model_id", "teacher_model_id", "dataset_id"}
 
 
 @pytest.mark.parametrize(("report", "count"), [(None, 0), ({}, 1)])

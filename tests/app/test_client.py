@@ -42,6 +42,8 @@ def job_json(**known: Any) -> dict[str, Any]:
         "cancel_requested": False,
         "model_id": "mdl_1",
         "dataset_id": None,
+        "teacher_model_id": None,
+        "student_model_id": None,
         "recipe": {"seed": 0, "steps": []},
         "constraints": {},
         "outputs": ["tflite"],

@@ -1,8 +1,10 @@
 """What goes into a job's folder: the very bytes of the store, which stay as they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tests.worker.conftest import Desk
+from worker.engine.order import Order
 from worker.folder import job_folder, write_order
 
 
@@ -19,3 +21,22 @@ def test_folder_holds_a_read_only_blob_and_goes_with_the_job(desk: Desk) -> None
 
     assert not Path(folder).exists()
     assert blob.read_bytes() == b"not a model"
+
+
+def test_order_holds_the_teacher_once_and_says_so_in_the_steps_that_leave_it_open(
+    desk: Desk,
+) -> None:
+    job, teacher = desk.submit(), desk.submit().model_id
+    fine_tuning = {"technique": "fine_tuning", "distill": True}
+    request = job.request | {
+        "teacher_model_id": teacher,
+        "recipe": {"steps": [fine_tuning, fine_tuning | {"teacher_model_ids": [teacher]}]},
+    }
+
+    with job_folder(desk.shop, job) as folder:
+        write_order(desk.shop, replace(job, request=request), folder)
+        order = Order.model_validate_json((folder / "order.json").read_text())
+
+        assert list(order.others) == [teacher]
+        assert order.others[teacher].path.read_bytes() == b"not a model"
+        assert [step.teacher_model_ids for step in order.recipe.steps] == [(teacher,)] * 2

@@ -27,11 +27,16 @@ class Need(StrEnum):
 
 @dataclass(frozen=True)
 class Given:
-    """What a recipe is to be carried out on: `others` are the other models it names, by id."""
+    """What a recipe is to be carried out on.
+
+    `others` are the other models it names, by id; `pointers` say where in the job's body each was
+    named first: a step may have been given the job's teacher.
+    """
 
     model: ModelFacts
     dataset: DatasetFacts | None
     others: Mapping[str, ModelFacts] = field(default_factory=dict)
+    pointers: Mapping[str, str] = field(default_factory=dict)
 
 
 class NamedModel(NamedTuple):

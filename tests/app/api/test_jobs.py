@@ -14,7 +14,16 @@ pytestmark = pytest.mark.anyio
 VIEW = {
     *("id", "name", "state", "phase", "progress", "queue_position", "eta_s", "verdict", "attempt"),
     *("cancel_requested", "model_id", "dataset_id", "recipe", "constraints", "outputs", "control"),
-    *("limits", "tags", "error", "report", "artifacts", "retry_of"),
+    *(
+        "teacher_model_id",
+        "student_model_id",
+        "limits",
+        "tags",
+        "error",
+        "report",
+        "artifacts",
+        "retry_of",
+    ),
     *("created_at", "started_at", "finished_at"),
 }
 

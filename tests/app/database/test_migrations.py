@@ -13,7 +13,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app.database.engine import Database
 from app.database.migrate import SCRIPTS, SchemaTooNew, upgrade
-from app.database.tables import job_events, jobs, metadata, workers
+from app.database.tables import job_events, job_uploads, jobs, metadata, workers
+from app.jobs.store import uses
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SOME_EVENT = {"seq": 1, "at": NOW, "type": "state", "data": {}}
@@ -38,8 +39,8 @@ NEXT_MIGRATION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -82,20 +83,48 @@ def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(
         connection.execute(insert(job_events).values(job_id="job_none", **SOME_EVENT))
 
 
+def test_jobs_of_the_first_schema_still_use_their_uploads(
+    empty_database: Database, tmp_path: Path
+) -> None:
+    upgrade(empty_database, first_schema(tmp_path))
+    with empty_database.write() as connection:
+        connection.execute(insert(jobs).values(SOME_JOB))
+        connection.execute(insert(jobs).values(SOME_JOB | {"id": "job_2", "dataset_id": "dst_1"}))
+
+    upgrade(empty_database)
+
+    with empty_database.read() as connection:
+        rows = connection.execute(select(job_uploads.c.job_id, job_uploads.c.upload_id)).all()
+        assert sorted(map(tuple, rows)) == [
+            ("job_1", "mdl_1"),
+            ("job_2", "dst_1"),
+            ("job_2", "mdl_1"),
+        ]
+        assert uses(connection, "dst_1")
+        assert not uses(connection, "dst_2")
+
+
 def test_upgrade_refuses_a_database_of_a_newer_version(
     empty_database: Database, tmp_path: Path
 ) -> None:
     upgrade(empty_database, with_next_migration(tmp_path))
 
-    with pytest.raises(SchemaTooNew, match="schema 0002, which"):
+    with pytest.raises(SchemaTooNew, match="schema 0003, which"):
         upgrade(empty_database)
+
+
+def first_schema(folder: Path) -> Path:
+    """A copy of the migrations with the first one alone."""
+    scripts = folder / "first"
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__", "0002_*"))
+    return scripts
 
 
 def with_next_migration(folder: Path) -> Path:
     """A copy of the migrations with one more, which alters a table that others refer to."""
     scripts = folder / "migrations"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_next.py").write_text(NEXT_MIGRATION)
+    (scripts / "versions" / "0003_next.py").write_text(NEXT_MIGRATION)
     return scripts
 
 

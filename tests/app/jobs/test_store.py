@@ -17,6 +17,7 @@ from app.jobs.store import Idempotency, JobStore, uses
 from app.uploads.store import UploadStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TAUGHT = {"steps": [{"technique": "fine_tuning", "distill": True}]}
 
 
 def asked(**changes: Any) -> JobRequest:
@@ -127,6 +128,21 @@ def test_upload_is_in_use_while_a_job_is_active(store: JobStore, both_databases:
     store.request_cancel(job.id, NOW)
     with both_databases.read() as connection:
         assert not uses(connection, "mdl_1")
+
+
+def test_teacher_is_in_use_while_a_job_is_active(store: JobStore, both_databases: Database) -> None:
+    job = store.add(asked(dataset_id="dst_1", recipe=TAUGHT, teacher_model_id="mdl_2"), now=NOW)
+
+    assert not UploadStore(both_databases).delete("mdl_2", uses)
+    store.request_cancel(job.id, NOW)
+    assert UploadStore(both_databases).delete("mdl_2", uses)
+
+
+def test_job_cannot_be_added_when_its_teacher_is_gone(store: JobStore) -> None:
+    with pytest.raises(Invalid, match="mdl_gone") as refused:
+        store.add(asked(recipe=TAUGHT, teacher_model_id="mdl_gone"), now=NOW)
+
+    assert [complaint.pointer for complaint in refused.value.errors] == ["/teacher_model_id"]
 
 
 def test_job_cannot_be_added_when_its_model_is_gone(store: JobStore) -> None:

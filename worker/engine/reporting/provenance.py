@@ -27,6 +27,7 @@ def provenance(order: Order, folder: Path, artifacts: Sequence[Artifact]) -> Pro
     return Provenance(
         model_sha256=order.model.sha256,
         dataset_sha256=order.dataset.sha256 if order.dataset else None,
+        other_models_sha256={model_id: file.sha256 for model_id, file in order.others.items()},
         artifacts_sha256={one.filename: sha256_of(folder / one.path) for one in artifacts},
         seed=order.recipe.seed,
         recipe=order.recipe.model_dump(mode="json"),
