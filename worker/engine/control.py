@@ -14,13 +14,17 @@ from worker.engine.training.evaluation import evaluate
 
 
 def training_for_control(recipe: Recipe) -> FineTuning | None:
-    """The recipe's first training with the epochs of all of them; null if it does not train."""
+    """The recipe's first training with the epochs of all of them; null if it does not train.
+
+    Without teachers: the untouched model has nothing to learn from itself.
+    """
     trainings = [training for step in recipe.steps if (training := step.training())]
     if not trainings:
         return None
     shared = {name: getattr(trainings[0], name) for name in Recovery.model_fields}
     epochs = sum(training.epochs for training in trainings)
-    return FineTuning(**{**shared, "epochs": min(epochs, 1000)})
+    alone = {"epochs": min(epochs, 1000), "distill": False, "teacher_model_ids": ()}
+    return FineTuning(**{**shared, **alone})
 
 
 def run_control(

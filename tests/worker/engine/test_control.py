@@ -25,6 +25,14 @@ def test_control_trains_as_long_as_all_steps_together() -> None:
     assert (training.epochs, training.learning_rate, training.optimizer) == (7, 0.01, "sgd")
 
 
+def test_control_learns_from_no_teacher() -> None:
+    training = training_for_control(
+        recipe({"technique": "fine_tuning", "distill": True, "teacher_model_ids": ["mdl_1"]})
+    )
+    assert training is not None
+    assert (training.distill, training.teacher_model_ids) == (False, ())
+
+
 def test_control_is_not_needed_when_nothing_trains() -> None:
     steps = ({"technique": "magnitude_pruning", "sparsity": 0.5},)
     assert training_for_control(recipe(*steps)) is None

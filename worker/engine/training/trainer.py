@@ -1,31 +1,30 @@
 """The one training loop: recovery after a change, and fine-tuning."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from app.errors import StepFailed, TrainingDiverged
 from app.recipes.steps.recovery import Recovery
 from worker.engine.context import StepContext
-from worker.engine.loading.models import flat_outputs, packed_inputs
 from worker.engine.loading.splits import Split
 from worker.engine.training.batch_norm import short_memory
-from worker.engine.training.evaluation import Evaluation, Evaluator
-from worker.engine.training.prediction import Predictor, input_signature
+from worker.engine.training.evaluation import Evaluator
+from worker.engine.training.history import Best, Epoch, TrainingHistory
+from worker.engine.training.lessons import Lessons
+from worker.engine.training.prediction import Predictor
 from worker.engine.training.targets import HeadLoss, targets
-from worker.engine.training.teaching import Teaching
+from worker.engine.training.teaching import Teaching, asked_teaching
+from worker.engine.training.update import Update, compiled
 from worker.engine.training.zeros import HeldZeros
 
 Array = NDArray[Any]
 AfterStep = Callable[[int], None]
-# Inputs and targets of a batch, in the model's order -> loss.
-CompiledStep = Callable[[Sequence[Array], Sequence[Array]], Any]
 
 OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
@@ -38,66 +37,19 @@ SGD_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What one pass over the training rows came to; `validation` is null without such rows."""
-
-    train_loss: float
-    validation: Evaluation | None
-
-
-@dataclass(frozen=True)
-class TrainingHistory:
-    """Every epoch, and the number (from 1) of the one whose weights the model now has."""
-
-    epochs: tuple[Epoch, ...]
-    kept_epoch: int
-    optimizer_steps: int
-
-    def facts(self) -> dict[str, Any]:
-        """Plain values for a step's report."""
-        losses = [round(epoch.train_loss, 6) for epoch in self.epochs]
-        scores = [epoch.validation.score for epoch in self.epochs if epoch.validation]
-        return {
-            "epochs": len(self.epochs),
-            "kept_epoch": self.kept_epoch,
-            "optimizer_steps": self.optimizer_steps,
-            "train_loss": losses,
-            "validation_score": scores,
-        }
-
-
-@dataclass(frozen=True)
 class Interventions:
     """What a technique does while its model trains.
 
     `after_step` is called with the number of optimizer steps done: 0 before the first, then 1, 2,
     ... Epochs that end before `counts_from` steps are never the best: the model was not yet what
-    it is to become. `zeros` are held after every step. `teaching` adds what teachers say
-    to the loss.
+    it is to become. `zeros` are held after every step. `teaching` adds what teachers say to the
+    loss; where it is null, `distill` of the training's options decides.
     """
 
     zeros: HeldZeros | None = None
     teaching: Teaching | None = None
     after_step: AfterStep | None = None
     counts_from: int = 0
-
-
-@dataclass
-class _Best:
-    """The best epoch so far: highest accuracy, or lowest loss in regression; ties go to the later.
-
-    What is trained longer at full sparsity is better recovered, though a few rows cannot show it.
-    """
-
-    rank: float = -math.inf
-    epoch: int = 0
-    weights: list[Array] = field(default_factory=list)
-
-    def offer(self, epoch: int, evaluation: Evaluation, model: keras.Model) -> None:
-        accuracy = evaluation.accuracy
-        rank = accuracy if accuracy is not None else -evaluation.loss
-        if rank >= self.rank:
-            self.rank, self.epoch, self.weights = rank, epoch, model.get_weights()
 
 
 def train(
@@ -125,7 +77,7 @@ def train(
         evaluator = Evaluator(predict, validation, context.tasks, context.check_cancelled)
     with short_memory(model, context.optimizer_steps(options)):
         run = _Run(model, context, options, interventions, rows)
-        best = _Best()
+        best = Best()
         epochs: list[Epoch] = []
         for number in range(1, options.epochs + 1):
             train_loss = run.epoch(number)
@@ -164,12 +116,15 @@ class _Run:
         self._targets = [targets(task, rows.labels[task.output]) for task in context.tasks]
         self._steps = context.optimizer_steps(options)
         self._rng = np.random.default_rng(context.seed)
-        self._train_step = _compiled_step(
-            _TrainStep(
+        teaching = interventions.teaching or asked_teaching(options, context)
+        self._lessons = Lessons(teaching, model, context, rows) if teaching else None
+        self._update = compiled(
+            Update(
                 model,
                 _optimizer(options, self._steps),
                 tuple(HeadLoss(task, options.loss) for task in context.tasks),
                 interventions.zeros,
+                self._lessons,
             ),
             rows,
             self._targets,
@@ -198,7 +153,9 @@ class _Run:
     def _step(self, positions: NDArray[np.int64]) -> float:
         self._context.check_cancelled()
         inputs = list(self._rows.fed(positions).values())
-        loss = float(self._train_step(inputs, [values[positions] for values in self._targets]))
+        labels = [values[positions] for values in self._targets]
+        answers = self._lessons.answers(positions) if self._lessons else []
+        loss = float(self._update(inputs, labels, answers))
         self.steps_done += 1
         if not math.isfinite(loss):
             raise self._diverged(f"the loss became {loss}")
@@ -215,45 +172,6 @@ class _Run:
     def _after_step(self) -> None:
         if self._interventions.after_step:
             self._interventions.after_step(self.steps_done)
-
-
-@dataclass(frozen=True)
-class _TrainStep:
-    """Forward, backward, update, zeros: one graph. Returns the data loss before the update."""
-
-    model: keras.Model
-    optimizer: keras.optimizers.Optimizer
-    losses: tuple[HeadLoss, ...]
-    zeros: HeldZeros | None
-
-    def __call__(self, inputs: Sequence[Any], labels: Sequence[Any]) -> Any:
-        variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            outputs = flat_outputs(self.model(packed_inputs(self.model, inputs), training=True))
-            parts = [
-                loss(y, output)
-                for loss, y, output in zip(self.losses, labels, outputs, strict=True)
-            ]
-            data_loss = tf.add_n([tf.cast(part, tf.float32) for part in parts])
-            penalties = [tf.cast(penalty, tf.float32) for penalty in self.model.losses]
-            total = tf.add_n([data_loss, *penalties])
-        self.optimizer.apply(tape.gradient(total, variables), variables)
-        if self.zeros:
-            self.zeros.hold()
-        return data_loss
-
-
-def _compiled_step(step: _TrainStep, rows: Split, labels: Sequence[Array]) -> CompiledStep:
-    step.optimizer.build(step.model.trainable_variables)
-    label_signature = [
-        tf.TensorSpec((None, *values.shape[1:]), tf.as_dtype(values.dtype)) for values in labels
-    ]
-    compiled: CompiledStep = tf.function(
-        step.__call__,
-        input_signature=[input_signature(rows.columns), label_signature],
-        autograph=False,
-    )
-    return compiled
 
 
 def _optimizer(options: Recovery, steps: int) -> keras.optimizers.Optimizer:

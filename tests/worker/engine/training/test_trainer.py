@@ -23,7 +23,8 @@ from worker.engine.context import StepContext
 from worker.engine.surgery.cloning import clone_with_weights
 from worker.engine.surgery.weights import named_weights
 from worker.engine.training.evaluation import evaluate
-from worker.engine.training.trainer import Interventions, TrainingHistory, train
+from worker.engine.training.history import TrainingHistory
+from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
 
 QUICK = Recovery(epochs=2, learning_rate=0.02, batch_size=20)

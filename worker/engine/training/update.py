@@ -1,0 +1,73 @@
+"""One optimizer step as one graph."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from worker.engine.loading.models import flat_outputs, packed_inputs
+from worker.engine.loading.splits import Split
+from worker.engine.training.lessons import Lessons
+from worker.engine.training.prediction import input_signature
+from worker.engine.training.targets import HeadLoss
+from worker.engine.training.zeros import HeldZeros
+
+Array = NDArray[Any]
+# Inputs, targets and teachers' answers of a batch, in the model's order -> loss.
+CompiledUpdate = Callable[[Sequence[Array], Sequence[Array], Sequence[Array]], Any]
+
+
+@dataclass(frozen=True)
+class Update:
+    """Forward, backward, update, zeros: one graph. Returns the data loss before the update."""
+
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    losses: tuple[HeadLoss, ...]
+    zeros: HeldZeros | None
+    lessons: Lessons | None
+
+    def __call__(self, inputs: Sequence[Any], labels: Sequence[Any], answers: Sequence[Any]) -> Any:
+        variables = self.trainable_variables
+        with tf.GradientTape() as tape:
+            data_loss = self._data_loss(inputs, labels, answers)
+            penalties = [tf.cast(penalty, tf.float32) for penalty in self.model.losses]
+            total = tf.add_n([data_loss, *penalties])
+        self.optimizer.apply(tape.gradient(total, variables), variables)
+        if self.zeros:
+            self.zeros.hold()
+        return data_loss
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        beside = self.lessons.trainable_variables if self.lessons else []
+        return [*self.model.trainable_variables, *beside]
+
+    def _data_loss(
+        self, inputs: Sequence[Any], labels: Sequence[Any], answers: Sequence[Any]
+    ) -> Any:
+        runner = self.lessons.runner(self.model) if self.lessons else self.model
+        outputs = flat_outputs(runner(packed_inputs(runner, inputs), training=True))
+        parts = [
+            loss(y, output) for loss, y, output in zip(self.losses, labels, outputs, strict=False)
+        ]
+        hard = tf.add_n([tf.cast(part, tf.float32) for part in parts])
+        return self.lessons.loss(hard, outputs, inputs, answers) if self.lessons else hard
+
+
+def compiled(update: Update, rows: Split, labels: Sequence[Array]) -> CompiledUpdate:
+    """One trace for every batch of these rows."""
+    update.optimizer.build(update.trainable_variables)
+    label_signature = [
+        tf.TensorSpec((None, *values.shape[1:]), tf.as_dtype(values.dtype)) for values in labels
+    ]
+    answer_signature = update.lessons.signature if update.lessons else []
+    step: CompiledUpdate = tf.function(
+        update.__call__,
+        input_signature=[input_signature(rows.columns), label_signature, answer_signature],
+        autograph=False,
+    )
+    return step
