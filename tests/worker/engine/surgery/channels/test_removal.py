@@ -1,0 +1,180 @@
+"""A model without some channels computes what the original does with those channels at zero."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from app.errors import StepFailed
+from tests.builders import conv_model, dense_model, outputs_of, randomized, rows_for
+from tests.worker.engine.surgery.channels.nets import NETS, chain
+from tests.worker.engine.surgery.channels.reference import (
+    in_float64,
+    random_keep,
+    zeroed_outputs,
+)
+from worker.engine.surgery.channels.graph import channel_graph
+from worker.engine.surgery.channels.groups import ChannelGraph, Keep
+from worker.engine.surgery.channels.removal import kept_axes, removed
+from worker.engine.surgery.weights import named_weights
+
+layers = keras.layers
+
+
+def without(model: Any, **kept: list[int]) -> Any:
+    """The model in which these units of each named group stay."""
+    graph = channel_graph(model)
+    return removed(model, graph, keep_only(graph, **kept), {}).model
+
+
+def keep_only(graph: ChannelGraph, **kept: list[int]) -> Keep:
+    return {
+        name: np.isin(np.arange(graph.by_name[name].count), units) for name, units in kept.items()
+    }
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_removed_computes_what_the_original_does_with_those_channels_at_zero(name: str) -> None:
+    build, counts = NETS[name]
+    model = in_float64(build())
+    inputs = rows_for(model, 2)
+    graph = channel_graph(model)
+    keep = random_keep(graph)
+
+    smaller = removed(model, graph, keep, {}).model
+
+    assert {group.name: group.count for group in graph.groups} == counts
+    assert smaller.count_params() < model.count_params()
+    found = outputs_of(smaller, inputs)
+    wanted = zeroed_outputs(model, graph, keep, list(inputs.values()))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
+    for one, other in zip(found, outputs_of(model, inputs), strict=True):
+        assert not np.allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["reshapes", "nested", "both_ways", "attention", "depthwise"])
+def test_removed_is_identical_when_read_from_disk(name: str, tmp_path: Path) -> None:
+    model = randomized(NETS[name][0]())
+    graph = channel_graph(model)
+    smaller = removed(model, graph, random_keep(graph), {}).model
+
+    smaller.save(tmp_path / "smaller.keras")
+
+    inputs = rows_for(model, 3)
+    reloaded = keras.saving.load_model(tmp_path / "smaller.keras")
+    np.testing.assert_array_equal(outputs_of(reloaded, inputs), outputs_of(smaller, inputs))
+
+
+@pytest.mark.parametrize("name", ["nested_backbone", "both_ways", "attention", "group_norm"])
+def test_removed_can_be_made_smaller_again(name: str) -> None:
+    model = in_float64(NETS[name][0]())
+    graph = channel_graph(model)
+    once = removed(model, graph, random_keep(graph, share=0.8), {}).model
+
+    graph = channel_graph(once)
+    keep = random_keep(graph, seed=2)
+    twice = removed(once, graph, keep, {}).model
+
+    inputs = rows_for(model, 2)
+    wanted = zeroed_outputs(once, graph, keep, list(inputs.values()))
+    for one, other in zip(outputs_of(twice, inputs), wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
+
+
+def test_removed_slices_every_weight_along_the_units_that_stay() -> None:
+    model = randomized(dense_model())
+    before = {name: weight.numpy() for name, weight in named_weights(model).items()}
+
+    after = named_weights(without(model, hidden=[1, 4]))
+
+    np.testing.assert_array_equal(after["hidden/kernel"], before["hidden/kernel"][:, [1, 4]])
+    np.testing.assert_array_equal(after["hidden/bias"], before["hidden/bias"][[1, 4]])
+    np.testing.assert_array_equal(after["classes/kernel"], before["classes/kernel"][[1, 4]])
+
+
+def test_removed_slices_the_statistics_of_a_batch_normalization() -> None:
+    model = randomized(conv_model())
+    before = named_weights(model)["norm/moving_variance"].numpy()
+
+    after = named_weights(without(model, conv=[0, 3]))["norm/moving_variance"]
+
+    np.testing.assert_array_equal(after, before[[0, 3]])
+
+
+def test_removed_takes_a_unit_of_an_lstm_out_of_all_gates() -> None:
+    model = randomized(chain((5, 3), layers.LSTM(4, name="lstm")))
+    before = named_weights(model)["lstm/recurrent_kernel"].numpy()
+
+    after = named_weights(without(model, lstm=[0, 2]))["lstm/recurrent_kernel"]
+
+    columns = [gate * 4 + unit for gate in range(4) for unit in (0, 2)]
+    np.testing.assert_array_equal(after, before[[0, 2]][:, columns])
+
+
+def test_removed_leaves_the_given_model_alone() -> None:
+    model = randomized(conv_model())
+    before, config = model.get_weights(), model.get_config()
+
+    without(model, conv=[1])
+
+    assert model.get_config() == config
+    for weight, was in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, was)
+
+
+def test_removed_slices_masks_like_the_weights() -> None:
+    model = conv_model()
+    graph = channel_graph(model)
+    mask = np.random.default_rng(0).random((3, 3, 1, 4)) < 0.5
+    masks = {"conv/kernel": mask, "logits/kernel": np.eye(4, 3, dtype=bool)}
+
+    smaller = removed(model, graph, keep_only(graph, conv=[1, 2]), masks).masks
+
+    np.testing.assert_array_equal(smaller["conv/kernel"], mask[..., [1, 2]])
+    np.testing.assert_array_equal(smaller["logits/kernel"], np.eye(4, 3, dtype=bool)[[1, 2]])
+
+
+def test_removed_keeps_names_policies_and_what_is_frozen() -> None:
+    inputs = keras.Input((4,), name="numbers")
+    hidden = layers.Dense(
+        8, name="hidden", dtype="mixed_float16", kernel_regularizer="l2", trainable=False
+    )
+    model = keras.Model(inputs, layers.Dense(3, name="classes")(hidden(inputs)), name="whole")
+
+    smaller = without(model, hidden=[0, 5])
+
+    layer = smaller.get_layer("hidden")
+    assert smaller.name == "whole"
+    assert [tensor.name for tensor in smaller.inputs] == ["numbers"]
+    assert smaller.output_names == ["classes"]
+    assert (layer.units, layer.trainable, layer.dtype_policy.name) == (2, False, "mixed_float16")
+    assert layer.kernel_regularizer is not None
+
+
+def test_removed_names_the_layer_of_which_nothing_would_be_left() -> None:
+    with pytest.raises(StepFailed, match="all 8 channels of layer 'hidden' would be taken out"):
+        without(dense_model(), hidden=[])
+
+
+def test_kept_axes_says_what_is_left_of_each_weight() -> None:
+    graph = channel_graph(dense_model())
+
+    axes = kept_axes(graph, keep_only(graph, hidden=[0, 1, 7]))
+
+    assert {(name, axis) for name, of_one in axes.items() for axis in of_one} == {
+        ("hidden/kernel", 1),
+        ("hidden/bias", 0),
+        ("classes/kernel", 0),
+    }
+    assert axes["classes/kernel"][0].tolist() == [True, True, *[False] * 5, True]
+
+
+def test_kept_axes_counts_what_two_groups_take_from_one_axis() -> None:
+    graph = channel_graph(NETS["dense_connections"][0]())
+
+    axes = kept_axes(graph, keep_only(graph, stem=[0], a=[0, 1]))
+
+    assert int(axes["b/kernel"][2].sum()) == 1 + 2

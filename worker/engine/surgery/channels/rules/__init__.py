@@ -1,0 +1,1 @@
+"""What each kind of layer does to channels."""

@@ -1,0 +1,89 @@
+"""Walks through the graph of a model, nested models included, call by call."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from worker.engine.measuring.calling import graph_of
+from worker.engine.surgery.channels.calls import Axes, Call, Tensor
+from worker.engine.surgery.channels.ledger import Ledger
+from worker.engine.surgery.channels.rules.table import outputs_of
+from worker.engine.surgery.weights import leaves
+
+
+def walk(model: keras.Model) -> Ledger:
+    """All that the rules say about the channels of a model. What it gives out has to stay."""
+    found = leaves(model)
+    ledger = Ledger(
+        layer_names={id(leaf.layer): leaf.name for leaf in found},
+        weight_names={
+            id(weight): name for leaf in found for name, weight in leaf.weights().items()
+        },
+    )
+    for axes in _walked(ledger, model, [{} for _ in graph_of(model).inputs], ""):
+        for ids in axes.values():
+            ledger.ids.stop(ids, "it makes an output of the model")
+    return ledger
+
+
+def _walked(ledger: Ledger, model: keras.Model, given: Sequence[Axes], level: str) -> list[Axes]:
+    """The channels of the outputs of a model whose path is `level`, for those of its inputs."""
+    graph = graph_of(model)
+    known = {
+        id(tensor): Tensor(tuple(tensor.shape), axes)
+        for tensor, axes in zip(graph.inputs, given, strict=True)
+    }
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            follow = _enter if isinstance(node.operation, keras.Model) else _call
+            made = follow(ledger, node, known, level)
+            for tensor, axes in zip(node.outputs, made, strict=True):
+                known[id(tensor)] = Tensor(tuple(tensor.shape), axes)
+    return [known[id(tensor)].ids for tensor in graph.outputs]
+
+
+def _call(ledger: Ledger, node: Any, known: Mapping[int, Tensor], level: str) -> list[Axes]:
+    """Calls a layer or an operation."""
+    call = Call(
+        name=ledger.path(node.operation, level),
+        layer=node.operation,
+        inputs=tuple(known[id(tensor)] for tensor in node.arguments.keras_tensors),
+        shapes=tuple(tuple(tensor.shape) for tensor in node.outputs),
+        arguments=_tensors(node.arguments.args, known),
+        keywords=_tensors(node.arguments.kwargs, known),
+    )
+    return outputs_of(ledger, call)
+
+
+def _enter(ledger: Ledger, node: Any, known: Mapping[int, Tensor], level: str) -> list[Axes]:
+    """Calls a nested model. Its inputs state their shape, which changes with what it is given."""
+    model = node.operation
+    inner = f"{level}{model.name}/"
+    given = [known[id(tensor)] for tensor in _in_order(model, node)]
+    for tensor, read in zip(graph_of(model).inputs, given, strict=True):
+        layer = tensor._keras_history.operation
+        call = Call(ledger.path(layer, inner), layer, (read,), (read.shape,), (), {})
+        for axis, length in enumerate(tensor.shape[1:], start=1):
+            if length is not None:
+                ledger.size(call, ("batch_shape", axis), read.along(axis))
+    return _walked(ledger, model, [tensor.ids for tensor in given], inner)
+
+
+def _in_order(model: keras.Model, node: Any) -> list[Any]:
+    """The tensors that a nested model is called on, in the order of its inputs."""
+    arguments = node.arguments
+    given = arguments.args[0] if arguments.args else arguments.kwargs["inputs"]
+    structure = getattr(model, "_inputs_struct", None)
+    if isinstance(given, dict) and not isinstance(structure, dict):
+        return [given[tensor.name] for tensor in graph_of(model).inputs]
+    return keras.tree.flatten(given)
+
+
+def _tensors(structure: Any, known: Mapping[int, Tensor]) -> Any:
+    """The arguments of a call with a Tensor for each tensor of Keras."""
+    return keras.tree.map_structure(
+        lambda item: known[id(item)] if isinstance(item, keras.KerasTensor) else item, structure
+    )
