@@ -102,6 +102,13 @@ VALIDATION = (
 )
 
 
+STRUCTURAL = "Null where the step keeps every layer and every shape."
+TIMED = (
+    "p50 of the float32 tflite of the model at that point, batch 1, one thread, interleaved with "
+    f"those of all steps. {STRUCTURAL}"
+)
+
+
 class StepReport(Figures):
     """What one step did."""
 
@@ -113,6 +120,15 @@ class StepReport(Figures):
         description=f"Right after the change, before recovery. {VALIDATION}"
     )
     accuracy_after: float | None = Field(description=f"After the step. {VALIDATION}")
+    parameter_count_before: int | None = Field(None, description=STRUCTURAL)
+    parameter_count_after: int | None = Field(None, description=STRUCTURAL)
+    macs_before: int | None = Field(None, description=f"Of one sample. {STRUCTURAL}")
+    macs_after: int | None = Field(None, description=f"Of one sample. {STRUCTURAL}")
+    latency_ms_before: float | None = Field(None, description=TIMED)
+    latency_ms_after: float | None = Field(None, description=TIMED)
+    latency_obstacle: str | None = Field(
+        None, description="Why a structural step has no latencies."
+    )
     facts: dict[str, Any]
     skipped: tuple[SkippedLayer, ...]
 

@@ -8,10 +8,19 @@ from rich.console import Console
 
 from app.cli.output import Output
 from app.cli.running import tell_end, verdict_words
+from app.cli.step_table import steps_table
 from app.cli.tables import before_after, circumstances
 from app.jobs.views import JobView
 from app.recipes.constraints import Constraints
-from app.reports.report import Control, Delta, Measurement, Provenance, Report, Verdict
+from app.reports.report import (
+    Control,
+    Delta,
+    Measurement,
+    Provenance,
+    Report,
+    StepReport,
+    Verdict,
+)
 from tests.app.test_client import job_json
 
 
@@ -133,6 +142,56 @@ def test_table_shows_no_quality_when_there_was_no_data() -> None:
     delta = {"accuracy_drop": None, "agreement": None, "p_value": None}
     shown = rows(report(measured(**unknown), baseline=measured(**unknown), delta=delta))
     assert not {"accuracy", "r2", "same prediction", "p-value (McNemar)"} & shown.keys()
+
+
+def a_step(**known: Any) -> StepReport:
+    figures = {
+        "technique": "channel_pruning",
+        "parameters": {},
+        "duration_s": 1.0,
+        "accuracy_before": 0.99,
+        "accuracy_after_change": 0.5,
+        "accuracy_after": 0.985,
+        "facts": {},
+        "skipped": (),
+    }
+    return StepReport.model_validate(figures | known)
+
+
+def test_step_is_told_in_one_row_with_what_it_saved() -> None:
+    structural = a_step(
+        parameter_count_before=2000,
+        parameter_count_after=500,
+        macs_before=100_000,
+        macs_after=25_000,
+        latency_ms_before=0.08,
+        latency_ms_after=0.02,
+    )
+    tuning = a_step(technique="fine_tuning", accuracy_after_change=None)
+    table = steps_table(report(measured(), steps=(structural, tuning)))
+    assert table is not None
+    cells = [list(column.cells) for column in table.columns]
+    assert cells == [
+        ["1. channel_pruning", "2. fine_tuning"],
+        ["99.00 % -> 50.00 % -> 98.50 %", "99.00 % -> 98.50 %"],
+        ["2,000 -> 500", ""],
+        ["100,000 -> 25,000", ""],
+        ["80.0 µs -> 20.0 µs", ""],
+    ]
+
+
+def test_steps_are_not_told_when_all_that_happened_was_a_conversion() -> None:
+    unknown = {"accuracy_after_change": None, "accuracy_after": None}
+    int8 = a_step(technique="full_integer_quantization", **unknown)
+    assert steps_table(report(measured(), steps=(int8,))) is None
+
+
+def test_report_of_an_earlier_version_is_still_read() -> None:
+    stored = report(measured(), steps=(a_step(),)).model_dump(mode="json")
+    for name in ("macs_before", "latency_ms_after", "latency_obstacle"):
+        del stored["steps"][0][name]
+    del stored["provenance"]["other_models_sha256"]
+    assert Report.model_validate(stored).steps[0].macs_before is None
 
 
 def test_circumstances_name_rows_runs_runtime_and_cpu() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app.recipes.steps.fine_tuning import FineTuning
 from app.recipes.steps.recovery import Recovery
+from app.reports.report import Control, Measurement
 from worker.engine.context import StepContext
 from worker.engine.control import run_control, training_for_control
 from worker.engine.exports import Exports
@@ -12,6 +13,7 @@ from worker.engine.loading.models import OtherModels
 from worker.engine.order import Order, Result
 from worker.engine.progress import Emit, Progress
 from worker.engine.proving.bench import Bench
+from worker.engine.proving.costs import Costs
 from worker.engine.proving.trial import Side, Trial
 from worker.engine.reporting.report import Done, rate_files, result_of
 from worker.engine.steps import Workpiece, phase_of
@@ -39,13 +41,14 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
         with progress.phase("loading"):
             subject = understand(order)
             context = _context(order, subject, progress, bench.scratch)
-            work = Workpiece(subject.model, context, progress)
+            before = Side(subject.source(subject.model, bench.scratch / "before"), subject.model)
+            costs = Costs(subject, before.source, bench.scratch)
+            work = Workpiece(subject.model, context, progress, costs)
             if not _trains(order):
                 # Its imports go on beside the baseline; in a training they would only hold memory.
                 bench.prepare(exports)
 
         with progress.phase("baseline"):
-            before = Side(subject.source(subject.model, bench.scratch / "before"), subject.model)
             baseline = exports.write_baseline(before.source, bench.scratch, conversion)
 
         for index, step in enumerate(order.recipe.transforms):
@@ -54,7 +57,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
 
         with progress.phase("exporting"):
             bench.prepare(exports)
-            after = _changed(before, work, subject, bench.scratch / "after")
+            after = _changed(before, work, subject, costs, bench.scratch / "after")
             converted = work.convert(conversion, after.source) if conversion else None
             files = exports.write_all(after.source, folder, converted)
 
@@ -62,14 +65,11 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
             trial = Trial(subject, bench, exports, progress.check_cancelled)
             proven = trial.prove(baseline, before, files, after)
             rated = rate_files(subject, work.model, proven)
+            steps = costs.with_latencies(work.reports, progress.check_cancelled)
 
-    control = None
-    if training := _control_training(order):
-        with progress.phase("control"):
-            control = run_control(training, subject.model, context, rated.baseline)
-
+    control = _control(order, progress, subject, context, rated.baseline)
     with progress.phase("reporting"):
-        done = Done(after.source, tuple(work.reports), converted, exports, control)
+        done = Done(after.source, steps, converted, exports, control)
         return result_of(order, folder, subject, rated, done)
 
 
@@ -104,6 +104,20 @@ def _control_training(order: Order) -> FineTuning | None:
     return training_for_control(order.recipe) if order.control else None
 
 
+def _control(
+    order: Order,
+    progress: Progress,
+    subject: Subject,
+    context: StepContext,
+    baseline: Measurement,
+) -> Control | None:
+    training = _control_training(order)
+    if training is None:
+        return None
+    with progress.phase("control"):
+        return run_control(training, subject.model, context, baseline)
+
+
 def _context(order: Order, subject: Subject, progress: Progress, scratch: Path) -> StepContext:
     return StepContext(
         seed=order.recipe.seed,
@@ -118,8 +132,9 @@ def _context(order: Order, subject: Subject, progress: Progress, scratch: Path) 
     )
 
 
-def _changed(before: Side, work: Workpiece, subject: Subject, scratch: Path) -> Side:
-    """The optimized side; the same one where no step changed the model, so nothing is redone."""
+def _changed(before: Side, work: Workpiece, subject: Subject, costs: Costs, scratch: Path) -> Side:
+    """The optimized side; where its source is known already, nothing is converted again."""
     if work.model is before.model:
         return before
-    return Side(subject.source(work.model, scratch), work.model)
+    source = costs.source_of(work.model) or subject.source(work.model, scratch)
+    return Side(source, work.model)

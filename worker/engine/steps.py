@@ -12,6 +12,7 @@ from worker.engine.context import StepContext, StepOutcome
 from worker.engine.exporting.source import Converted, Source
 from worker.engine.order import Event
 from worker.engine.progress import Clock, Progress
+from worker.engine.proving.costs import Costs
 from worker.engine.techniques import technique
 from worker.engine.training.evaluation import evaluate
 
@@ -32,12 +33,14 @@ class Workpiece:
         model: keras.Model | None,
         context: StepContext,
         progress: Progress,
+        costs: Costs,
         clock: Clock = time.monotonic,
     ) -> None:
         self.model = model
         self.reports: list[StepReport] = []
         self._context = context
         self._progress = progress
+        self._costs = costs
         self._clock = clock
         self._score: tuple[keras.Model, int, float | None] | None = None
 
@@ -50,26 +53,39 @@ class Workpiece:
         self._context = replace(self._context, masks=outcome.masks)
         after = self._validation_score(step)
         changed = outcome.accuracy_after_change if step.training() else after
-        self._report(
+        report = self._report(
             step,
             started,
             accuracies=(before, changed, after),
             facts=outcome.facts,
             skipped=outcome.skipped,
         )
+        self._keep(self._with_costs(report, outcome.model) if step.changes_structure else report)
 
     def convert(self, step: Conversion, source: Source) -> Converted:
         """Turn `source` into a tflite file; its accuracy is measured later, on the file itself."""
         started = self._clock()
         converted: Converted = technique(step.technique).convert(step, source, self._context)
-        self._report(
+        report = self._report(
             step,
             started,
             accuracies=(self._score[2] if self._score else None, None, None),
             facts=converted.facts,
             skipped=converted.skipped,
         )
+        self._keep(report)
         return converted
+
+    def _with_costs(self, report: StepReport, model: keras.Model) -> StepReport:
+        before, after = self._costs.add(model)
+        return report.model_copy(
+            update={
+                "parameter_count_before": before.parameter_count,
+                "parameter_count_after": after.parameter_count,
+                "macs_before": before.macs,
+                "macs_after": after.macs,
+            }
+        )
 
     def _validation_score(self, step: Step) -> float | None:
         """Accuracy (r2) of the present model on the step's validation rows, computed once."""
@@ -92,8 +108,8 @@ class Workpiece:
         accuracies: tuple[float | None, float | None, float | None],
         facts: dict[str, Any],
         skipped: tuple[SkippedLayer, ...],
-    ) -> None:
-        report = StepReport(
+    ) -> StepReport:
+        return StepReport(
             technique=step.technique,
             parameters=step.model_dump(mode="json", exclude={"technique"}),
             duration_s=self._clock() - started,
@@ -103,11 +119,13 @@ class Workpiece:
             facts=facts,
             skipped=skipped,
         )
+
+    def _keep(self, report: StepReport) -> None:
         self.reports.append(report)
         self._progress.tell(
             Event(
                 event="step",
-                message=f"{step.technique} done",
+                message=f"{report.technique} done",
                 data={
                     "duration_s": report.duration_s,
                     "accuracy_before": report.accuracy_before,

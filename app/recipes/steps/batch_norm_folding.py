@@ -17,6 +17,7 @@ class BatchNormFolding(LayerTransform):
 
     technique: Literal["batch_norm_folding"] = "batch_norm_folding"
     paper: ClassVar[str | None] = "Jacob et al. 2018, arXiv:1712.05877, section 3.2"
+    changes_structure: ClassVar[bool] = True
 
     def skips(self, model: ModelFacts) -> Iterator[Skip]:
         if not any(layer.class_name == "BatchNormalization" for layer in model.layers):

@@ -285,6 +285,19 @@ def test_run_works_without_data_and_says_what_it_cannot_know(desk: Desk) -> None
     assert any("no data set" in sentence for sentence in report.understood)
 
 
+def test_run_tells_what_a_structural_step_saved(desk: Desk) -> None:
+    report = desk.done(
+        desk.order(conv_model(), {"technique": "batch_norm_folding"}, INT8)
+    ).result.report
+    folding, quantization = report.steps
+    assert folding.parameter_count_before == report.baseline.parameter_count
+    assert folding.parameter_count_after == report.optimized.parameter_count
+    assert folding.macs_before == folding.macs_after == report.baseline.macs
+    assert folding.latency_ms_before is not None
+    assert folding.latency_ms_after is not None
+    assert quantization.parameter_count_before is None
+
+
 def test_run_converts_recurrent_models(desk: Desk) -> None:
     order = desk.order(recurrent_model(), {"technique": "dynamic_range_quantization"})
     report = desk.done(order).result.report
