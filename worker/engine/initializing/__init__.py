@@ -1,0 +1,1 @@
+"""New weights for layers: drawn by a scheme, or taken from another model."""
