@@ -47,24 +47,46 @@ class Call:
         return all(None not in shape for shape in (*self.inputs, self.output))
 
 
-def macs_by_layer(
+@dataclass(frozen=True)
+class Product:
+    """Multiply-accumulates that grow with the lengths of some axes of a weight, all else fixed."""
+
+    count: int
+    weight: keras.Variable
+    axes: tuple[int, ...]
+
+
+def products(
     model: keras.Model, row_shapes: Sequence[tuple[int | None, ...]]
-) -> dict[str, int | None]:
-    """Name of a layer's row -> multiply-accumulates over all its uses; null where not known.
+) -> Iterator[tuple[str, tuple[Product, ...] | None]]:
+    """For every use of a layer the name of its row and what it multiplies; null where not known.
 
     `row_shapes`: shape of each input without the batch, in the model's order.
-    Layers of nested models are counted as often as the nested model is called.
+    Layers of nested models are used as often as the nested model is called.
     """
     rows = [
         keras.KerasTensor((1, *shape), tensor.dtype)
         for shape, tensor in zip(row_shapes, model.inputs, strict=True)
     ]
     names = row_names(model)
-    counts: dict[str, int | None] = {}
     for call in _calls(model, rows):
-        name = names[id(call.layer)]
-        before, now = counts.get(name, 0), macs_of(call.layer, call)
-        counts[name] = None if before is None or now is None else before + now
+        yield names[id(call.layer)], products_of(call.layer, call)
+
+
+def macs_by_layer(
+    model: keras.Model, row_shapes: Sequence[tuple[int | None, ...]]
+) -> dict[str, int | None]:
+    """Name of a layer's row -> multiply-accumulates over all its uses; null where not known.
+
+    Takes what `products` takes.
+    """
+    counts: dict[str, int | None] = {}
+    for name, found in products(model, row_shapes):
+        before = counts.get(name, 0)
+        if before is None or found is None:
+            counts[name] = None
+        else:
+            counts[name] = before + sum(part.count for part in found)
     return counts
 
 
@@ -74,41 +96,44 @@ def total(counts: Mapping[str, int | None]) -> int | None:
     return sum(known) if len(known) == len(counts) else None
 
 
-def macs_of(layer: keras.layers.Layer, call: Call) -> int | None:
-    """Multiply-accumulates of one call; `layer` may be what the called layer wraps."""
+def products_of(layer: keras.layers.Layer, call: Call) -> tuple[Product, ...] | None:
+    """What one call multiplies; `layer` may be what the called layer wraps. Null if not known."""
     if not call.is_known:
         return None
     if not layer.weights or isinstance(layer, ELEMENT_WISE):
-        return 0
+        return ()
     if isinstance(layer, layers.TimeDistributed):
-        return macs_of(layer.layer, call)
+        return products_of(layer.layer, call)
     if isinstance(layer, layers.Bidirectional):
-        both = (macs_of(layer.forward_layer, call), macs_of(layer.backward_layer, call))
-        return None if None in both else sum(one for one in both if one is not None)
+        forward = products_of(layer.forward_layer, call)
+        backward = products_of(layer.backward_layer, call)
+        return None if forward is None or backward is None else (*forward, *backward)
     if isinstance(layer, RECURRENT):
-        cell = layer.cell
-        return call.inputs[0][1] * (
-            math.prod(cell.kernel.shape) + math.prod(cell.recurrent_kernel.shape)
-        )
+        steps, cell = call.inputs[0][1], layer.cell
+        return tuple(_each_weight(steps, one) for one in (cell.kernel, cell.recurrent_kernel))
     if isinstance(layer, layers.EinsumDense):
-        return _einsum(layer.equation, call.inputs[0], tuple(layer.kernel.shape))
+        count = _einsum(layer.equation, call.inputs[0], tuple(layer.kernel.shape))
+        return (Product(count, layer.kernel, tuple(range(len(layer.kernel.shape)))),)
     if isinstance(layer, layers.MultiHeadAttention):
         return _attention(layer, call)
     return _convolution(layer, call)
 
 
-def _convolution(layer: keras.layers.Layer, call: Call) -> int | None:
+def _each_weight(times: int, kernel: keras.Variable) -> Product:
+    """Every weight of a kernel is multiplied with that many numbers."""
+    return Product(times * math.prod(kernel.shape), kernel, tuple(range(len(kernel.shape))))
+
+
+def _convolution(layer: keras.layers.Layer, call: Call) -> tuple[Product, ...] | None:
     """Dense too: a convolution over one place. Depthwise kernels are [..., in, multiplier]."""
     places = math.prod(call.output[:-1])
     if isinstance(layer, TRANSPOSED):
-        return math.prod(call.inputs[0][:-1]) * math.prod(layer.kernel.shape)
-    if isinstance(layer, DENSE_KERNELS):
-        return places * math.prod(layer.kernel.shape)
-    if isinstance(layer, DEPTHWISE):
-        return places * math.prod(layer.kernel.shape)
+        return (_each_weight(math.prod(call.inputs[0][:-1]), layer.kernel),)
+    if isinstance(layer, (*DENSE_KERNELS, *DEPTHWISE)):
+        return (_each_weight(places, layer.kernel),)
     if isinstance(layer, SEPARABLE):
         kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
-        return places * sum(math.prod(kernel.shape) for kernel in kernels)
+        return tuple(_each_weight(places, kernel) for kernel in kernels)
     return None
 
 
@@ -123,23 +148,23 @@ def _einsum(equation: str, given: tuple[int, ...], kernel: tuple[int, ...]) -> i
     return math.prod(leading) * math.prod(lengths.values())
 
 
-def _attention(layer: Any, call: Call) -> int:
+def _attention(layer: Any, call: Call) -> tuple[Product, ...]:
     """Four projections; scores and their weighted sum, queries x keys for every head.
 
-    Inputs are query, value and, if given, key; all [1, steps, features].
+    Inputs are query, value and, if given, key; all [1, steps, features]. Kernels of query, key and
+    value are [features, heads, size of a head].
     """
     query, value = call.inputs[0], call.inputs[1] if len(call.inputs) > 1 else call.inputs[0]
-    key = call.inputs[2] if len(call.inputs) > 2 else value
-    width = layer.num_heads * layer.key_dim
-    value_width = layer.num_heads * layer.value_dim
     steps, seen = math.prod(query[1:-1]), math.prod(value[1:-1])
-    projections = (
-        steps * query[-1] * width
-        + seen * key[-1] * width
-        + seen * value[-1] * value_width
-        + steps * value_width * call.output[-1]
+    asked, answered = layer.query_dense.kernel, layer.value_dense.kernel
+    return (
+        _each_weight(steps, asked),
+        _each_weight(seen, layer.key_dense.kernel),
+        _each_weight(seen, answered),
+        _each_weight(steps, layer.output_dense.kernel),
+        Product(steps * seen * math.prod(asked.shape[1:]), asked, (1, 2)),
+        Product(steps * seen * math.prod(answered.shape[1:]), answered, (1, 2)),
     )
-    return projections + steps * seen * (width + value_width)
 
 
 def _calls(model: keras.Model, rows: Sequence[keras.KerasTensor]) -> Iterator[Call]:
