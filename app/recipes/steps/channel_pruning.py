@@ -1,0 +1,153 @@
+"""Parameters of channel pruning."""
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.errors import Complaint
+from app.recipes.facts import DatasetFacts
+from app.recipes.steps.base import Fraction, Given, LayerTransform, Need
+from app.recipes.steps.recovery import Recovery
+
+DEFAULT_RATIO = 0.5
+LabelledData = frozenset({Need.TRAINING_DATA, Need.LABELS})
+
+
+class ChannelPruning(LayerTransform):
+    """Take whole channels, units and heads out: the model itself becomes smaller and faster.
+
+    Channels that belong together go together (those of a residual stream, of a squeeze and its
+    excitation ...), and only if every layer that makes them is chosen. What feeds an output, and
+    what is not understood, stays and is named. At least one unit of every layer stays.
+    """
+
+    technique: Literal["channel_pruning"] = "channel_pruning"
+    paper: ClassVar[str | None] = (
+        "Li et al. 2017, arXiv:1608.08710; groups: Fang et al. 2023, arXiv:2301.12900; "
+        "taylor: Molchanov et al. 2019, arXiv:1906.10771; bn_scale: Liu et al. 2017, "
+        "arXiv:1708.06519; global: Fang et al. 2024, arXiv:2407.04616"
+    )
+    changes_structure: ClassVar[bool] = True
+
+    pruning_ratio: Fraction | None = Field(
+        None,
+        description="Share of the channels taken out, in [0, 1): of every layer, or of all chosen "
+        f"layers together (scope). {DEFAULT_RATIO:g} where target_macs_ratio is not given either.",
+    )
+    target_macs_ratio: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = Field(
+        None,
+        description="In place of pruning_ratio: share of the model's multiply-accumulates that is "
+        "left, in (0, 1). Met within 2 %, or from below where channels are too coarse for that.",
+    )
+    importance: Literal["l1", "l2", "taylor", "bn_scale", "random"] = Field(
+        "l1",
+        description="What is lowest goes first: the norm of the weights that make a channel, the "
+        "squared change of the loss without it to first order (needs labels), the scale of its "
+        "BatchNormalization, or chance (for comparison).",
+    )
+    taylor_batches: int = Field(
+        32, ge=1, le=10_000, description="taylor: batches of 64 training rows it looks at."
+    )
+    scope: Literal["per_layer", "global"] = Field(
+        "per_layer",
+        description="Take the same share of every layer, or rank the channels of all chosen layers "
+        "together, by importance relative to the mean of their kind of layer.",
+    )
+    channel_multiple: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="What is left of a layer is a multiple of this many channels; layers that are "
+        "no wider stay as they are. 8 suits most processors.",
+    )
+    steps: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="Rounds of taking out and training; each takes an equal part, and the epochs "
+        "of `recovery` are divided among them, what is left over going to the last.",
+    )
+    recovery: Recovery | None = Field(
+        None,
+        description="Training afterwards, zeros of earlier pruning held; several rounds without "
+        "one get the default, with one epoch for each round at least.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _half_goes_if_nothing_is_said(cls, data: object) -> object:
+        asked = ("pruning_ratio", "target_macs_ratio")
+        if isinstance(data, dict) and all(data.get(name) is None for name in asked):
+            return {**data, "pruning_ratio": DEFAULT_RATIO}
+        return data
+
+    @model_validator(mode="after")
+    def _parameters_agree(self) -> Self:
+        if self.pruning_ratio is not None and self.target_macs_ratio is not None:
+            raise ValueError(
+                f"give pruning_ratio or target_macs_ratio, not both; given {self.pruning_ratio:g} "
+                f"and {self.target_macs_ratio:g}"
+            )
+        default = type(self).model_fields["taylor_batches"].default
+        if self.importance != "taylor" and self.taylor_batches != default:
+            raise ValueError(
+                f"taylor_batches has no effect where importance is {self.importance}; given "
+                f"{self.taylor_batches}. Leave it out or choose another importance"
+            )
+        if self.recovery is not None and self.recovery.epochs < self.steps:
+            raise ValueError(
+                f"recovery.epochs must be at least steps, one for each round; given "
+                f"{self.recovery.epochs} epochs for {self.steps} rounds"
+            )
+        return self
+
+    def all_needs(self) -> frozenset[Need]:
+        """The gradients that taylor looks at are those of the labels' loss."""
+        needs = super().all_needs()
+        return needs | LabelledData if self.importance == "taylor" else needs
+
+    def training(self) -> Recovery | None:
+        """The recovery of all rounds together; several rounds cannot do without."""
+        if self.recovery is None and self.steps > 1:
+            default = Recovery()
+            return default.model_copy(update={"epochs": max(default.epochs, self.steps)})
+        return self.recovery
+
+    def of_round(self, number: int) -> Self:
+        """The step with the recovery of one round (from 1) alone."""
+        training = self.training()
+        if training is None:
+            return self
+        epochs, left_over = divmod(training.epochs, self.steps)
+        if number == self.steps:
+            epochs += left_over
+        recovery = training.model_copy(update={"epochs": epochs})
+        return self.model_copy(update={"steps": 1, "recovery": recovery})
+
+    def complaints(self, given: Given) -> Iterator[Complaint]:
+        """A scale that no layer has, and multiply-accumulates that cannot be counted."""
+        kinds = {layer.class_name for layer in given.model.layers}
+        if self.importance == "bn_scale" and "BatchNormalization" not in kinds:
+            yield Complaint(
+                pointer="/importance",
+                detail="bn_scale reads the scales of BatchNormalization layers, and the model has "
+                "none. Choose l1, l2 or taylor",
+            )
+        if self.target_macs_ratio is None or given.dataset is not None:
+            return
+        for spec in given.model.inputs:
+            if spec.shape is None or None in spec.shape:
+                yield Complaint(
+                    pointer="/target_macs_ratio",
+                    detail=f"input {spec.name!r} leaves a length open, so multiply-accumulates "
+                    "cannot be counted: give a data set, whose rows have a length, or a "
+                    "pruning_ratio",
+                )
+
+    def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:
+        if self.training() is None and self.pruning_ratio != 0:
+            yield (
+                "channel_pruning without `recovery`: nothing trains after channels are taken out, "
+                "so accuracy will drop, often to that of guessing. Add a recovery or fine_tuning."
+            )

@@ -1,0 +1,150 @@
+"""Channel pruning: whole channels, units and heads go; the model becomes smaller and faster."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+
+from app.recipes.steps.channel_pruning import ChannelPruning
+from worker.engine.context import Masks, ReportProgress, StepContext, StepOutcome
+from worker.engine.pruning.budget import macs_of
+from worker.engine.pruning.choice import choice
+from worker.engine.pruning.rounds import Beginning, Round
+from worker.engine.surgery.channels.graph import channel_graph
+from worker.engine.surgery.channels.groups import ChannelGraph
+from worker.engine.surgery.channels.removal import removed
+from worker.engine.training.recovery import Recovered, recover
+
+
+def apply(step: ChannelPruning, model: keras.Model, context: StepContext) -> StepOutcome:
+    """A smaller model: channels taken out in one round or in several, each followed by recovery.
+
+    `accuracy_after_change` is that after the last channels were taken out.
+    Raises: StepFailed if no channel can be taken out, if a layer would be left without any, or if
+        the target for multiply-accumulates is out of reach; Cancelled.
+    """
+    context.check_cancelled()
+    graph = channel_graph(model)
+    chosen = choice(step, model, graph)
+    beginning = Beginning.of(step, model, chosen, context)
+    current = _State(model, context.masks, graph)
+    rounds: list[_Done] = []
+    for number in range(1, step.steps + 1):
+        rounds.append(_round(step, beginning, current, context, number))
+        current = rounds[-1].state
+    return StepOutcome(
+        model=current.model,
+        masks=current.masks,
+        accuracy_after_change=rounds[-1].recovered.accuracy_after_change,
+        facts={
+            **_sizes(model, current.model, context),
+            **_channels(graph, current.graph, beginning),
+            **_training(rounds),
+        },
+        skipped=chosen.skipped,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """The model as far as it has come."""
+
+    model: keras.Model
+    masks: Masks
+    graph: ChannelGraph
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """What a round left, and what its training came to."""
+
+    state: _State
+    units: int
+    recovered: Recovered
+
+
+@dataclass(frozen=True)
+class _PartOfProgress:
+    """Tells of one round's progress as that of its part of the step."""
+
+    report: ReportProgress
+    start: float
+    share: float
+
+    def __call__(self, fraction: float, message: str, **metrics: float) -> None:
+        self.report(self.start + self.share * fraction, message, **metrics)
+
+
+def _round(
+    step: ChannelPruning,
+    beginning: Beginning,
+    current: _State,
+    context: StepContext,
+    number: int,
+) -> _Done:
+    """Take out what round `number` (from 1) is to, then train."""
+    share = 1 / step.steps
+    progress = _PartOfProgress(context.report_progress, share * (number - 1), share)
+    own = replace(context, masks=current.masks, report_progress=progress)
+    own.check_cancelled()
+    asked = Round(step, beginning, number / step.steps)
+    keep = asked.keep(current.model, current.graph, own)
+    smaller = removed(current.model, current.graph, keep, current.masks)
+    progress(0.0, f"channels taken out, round {number} of {step.steps}")
+    recovered = recover(step.of_round(number), smaller.model, smaller.masks, own)
+    state = _State(smaller.model, smaller.masks, channel_graph(smaller.model))
+    return _Done(state, sum(_counts(state.graph, beginning).values()), recovered)
+
+
+def _counts(graph: ChannelGraph, beginning: Beginning) -> dict[str, int]:
+    """Units of the chosen groups as they are now."""
+    return {group.name: group.count for group in graph.groups if group.name in beginning.counts}
+
+
+def _sizes(before: keras.Model, after: keras.Model, context: StepContext) -> dict[str, Any]:
+    macs_before, macs_after = macs_of(before, context), macs_of(after, context)
+    return {
+        "parameter_count_before": before.count_params(),
+        "parameter_count": after.count_params(),
+        "macs_before": macs_before,
+        "macs": macs_after,
+        "macs_ratio": macs_after / macs_before if macs_before and macs_after else None,
+    }
+
+
+def _channels(before: ChannelGraph, after: ChannelGraph, beginning: Beginning) -> dict[str, Any]:
+    """How narrow groups became, and which layers now take their statistics over fewer channels."""
+    now = _counts(after, beginning)
+    narrower = [group for group in before.groups if now.get(group.name, group.count) < group.count]
+    units = sum(beginning.counts.values())
+    touched = {part.weight.rpartition("/")[0] for group in narrower for part in group.slices}
+    return {
+        "pruning_ratio": 1 - sum(now.values()) / units if units else 0.0,
+        "channels": {
+            group.name: {
+                "layers": list(group.producers),
+                "before": group.count,
+                "after": now[group.name],
+            }
+            for group in narrower
+        },
+        "statistics_over_fewer_channels": [
+            layer for layer in before.renormalized if layer in touched
+        ],
+    }
+
+
+def _training(rounds: list[_Done]) -> dict[str, Any]:
+    if len(rounds) == 1:
+        return rounds[0].recovered.facts
+    return {"rounds": list(_told(rounds))}
+
+
+def _told(rounds: list[_Done]) -> Iterator[dict[str, Any]]:
+    for done in rounds:
+        yield {
+            "units": done.units,
+            "accuracy_after_change": done.recovered.accuracy_after_change,
+            **done.recovered.facts,
+        }
