@@ -22,7 +22,8 @@ def unit_sums(values: FloatArray, axis: int, units: IntArray, count: int) -> Flo
     others = tuple(place for place in range(values.ndim) if place != axis)
     along = values.sum(axis=others, dtype=np.float64)
     mine = units >= 0
-    return np.bincount(units[mine], weights=along[mine], minlength=count)
+    sums = np.bincount(units[mine], weights=along[mine], minlength=count)
+    return sums.astype(np.float64)
 
 
 def unit_norms(
