@@ -17,16 +17,8 @@ from app.recipes.recipe import Recipe
 from app.recipes.steps import Conversion, Step
 from app.recipes.steps.base import Given, LayerTransform, Need
 from app.recipes.steps.recovery import optimizer_steps
-from app.recipes.task import Task, TaskKind
-
-CROSS_ENTROPIES = frozenset({"sparse_categorical_crossentropy", "categorical_crossentropy"})
-DISTANCES = frozenset({"mean_squared_error", "mean_absolute_error", "huber"})
-FITTING_LOSSES: dict[TaskKind, frozenset[str]] = {
-    TaskKind.CLASSIFICATION: CROSS_ENTROPIES | DISTANCES,
-    TaskKind.BINARY_CLASSIFICATION: DISTANCES | {"binary_crossentropy"},
-    TaskKind.MULTI_LABEL: DISTANCES | {"binary_crossentropy"},
-    TaskKind.REGRESSION: DISTANCES,
-}
+from app.recipes.task import Task
+from app.recipes.training import training_complaints
 
 
 class ImpossibleRecipe(Invalid):
@@ -56,7 +48,7 @@ def check(
         *(input_complaints(model, dataset) if dataset else ()),
         *label_complaints,
         *_step_complaints(recipe, given),
-        *_loss_complaints(recipe, tasks),
+        *training_complaints(recipe, given, tasks),
         *_constraint_complaints(constraints, tasks),
     ]
     if complaints:
@@ -183,22 +175,6 @@ def _step_complaints(recipe: Recipe, given: Given) -> Iterator[Complaint]:
             inside = f"/recipe/steps/{index}{complaint.pointer}"
             pointer = written_at.get(complaint.pointer, inside)
             yield complaint.model_copy(update={"pointer": pointer})
-
-
-def _loss_complaints(recipe: Recipe, tasks: tuple[Task, ...]) -> Iterator[Complaint]:
-    for index, step in enumerate(recipe.steps):
-        training = step.training()
-        if training is None or training.loss == "auto":
-            continue
-        where = "loss" if training is step else "recovery/loss"
-        for task in tasks:
-            if training.loss not in FITTING_LOSSES[task.kind]:
-                allowed = ", ".join(["auto", *sorted(FITTING_LOSSES[task.kind])])
-                yield Complaint(
-                    pointer=f"/recipe/steps/{index}/{where}",
-                    detail=f"{training.loss} does not fit output {task.output!r} "
-                    f"({task.kind}). Allowed: {allowed}",
-                )
 
 
 def _constraint_complaints(

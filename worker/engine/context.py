@@ -15,6 +15,7 @@ from app.recipes.task import Task
 from app.reports.report import SkippedLayer
 from worker.engine.exporting.signature import RowShapes
 from worker.engine.loading.datasets import Dataset, Split
+from worker.engine.training.checkpoints import Checkpoints
 
 BoolArray = NDArray[np.bool_]
 
@@ -43,7 +44,8 @@ class StepContext:
 
     `check_cancelled` raises Cancelled once the job is to stop; call it at every batch. `baseline`
     is the uploaded model as it was; `load_model` gives another uploaded one by its id. `scratch` is
-    a folder for what is too large for memory; it goes with the job.
+    a folder for what is too large for memory; it goes with the job. `checkpoints` is where
+    trainings leave what a later attempt of the job goes on from.
     """
 
     seed: int
@@ -55,6 +57,7 @@ class StepContext:
     baseline: keras.Model | None
     load_model: LoadModel
     scratch: Path
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
     def divided(self, validation_fraction: float) -> tuple[Split, Split | None]:
         """Training rows and validation rows, both out of the training split; test is never touched.
@@ -97,7 +100,8 @@ class StepOutcome:
     """A new model and what is to be known about it.
 
     `accuracy_after_change` (r2 for regression) is that of the validation rows before any recovery;
-    None where nothing trained after the change or there are no labels. `facts` are plain JSON.
+    None where nothing trained after the change or there are no labels. `facts` are plain JSON,
+    `warnings` sentences for the report.
     """
 
     model: keras.Model
@@ -105,3 +109,4 @@ class StepOutcome:
     accuracy_after_change: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     skipped: tuple[SkippedLayer, ...] = ()
+    warnings: tuple[str, ...] = ()

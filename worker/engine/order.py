@@ -8,6 +8,8 @@ The job folder:
     out/             the files offered as artifacts
     scratch/         anything else
     result.json      a `Result`, written last
+
+Beside it, `checkpoints` of the order is a folder that later attempts of the same job get too.
 """
 
 from pathlib import Path
@@ -54,6 +56,9 @@ class Order(Message):
     outputs: tuple[OutputKind, ...]
     constraints: Constraints
     control: bool
+    checkpoints: Path | None = Field(
+        None, description="Folder that outlives the attempt; null = a retry starts anew."
+    )
 
 
 class Artifact(Message):

@@ -18,6 +18,7 @@ from worker.engine.proving.trial import Side, Trial
 from worker.engine.reporting.report import Done, rate_files, result_of
 from worker.engine.steps import Workpiece, phase_of
 from worker.engine.subject import Subject, understand
+from worker.engine.training.checkpoints import Checkpoints
 
 # Shares of a job's time: about the seconds of a small model.
 LOADING = 1.0
@@ -69,7 +70,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
 
     control = _control(order, progress, subject, context, rated.baseline)
     with progress.phase("reporting"):
-        done = Done(after.source, steps, converted, exports, control)
+        done = Done(after.source, steps, tuple(work.warnings), exports, control)
         return result_of(order, folder, subject, rated, done)
 
 
@@ -129,6 +130,7 @@ def _context(order: Order, subject: Subject, progress: Progress, scratch: Path) 
         baseline=subject.model,
         load_model=OtherModels(order.others),
         scratch=scratch,
+        checkpoints=Checkpoints(order.checkpoints),
     )
 
 

@@ -38,6 +38,7 @@ class Workpiece:
     ) -> None:
         self.model = model
         self.reports: list[StepReport] = []
+        self.warnings: list[str] = []
         self._context = context
         self._progress = progress
         self._costs = costs
@@ -50,6 +51,7 @@ class Workpiece:
         before = self._validation_score(step)
         outcome: StepOutcome = technique(step.technique).apply(step, self.model, self._context)
         self.model = outcome.model
+        self.warnings += outcome.warnings
         self._context = replace(self._context, masks=outcome.masks)
         after = self._validation_score(step)
         changed = outcome.accuracy_after_change if step.training() else after
@@ -66,6 +68,7 @@ class Workpiece:
         """Turn `source` into a tflite file; its accuracy is measured later, on the file itself."""
         started = self._clock()
         converted: Converted = technique(step.technique).convert(step, source, self._context)
+        self.warnings += converted.warnings
         report = self._report(
             step,
             started,

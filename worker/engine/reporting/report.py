@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from app.reports.report import Control, Delta, LayerReport, Measurement, Report, StepReport
-from worker.engine.exporting.source import Converted, KerasSource, Source
+from worker.engine.exporting.source import KerasSource, Source
 from worker.engine.exports import Exports, artifact_of
 from worker.engine.order import Order, Result
 from worker.engine.proving.bench import Measured
@@ -36,7 +36,7 @@ class Done:
 
     source: Source
     steps: tuple[StepReport, ...]
-    converted: Converted | None
+    step_warnings: tuple[str, ...]
     exports: Exports
     control: Control | None
 
@@ -79,7 +79,7 @@ def result_of(order: Order, folder: Path, subject: Subject, rated: Rated, done: 
         steps=done.steps,
         warnings=(
             *warnings_of(comparison, order.constraints),
-            *(done.converted.warnings if done.converted else ()),
+            *done.step_warnings,
             *done.exports.warnings,
         ),
         provenance=provenance(order, folder, artifacts),

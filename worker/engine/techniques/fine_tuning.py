@@ -14,4 +14,9 @@ def apply(step: FineTuning, model: keras.Model, context: StepContext) -> StepOut
     trained = clone_with_weights(model)
     zeros = HeldZeros(trained, context.masks)
     history = train(trained, context, step, Interventions(zeros=zeros))
-    return StepOutcome(model=trained, masks=context.masks, facts=history.facts())
+    return StepOutcome(
+        model=trained,
+        masks=context.masks,
+        facts=history.facts(),
+        warnings=history.warnings,
+    )

@@ -23,7 +23,7 @@ from worker.engine.surgery.masks import (
     keep_n_of_m,
     spread_blocks,
 )
-from worker.engine.training.recovery import recover
+from worker.engine.training.recovery import Recovered, recover
 from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
 
@@ -44,13 +44,14 @@ def apply(step: MagnitudePruning, model: keras.Model, context: StepContext) -> S
     everything = {kernel.name: np.ones(tuple(kernel.variable.shape), np.bool_) for kernel in chosen}
     zeros = HeldZeros(pruned, {**everything, **context.masks})
     work = _Pruning(step, chosen, zeros, context)
-    after_change, history = work.run(pruned)
+    recovered = work.run(pruned)
     return StepOutcome(
         model=pruned,
         masks=zeros.masks,
-        accuracy_after_change=after_change,
-        facts={**_facts(step, chosen, zeros.masks), **history},
+        accuracy_after_change=recovered.accuracy_after_change,
+        facts={**_facts(step, chosen, zeros.masks), **recovered.facts},
         skipped=skipped,
+        warnings=recovered.warnings,
     )
 
 
@@ -63,23 +64,20 @@ class _Pruning:
     zeros: HeldZeros
     context: StepContext
 
-    def run(self, model: keras.Model) -> tuple[float | None, dict[str, Any]]:
-        """Prune and train. Returns: the score right after a one-shot change, the training's facts.
-
-        A gradual schedule has no moment right after the change.
-        """
+    def run(self, model: keras.Model) -> Recovered:
+        """Prune and train. A gradual schedule has no moment right after the change."""
         recovery = self.step.training()
         if self.step.schedule == "one_shot" or recovery is None:
             self.prune(self.step.sparsity)
             if recovery is None:
-                return None, {}
-            recovered = recover(self.step, model, self.zeros.masks, self.context)
-            return recovered.accuracy_after_change, recovered.facts
+                return Recovered()
+            return recover(self.step, model, self.zeros.masks, self.context)
         schedule = schedule_of(self.step, self.context.optimizer_steps(recovery))
         gradual = Interventions(
             self.zeros, after_step=_Gradual(self, schedule), counts_from=schedule.end_step
         )
-        return None, train(model, self.context, recovery, gradual).facts()
+        history = train(model, self.context, recovery, gradual)
+        return Recovered(None, history.kept_score, history.facts(), history.warnings)
 
     def prune(self, sparsity: float) -> None:
         """Zero the smallest weights of the chosen kernels, as they are now."""

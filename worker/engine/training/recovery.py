@@ -14,10 +14,15 @@ from worker.engine.training.zeros import HeldZeros
 
 @dataclass(frozen=True)
 class Recovered:
-    """`accuracy_after_change` is r2 in regression; null where nothing trained or no labels."""
+    """Accuracies (r2 in regression) on the rows set aside; null where nothing trained or no such.
+
+    `warnings` are sentences for the report.
+    """
 
     accuracy_after_change: float | None = None
+    accuracy_after: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def recover(step: Step, model: keras.Model, masks: Masks, context: StepContext) -> Recovered:
@@ -33,4 +38,4 @@ def recover(step: Step, model: keras.Model, masks: Masks, context: StepContext) 
     if rows is not None:
         after_change = evaluate(model, rows, context.tasks, context.check_cancelled).score
     history = train(model, context, training, Interventions(zeros=HeldZeros(model, masks)))
-    return Recovered(after_change, history.facts())
+    return Recovered(after_change, history.kept_score, history.facts(), history.warnings)

@@ -89,13 +89,6 @@ class Teacher:
         """Logits for a batch; traceable."""
         return self.logits(flat_outputs(self.model(self.given(inputs), training=False)))
 
-    def fingerprint(self) -> str:
-        """The same for models that compute the same: configuration and every weight."""
-        digest = hashlib.sha256(self.model.to_json().encode())
-        for weight in named_weights(self.model).values():
-            digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
-        return digest.hexdigest()
-
     def _activations(self) -> list[str]:
         """How each output ends, in the order of the student's."""
         found = [head.activation for head in heads(self.model, None)]
@@ -111,6 +104,14 @@ class Teacher:
         if self._output_order is None:
             return list(of_outputs)
         return [of_outputs[position] for position in self._output_order]
+
+
+def model_fingerprint(model: keras.Model) -> str:
+    """The same for models that compute the same: configuration and every weight."""
+    digest = hashlib.sha256(model.to_json().encode())
+    for weight in named_weights(model).values():
+        digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
+    return digest.hexdigest()
 
 
 def _output_is(activation: str, task: Task) -> OutputIs:
@@ -155,7 +156,8 @@ def cached_answers(teacher: Teacher, rows: Split, context: StepContext) -> list[
     `CACHE_LIMIT_BYTES`.
     Raises: Cancelled.
     """
-    stem = hashlib.sha256(teacher.fingerprint().encode() + rows.rows.tobytes()).hexdigest()[:32]
+    said = model_fingerprint(teacher.model).encode() + rows.rows.tobytes()
+    stem = hashlib.sha256(said).hexdigest()[:32]
     folder = context.scratch / "teachers"
     paths = [folder / f"{stem}-{index}.npy" for index in range(len(teacher.tasks))]
     if not all(path.exists() for path in paths):

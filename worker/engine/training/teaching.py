@@ -9,6 +9,7 @@ from app.errors import StepFailed
 from app.recipes.steps.recovery import Recovery
 from worker.engine.context import StepContext
 from worker.engine.training.soft_losses import SoftLoss
+from worker.engine.training.teachers import model_fingerprint
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,18 @@ class Teaching:
     soft_loss: SoftLoss = "kl"
     features: Sequence[tuple[str, str]] = ()
     feature_weight: float = 1.0
+
+    def fingerprint(self) -> str:
+        """The same where the same is taught by models that compute the same."""
+        said = [
+            self.temperature,
+            self.distillation_weight,
+            self.soft_loss,
+            list(self.features),
+            self.feature_weight,
+            *map(model_fingerprint, self.teachers),
+        ]
+        return repr(said)
 
 
 def asked_teaching(options: Recovery, context: StepContext) -> Teaching | None:

@@ -1,7 +1,8 @@
 """The one training loop: recovery after a change, and fine-tuning."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,16 @@ from app.errors import StepFailed, TrainingDiverged
 from app.recipes.steps.recovery import Recovery
 from worker.engine.context import StepContext
 from worker.engine.loading.splits import Split
+from worker.engine.training.augmentation import augmented
 from worker.engine.training.batch_norm import short_memory
 from worker.engine.training.evaluation import Evaluator
-from worker.engine.training.history import Best, Epoch, TrainingHistory
+from worker.engine.training.history import Epoch, TrainingHistory
 from worker.engine.training.lessons import Lessons
+from worker.engine.training.losses import HeadLoss, class_weights_of
+from worker.engine.training.optimizers import optimizer
 from worker.engine.training.prediction import Predictor
-from worker.engine.training.targets import HeadLoss, targets
+from worker.engine.training.resuming import Course, fingerprint, restored, state_of
+from worker.engine.training.targets import targets
 from worker.engine.training.teaching import Teaching, asked_teaching
 from worker.engine.training.update import Update, compiled
 from worker.engine.training.zeros import HeldZeros
@@ -26,14 +31,14 @@ from worker.engine.training.zeros import HeldZeros
 Array = NDArray[Any]
 AfterStep = Callable[[int], None]
 
-OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "sgd": keras.optimizers.SGD,
-    "rmsprop": keras.optimizers.RMSprop,
-    "nadam": keras.optimizers.Nadam,
-}
-SGD_MOMENTUM = 0.9
+HALF_BITS_ON_A_CPU = (
+    "Training ran in {dtype}. Most processors compute it by way of float32, so it saves memory "
+    "and may take longer than float32."
+)
+ASKED_EACH_TIME = (
+    "Augmentation makes new images in every epoch, so the teachers ran on each batch and their "
+    "answers could not be kept: this takes longer."
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class Interventions:
     ... Epochs that end before `counts_from` steps are never the best: the model was not yet what
     it is to become. `zeros` are held after every step. `teaching` adds what teachers say to the
     loss; where it is null, `distill` of the training's options decides.
+
+    A training that goes on from a checkpoint has the weights and zeros of then; `after_step` is not
+    told again of steps before it, so it must keep nothing else of its own.
     """
 
     zeros: HeldZeros | None = None
@@ -60,34 +68,20 @@ def train(
 ) -> TrainingHistory:
     """Train `model` in place, a clone made for it, and leave it with the best epoch's weights.
 
-    The learning rate decays along a cosine to 0; the same seed gives the same weights.
-    Raises: TrainingDiverged at the first loss that is not finite, or after an epoch that left such
-        weights; StepFailed if all is frozen; Cancelled.
+    The same seed gives the same weights, also where a later attempt of the job goes on from a
+    checkpoint. If the loss or the weights become NaN or infinite the training ends with the best
+    epoch so far, and the history says so.
+    Raises: TrainingDiverged if no epoch was finished before that; StepFailed if all is frozen or a
+        teacher does not fit; Cancelled.
     """
     if not model.trainable_variables:
         raise StepFailed(
             "every weight of the model is frozen, so there is nothing to train",
             hint="Set `trainable = True` on the layers to train before saving the model.",
         )
-    rows, validation = context.divided(options.validation_fraction)
     seed_layers(model, context.seed)
-    evaluator = None
-    if validation:
-        predict = Predictor(model, validation.columns)
-        evaluator = Evaluator(predict, validation, context.tasks, context.check_cancelled)
     with short_memory(model, context.optimizer_steps(options)):
-        run = _Run(model, context, options, interventions, rows)
-        best = Best()
-        epochs: list[Epoch] = []
-        for number in range(1, options.epochs + 1):
-            train_loss = run.epoch(number)
-            evaluation = evaluator() if evaluator else None
-            epochs.append(Epoch(train_loss, evaluation))
-            if evaluation and run.steps_done >= interventions.counts_from:
-                best.offer(number, evaluation, model)
-    if best.weights:
-        model.set_weights(best.weights)
-    return TrainingHistory(tuple(epochs), best.epoch or options.epochs, run.steps_done)
+        return _Run(model, context, options, interventions).carried_out()
 
 
 def seed_layers(model: keras.Model, seed: int) -> None:
@@ -98,7 +92,7 @@ def seed_layers(model: keras.Model, seed: int) -> None:
 
 
 class _Run:
-    """One training under way: the compiled step, the order of rows, the count of steps."""
+    """One training under way: the compiled update, the order of rows, how far it is."""
 
     def __init__(
         self,
@@ -106,75 +100,183 @@ class _Run:
         context: StepContext,
         options: Recovery,
         interventions: Interventions,
-        rows: Split,
     ) -> None:
         self._model = model
         self._context = context
         self._options = options
         self._interventions = interventions
-        self._rows = rows
-        self._targets = [targets(task, rows.labels[task.output]) for task in context.tasks]
+        self._rows, validation = context.divided(options.validation_fraction)
+        self._evaluator = _evaluator(model, context, validation)
+        self._targets = [targets(task, self._rows.labels[task.output]) for task in context.tasks]
         self._steps = context.optimizer_steps(options)
         self._rng = np.random.default_rng(context.seed)
+        self._checkpoint = context.checkpoints.next()
         teaching = interventions.teaching or asked_teaching(options, context)
-        self._lessons = Lessons(teaching, model, context, rows) if teaching else None
-        self._update = compiled(
-            Update(
+        self._fingerprint = self._started_from(teaching) if self._checkpoint.path else ""
+        self._lessons = (
+            Lessons(
+                teaching,
                 model,
-                _optimizer(options, self._steps),
-                tuple(HeadLoss(task, options.loss) for task in context.tasks),
-                interventions.zeros,
-                self._lessons,
-            ),
-            rows,
-            self._targets,
+                context,
+                self._rows,
+                is_augmented=options.augmentation is not None,
+            )
+            if teaching
+            else None
         )
-        self.steps_done = 0
-        self._after_step()
+        update = self._update_of(optimizer(options, self._steps))
+        self._variables = [*model.variables, *update.variables_beside]
+        self._update = compiled(update, self._rows, self._targets, options.dtype)
+        self._course = Course(warnings=list(self._warnings()))
 
-    def epoch(self, number: int) -> float:
-        """One pass in a new random order. Returns: mean training loss."""
+    def carried_out(self) -> TrainingHistory:
+        """Train to the end, from where a checkpoint left off."""
+        self._after_step()
+        self._resume()
+        is_worth_keeping = not self._is_over
+        with self._keeping_the_best():
+            while not self._is_over:
+                self._epoch()
+        course = self._course
+        if is_worth_keeping and self._checkpoint.is_worth_keeping:
+            self._save()
+        if course.best.weights:
+            self._model.set_weights(course.best.weights)
+        return TrainingHistory(
+            epochs=tuple(course.epochs),
+            kept_epoch=course.best.epoch or len(course.epochs),
+            optimizer_steps=course.steps_done,
+            stopped=course.stopped,
+            warnings=tuple(course.warnings),
+        )
+
+    @property
+    def _is_over(self) -> bool:
+        course = self._course
+        return course.stopped is not None or len(course.epochs) == self._options.epochs
+
+    @contextmanager
+    def _keeping_the_best(self) -> Iterator[None]:
+        """A training that diverges after a good epoch ends with that one."""
+        try:
+            yield
+        except TrainingDiverged as error:
+            best = self._course.best
+            if not best.weights:
+                raise
+            self._course.stopped = "training_diverged"
+            self._course.warnings.append(
+                f"Training stopped early (training_diverged): {error.detail}. The weights are "
+                f"those of epoch {best.epoch} of {self._options.epochs}, the best before. "
+                f"{error.hint}"
+            )
+
+    def _epoch(self) -> None:
+        """One pass in a new random order, or the rest of it, and how good the model is then."""
+        course, number = self._course, len(self._course.epochs) + 1
         order = self._rng.permutation(len(self._rows))
-        total = 0.0
-        for start in range(0, len(order), self._options.batch_size):
-            positions = order[start : start + self._options.batch_size]
+        while course.seen < len(order):
+            positions = order[course.seen : course.seen + self._options.batch_size]
             loss = self._step(positions)
-            total += loss * len(positions)
+            course.seen += len(positions)
+            course.loss_sum += loss * len(positions)
             self._context.report_progress(
-                self.steps_done / self._steps,
+                course.steps_done / self._steps,
                 f"epoch {number} of {self._options.epochs}",
                 loss=loss,
             )
+            if self._checkpoint.is_due:
+                self._save()
         # A loss is that before its update: the last one of an epoch is not yet seen.
         if not all(np.isfinite(weight).all() for weight in self._model.get_weights()):
             raise self._diverged("weights became NaN or infinite")
-        return total / len(order)
+        self._judge(number, course.loss_sum / len(order))
+        course.seen, course.loss_sum = 0, 0.0
+
+    def _judge(self, number: int, train_loss: float) -> None:
+        course = self._course
+        evaluation = self._evaluator() if self._evaluator else None
+        course.epochs.append(Epoch(train_loss, evaluation))
+        if course.steps_done < self._interventions.counts_from:
+            return
+        course.best.offer(number, evaluation, self._model)
+        is_last = number == self._options.epochs
+        if not is_last and course.best.is_stale(number, self._options.early_stopping_patience):
+            course.stopped = "early"
 
     def _step(self, positions: NDArray[np.int64]) -> float:
         self._context.check_cancelled()
-        inputs = list(self._rows.fed(positions).values())
         labels = [values[positions] for values in self._targets]
         answers = self._lessons.answers(positions) if self._lessons else []
-        loss = float(self._update(inputs, labels, answers))
-        self.steps_done += 1
+        loss = float(self._update(self._inputs(positions), labels, answers))
+        self._course.steps_done += 1
         if not math.isfinite(loss):
             raise self._diverged(f"the loss became {loss}")
         self._after_step()
         return loss
 
+    def _inputs(self, positions: NDArray[np.int64]) -> list[Array]:
+        inputs = list(self._rows.fed(positions).values())
+        options = self._options.augmentation
+        if options is None:
+            return inputs
+        # By step, so that a resumed training varies its images as it would have.
+        rng = np.random.default_rng([self._context.seed, self._course.steps_done])
+        return [augmented(x, options, rng) if x.ndim == 4 else x for x in inputs]
+
     def _diverged(self, what: str) -> TrainingDiverged:
         return TrainingDiverged(
-            f"{what} at optimizer step {self.steps_done} of {self._steps}",
+            f"{what} at optimizer step {self._course.steps_done} of {self._steps}",
             hint=f"Lower learning_rate (it was {self._options.learning_rate:g}) or check the "
             "range of the inputs (`scale` and `offset` of the data set).",
         )
 
     def _after_step(self) -> None:
         if self._interventions.after_step:
-            self._interventions.after_step(self.steps_done)
+            self._interventions.after_step(self._course.steps_done)
+
+    def _update_of(self, chosen: keras.optimizers.Optimizer) -> Update:
+        options = self._options
+        losses = tuple(
+            HeadLoss(
+                task,
+                options.loss,
+                class_weights_of(options, task, labels),
+                options.label_smoothing,
+            )
+            for task, labels in zip(self._context.tasks, self._targets, strict=True)
+        )
+        return Update(self._model, chosen, losses, self._interventions.zeros, self._lessons)
+
+    def _warnings(self) -> Iterator[str]:
+        if self._options.dtype != "float32":
+            yield HALF_BITS_ON_A_CPU.format(dtype=self._options.dtype)
+        if self._lessons and self._options.augmentation:
+            yield ASKED_EACH_TIME
+
+    def _started_from(self, teaching: Teaching | None) -> str:
+        """What a checkpoint must have started from to fit this training."""
+        taught = teaching.fingerprint() if teaching else ""
+        zeros, seed = self._interventions.zeros, str(self._context.seed)
+        return fingerprint(self._model, self._options, self._rows, zeros, seed, taught)
+
+    def _resume(self) -> None:
+        saved = self._checkpoint.load(self._fingerprint)
+        if saved is None:
+            return
+        self._course = restored(saved, self._variables, self._interventions.zeros)
+        for _ in self._course.epochs:
+            self._rng.permutation(len(self._rows))
+
+    def _save(self) -> None:
+        state = state_of(self._course, self._variables, self._interventions.zeros)
+        self._checkpoint.save(self._fingerprint, state)
 
 
-def _optimizer(options: Recovery, steps: int) -> keras.optimizers.Optimizer:
-    decay = keras.optimizers.schedules.CosineDecay(options.learning_rate, decay_steps=steps)
-    momentum = {"momentum": SGD_MOMENTUM} if options.optimizer == "sgd" else {}
-    return OPTIMIZERS[options.optimizer](learning_rate=decay, **momentum)
+def _evaluator(
+    model: keras.Model, context: StepContext, validation: Split | None
+) -> Evaluator | None:
+    if validation is None:
+        return None
+    predict = Predictor(model, validation.columns)
+    return Evaluator(predict, validation, context.tasks, context.check_cancelled)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from worker.engine.loading.models import flat_outputs, packed_inputs
 from worker.engine.loading.splits import Split
 from worker.engine.training.lessons import Lessons
+from worker.engine.training.losses import HeadLoss
+from worker.engine.training.precision import computing_in
 from worker.engine.training.prediction import input_signature
-from worker.engine.training.targets import HeadLoss
 from worker.engine.training.zeros import HeldZeros
 
 Array = NDArray[Any]
@@ -35,7 +36,7 @@ class Update:
         with tf.GradientTape() as tape:
             data_loss = self._data_loss(inputs, labels, answers)
             penalties = [tf.cast(penalty, tf.float32) for penalty in self.model.losses]
-            total = tf.add_n([data_loss, *penalties])
+            total = self.optimizer.scale_loss(tf.add_n([data_loss, *penalties]))
         self.optimizer.apply(tape.gradient(total, variables), variables)
         if self.zeros:
             self.zeros.hold()
@@ -43,8 +44,17 @@ class Update:
 
     @property
     def trainable_variables(self) -> list[Any]:
-        beside = self.lessons.trainable_variables if self.lessons else []
-        return [*self.model.trainable_variables, *beside]
+        return [*self.model.trainable_variables, *self._projections]
+
+    @property
+    def variables_beside(self) -> list[Any]:
+        """What a training changes and the model does not hold; built with the optimizer."""
+        self.optimizer.build(self.trainable_variables)
+        return [*self._projections, *self.optimizer.variables]
+
+    @property
+    def _projections(self) -> list[Any]:
+        return self.lessons.trainable_variables if self.lessons else []
 
     def _data_loss(
         self, inputs: Sequence[Any], labels: Sequence[Any], answers: Sequence[Any]
@@ -58,16 +68,18 @@ class Update:
         return self.lessons.loss(hard, outputs, inputs, answers) if self.lessons else hard
 
 
-def compiled(update: Update, rows: Split, labels: Sequence[Array]) -> CompiledUpdate:
-    """One trace for every batch of these rows."""
+def compiled(update: Update, rows: Split, labels: Sequence[Array], dtype: str) -> CompiledUpdate:
+    """One trace for every batch of these rows, with layers computing in `dtype`."""
     update.optimizer.build(update.trainable_variables)
     label_signature = [
         tf.TensorSpec((None, *values.shape[1:]), tf.as_dtype(values.dtype)) for values in labels
     ]
     answer_signature = update.lessons.signature if update.lessons else []
-    step: CompiledUpdate = tf.function(
+    step = tf.function(
         update.__call__,
         input_signature=[input_signature(rows.columns), label_signature, answer_signature],
         autograph=False,
     )
-    return step
+    with computing_in(update.model, dtype):
+        traced: CompiledUpdate = step.get_concrete_function()
+    return traced

@@ -1,0 +1,114 @@
+"""A training's state as arrays and plain values, and back."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from app.recipes.steps.recovery import Recovery
+from app.reports.report import HeadMeasurement
+from worker.engine.loading.splits import Split
+from worker.engine.training.checkpoints import State
+from worker.engine.training.evaluation import summary
+from worker.engine.training.history import Best, Epoch, Stopped
+from worker.engine.training.zeros import HeldZeros
+
+Array = NDArray[Any]
+
+# Raise it when what is saved, or how a training goes, changes its meaning.
+FORMAT = 1
+
+
+@dataclass
+class Course:
+    """How far a training is, but for its weights.
+
+    `seen` rows of the present epoch were learned from, with `loss_sum` over them.
+    """
+
+    steps_done: int = 0
+    seen: int = 0
+    loss_sum: float = 0.0
+    epochs: list[Epoch] = field(default_factory=list)
+    best: Best = field(default_factory=Best)
+    stopped: Stopped | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def fingerprint(
+    model: keras.Model, options: Recovery, rows: Split, zeros: HeldZeros | None, *parts: str
+) -> str:
+    """The same for trainings that start alike: model, weights, options, rows, and more `parts`."""
+    versions = [keras.__version__, tf.__version__, np.__version__]
+    said = [str(FORMAT), *versions, model.to_json(), options.model_dump_json(), *parts]
+    digest = hashlib.sha256("\n".join(said).encode())
+    digest.update(rows.rows.tobytes())
+    for variable in model.variables:
+        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    for mask in zeros.masks.values() if zeros else ():
+        digest.update(mask.tobytes())
+    return digest.hexdigest()
+
+
+def state_of(course: Course, variables: Sequence[Any], zeros: HeldZeros | None) -> State:
+    """Everything a training goes on from; `variables` are those of model and optimizer."""
+    arrays = {f"variable/{index}": value.numpy() for index, value in enumerate(variables)}
+    arrays |= {f"best/{index}": value for index, value in enumerate(course.best.weights)}
+    if zeros:
+        arrays |= {f"mask/{name}": mask for name, mask in zeros.masks.items()}
+    facts = {
+        "steps_done": course.steps_done,
+        "seen": course.seen,
+        "loss_sum": course.loss_sum,
+        "epochs": [_plain_epoch(epoch) for epoch in course.epochs],
+        "best": [course.best.rank, course.best.epoch, course.best.improved],
+        "stopped": course.stopped,
+        "warnings": course.warnings,
+    }
+    return State(arrays, facts)
+
+
+def restored(state: State, variables: Sequence[Any], zeros: HeldZeros | None) -> Course:
+    """The course as it was; `variables` and `zeros` are given the values they had."""
+    if zeros:
+        zeros.change(dict(_under("mask/", state.arrays)))
+    for index, variable in enumerate(variables):
+        variable.assign(state.arrays[f"variable/{index}"])
+    facts = state.facts
+    rank, epoch, improved = facts["best"]
+    weights = [value for _, value in _under("best/", state.arrays)]
+    return Course(
+        steps_done=facts["steps_done"],
+        seen=facts["seen"],
+        loss_sum=facts["loss_sum"],
+        epochs=[_epoch(plain) for plain in facts["epochs"]],
+        best=Best(rank, epoch, improved, weights),
+        stopped=facts["stopped"],
+        warnings=list(facts["warnings"]),
+    )
+
+
+def _under(prefix: str, arrays: Mapping[str, Array]) -> Iterable[tuple[str, Array]]:
+    for name, values in arrays.items():
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix), values
+
+
+def _plain_epoch(epoch: Epoch) -> dict[str, Any]:
+    heads = epoch.validation.heads if epoch.validation else None
+    return {
+        "train_loss": epoch.train_loss,
+        "heads": None if heads is None else [head.model_dump(mode="json") for head in heads],
+    }
+
+
+def _epoch(plain: Mapping[str, Any]) -> Epoch:
+    if plain["heads"] is None:
+        return Epoch(plain["train_loss"], None)
+    heads = tuple(HeadMeasurement.model_validate(head) for head in plain["heads"])
+    return Epoch(plain["train_loss"], summary(heads))
