@@ -47,6 +47,7 @@ def apply(step: Initialization, model: keras.Model, context: StepContext) -> Ste
         accuracy_after_change=kept.before.score if kept.before else None,
         facts={**kept.facts(), "comparison": comparison},
         skipped=(*skipped, *kept.start.skipped),
+        warnings=kept.history.warnings if kept.history else (),
     )
 
 
@@ -75,6 +76,7 @@ class Trial:
         return {
             "scheme": self.start.scheme,
             "validation": [_point(number, seen) for number, seen in points.items() if seen],
+            "stopped": self.history.stopped if self.history else None,
             "failure": self.failure.detail if self.failure else None,
         }
 

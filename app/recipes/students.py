@@ -1,0 +1,51 @@
+"""Whether an uploaded model can take the place of the job's model as its student; pure."""
+
+from collections.abc import Iterator
+
+from app.errors import Complaint
+from app.recipes.facts import Head, ModelFacts
+from app.recipes.fit import model_complaints
+from app.recipes.keras_ends import WEIGHTED
+
+# What can be put at the end of an output, or taken off it, by changing its last layer.
+REPLACEABLE = frozenset({"softmax", "sigmoid", "linear"})
+WITH_ACTIVATION = WEIGHTED | {"Activation"}
+
+
+def student_complaints(model: ModelFacts, student: ModelFacts, pointer: str) -> Iterator[Complaint]:
+    """What keeps `student` from having the inputs and outputs of `model`."""
+    found = tuple(model_complaints(model, student, pointer))
+    yield from found
+    if found:
+        return
+    for ours, theirs in paired(model, student):
+        if ours.activation != theirs.activation and not _is_replaceable(ours, theirs, student):
+            yield Complaint(
+                pointer=pointer,
+                detail=f"this model's output {theirs.output!r} ends in {theirs.activation}, that "
+                f"of the job's model in {ours.activation}, and its last layer is none whose "
+                "activation could be changed: build it with the activation of the job's model",
+            )
+    wanted = {spec.name: spec.dtype for spec in model.inputs}
+    for spec in student.inputs:
+        dtype = model.inputs[0].dtype if len(model.inputs) == 1 else wanted[spec.name]
+        if spec.dtype != dtype:
+            yield Complaint(
+                pointer=pointer,
+                detail=f"this model's input {spec.name!r} takes {spec.dtype}, that of the job's "
+                f"model {dtype}",
+            )
+
+
+def paired(model: ModelFacts, student: ModelFacts) -> Iterator[tuple[Head, Head]]:
+    """Outputs of both: the only one with the only one, else by name."""
+    theirs = {head.output: head for head in student.heads}
+    for head in model.heads:
+        yield head, student.heads[0] if len(student.heads) == 1 else theirs[head.output]
+
+
+def _is_replaceable(ours: Head, theirs: Head, student: ModelFacts) -> bool:
+    if not {ours.activation, theirs.activation} <= REPLACEABLE:
+        return False
+    classes = {layer.name: layer.class_name for layer in student.layers}
+    return classes.get(theirs.output) in WITH_ACTIVATION
