@@ -16,8 +16,9 @@ from worker.engine.loading.splits import IntArray, Split
 from worker.engine.pruning.importance import FloatArray, unit_sums
 from worker.engine.surgery.channels.groups import ChannelGroup
 from worker.engine.surgery.weights import named_weights
+from worker.engine.training.losses import HeadLoss
 from worker.engine.training.prediction import input_signature
-from worker.engine.training.targets import HeadLoss, targets
+from worker.engine.training.targets import targets
 
 Array = NDArray[Any]
 
