@@ -66,7 +66,7 @@ class ChannelPruning(LayerTransform):
         ge=1,
         le=100,
         description="Rounds of taking out and training; each takes an equal part, and the epochs "
-        "of `recovery` are divided among them, what is left over going to the last.",
+        "(and warm-up) of `recovery` are divided among them, what is left over going to the last.",
     )
     recovery: Recovery | None = Field(
         None,
@@ -122,7 +122,8 @@ class ChannelPruning(LayerTransform):
         epochs, left_over = divmod(training.epochs, self.steps)
         if number == self.steps:
             epochs += left_over
-        recovery = training.model_copy(update={"epochs": epochs})
+        warmup_steps = training.warmup_steps * epochs // training.epochs
+        recovery = training.model_copy(update={"epochs": epochs, "warmup_steps": warmup_steps})
         return self.model_copy(update={"steps": 1, "recovery": recovery})
 
     def complaints(self, given: Given) -> Iterator[Complaint]:

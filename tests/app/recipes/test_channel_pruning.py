@@ -51,10 +51,11 @@ def test_taylor_needs_labels_though_nothing_trains() -> None:
 
 
 def test_epochs_are_divided_among_rounds_and_the_last_one_gets_what_is_left() -> None:
-    step = asked(steps=3, recovery={"epochs": 8, "batch_size": 50})
+    step = asked(steps=3, recovery={"epochs": 8, "batch_size": 50, "warmup_steps": 16})
     trainings = [step.of_round(number).training() for number in (1, 2, 3)]
 
     assert [one.epochs for one in trainings if one] == [2, 2, 4]
+    assert [one.warmup_steps for one in trainings if one] == [4, 4, 8]
     assert {one.batch_size for one in trainings if one} == {50}
     assert step.training() == step.recovery
 

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from app.recipes.steps.channel_pruning import ChannelPruning
-from worker.engine.context import DEFAULT_VALIDATION_FRACTION, StepContext
+from app.recipes.steps.recovery import Recovery
+from worker.engine.context import StepContext
 from worker.engine.pruning.importance import FloatArray, relative, unit_norms
 from worker.engine.pruning.taylor import Sample, squared_changes
 from worker.engine.surgery.channels.groups import ChannelGroup
@@ -87,11 +88,10 @@ def _rows_of_weights(
 
 
 def _sample(step: ChannelPruning, context: StepContext) -> Sample:
-    """None of the rows on which recovery is validated."""
-    training = step.training()
-    fraction = training.validation_fraction if training else DEFAULT_VALIDATION_FRACTION
-    rows, _ = context.divided(fraction)
-    return Sample(rows, step.taylor_batches)
+    """None of the rows on which recovery is validated; the loss is that which it lowers."""
+    training = step.training() or Recovery()
+    rows, _ = context.divided(training.validation_fraction)
+    return Sample(rows, step.taylor_batches, training.loss)
 
 
 def _row_of_each(

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.recipes.task import Task
+from app.recipes.steps.recovery import Loss
 from worker.engine.context import StepContext
 from worker.engine.loading.models import flat_outputs, packed_inputs
 from worker.engine.loading.splits import IntArray, Split
@@ -27,10 +27,11 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows with labels that may be looked at, and how many batches of them at most."""
+    """Rows with labels that may be looked at, how many batches of them at most, and the loss."""
 
     rows: Split
     batches: int
+    loss: Loss
 
 
 def squared_changes(
@@ -49,7 +50,13 @@ def squared_changes(
     weights = named_weights(model)
     labels = [targets(task, sample.rows.labels[task.output]) for task in context.tasks]
     products = _compiled(
-        _Products(model, [weights[name].value for name in names], context.tasks), sample, labels
+        _Products(
+            model,
+            [weights[name].value for name in names],
+            [HeadLoss(task, sample.loss) for task in context.tasks],
+        ),
+        sample,
+        labels,
     )
     batches = list(_positions(sample, context.seed))
     for number, positions in enumerate(batches, 1):
@@ -93,18 +100,18 @@ class _Products:
 
     model: keras.Model
     weights: Sequence[Any]
-    tasks: Sequence[Task]
+    losses: Sequence[HeadLoss]
 
     def __call__(self, inputs: Sequence[Any], labels: Sequence[Any]) -> list[Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.weights)
             outputs = flat_outputs(self.model(packed_inputs(self.model, inputs), training=False))
-            losses = [
-                tf.cast(HeadLoss(task, "auto")(y, output), tf.float32)
-                for task, y, output in zip(self.tasks, labels, outputs, strict=True)
+            parts = [
+                tf.cast(loss(y, output), tf.float32)
+                for loss, y, output in zip(self.losses, labels, outputs, strict=True)
             ]
-            loss = tf.add_n(losses)
-        gradients = tape.gradient(loss, self.weights, unconnected_gradients="zero")
+            together = tf.add_n(parts)
+        gradients = tape.gradient(together, self.weights, unconnected_gradients="zero")
         return [weight * slope for weight, slope in zip(self.weights, gradients, strict=True)]
 
 

@@ -43,6 +43,7 @@ def apply(step: ChannelPruning, model: keras.Model, context: StepContext) -> Ste
             **_training(rounds),
         },
         skipped=chosen.skipped,
+        warnings=tuple(dict.fromkeys(said for done in rounds for said in done.recovered.warnings)),
     )
 
 

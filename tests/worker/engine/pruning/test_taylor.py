@@ -19,7 +19,7 @@ from worker.engine.surgery.weights import named_weights
 def changes(model: Any, context: StepContext, batches: int) -> Any:
     rows, _ = context.divided(0.0)
     groups = channel_graph(model).groups
-    (found,) = squared_changes(model, groups, context, Sample(rows, batches)).values()
+    (found,) = squared_changes(model, groups, context, Sample(rows, batches, "auto")).values()
     return found
 
 
@@ -111,4 +111,4 @@ def test_changes_stop_when_cancelled(tmp_path: Path) -> None:
     groups = channel_graph(model).groups
 
     with pytest.raises(Cancelled):
-        squared_changes(model, groups, context, Sample(context.divided(0.0)[0], 1))
+        squared_changes(model, groups, context, Sample(context.divided(0.0)[0], 1, "auto"))
