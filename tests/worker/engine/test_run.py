@@ -341,3 +341,36 @@ def test_run_stops_when_cancelled(desk: Desk, phase: str) -> None:
 
     with pytest.raises(Cancelled):
         run(order, desk.folder, cancel)
+
+
+def test_uploaded_student_is_exported_under_the_names_of_the_model(desk: Desk) -> None:
+    student = keras.Sequential(
+        [
+            keras.Input((4,), name="given"),
+            keras.layers.Dense(2, activation="relu", name="small"),
+            keras.layers.Dense(3, name="scores"),
+        ]
+    )
+    desk.folder.mkdir()
+    student.save(desk.folder / "student.keras")
+    file = {
+        "path": desk.folder / "student.keras",
+        "format": "keras",
+        "name": "student.keras",
+        "sha256": "s" * 64,
+    }
+    distilling = {"technique": "distillation", "student": "model", "student_model_id": "mdl_s"}
+
+    job = desk.done(
+        desk.order(dense_model(), distilling, others={"mdl_s": file}, outputs=("keras", "tflite"))
+    )
+
+    report = job.result.report
+    assert report.optimized.parameter_count == student.count_params()
+    (step,) = report.steps
+    assert (step.parameter_count_before, step.parameter_count_after) == (67, 19)
+    runner = Interpreter(model_path=str(job.file("tflite"))).get_signature_runner()
+    given = runner(features=np.zeros((1, 4), "float32"))["classes"]
+    assert given.sum() == pytest.approx(1.0)
+    reloaded = keras.saving.load_model(job.file("keras"))
+    assert [head.output for head in heads(reloaded, None)] == ["classes"]

@@ -1,6 +1,6 @@
 """Distillation: a student learns from teachers and takes the place of the model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,11 @@ from worker.engine.training.evaluation import evaluate
 from worker.engine.training.teaching import Teaching
 from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
+
+LEARNS_FROM_ITSELF = (
+    "Student and teacher were the same model with the same weights, so only the labels had "
+    "anything to teach. Name a teacher, or change the model in an earlier step."
+)
 
 
 def apply(step: Distillation, model: keras.Model, context: StepContext) -> StepOutcome:
@@ -59,8 +64,14 @@ def apply(step: Distillation, model: keras.Model, context: StepContext) -> StepO
             **history.facts(),
         },
         skipped=student.skipped,
-        warnings=history.warnings,
+        warnings=(*_warnings(step, model, context), *history.warnings),
     )
+
+
+def _warnings(step: Distillation, model: keras.Model, context: StepContext) -> Iterator[str]:
+    is_itself = step.student == "same" and model is context.baseline
+    if is_itself and not step.teacher_model_ids and step.initialization is None:
+        yield LEARNS_FROM_ITSELF
 
 
 def _teachers(step: Distillation, context: StepContext) -> list[keras.Model]:

@@ -26,7 +26,7 @@ from worker.engine.context import StepContext, StepOutcome
 from worker.engine.loading.models import heads, input_specs
 from worker.engine.surgery.weights import named_weights
 from worker.engine.techniques import technique
-from worker.engine.techniques.distillation import apply
+from worker.engine.techniques.distillation import LEARNS_FROM_ITSELF, apply
 from worker.engine.training.evaluation import evaluate
 from worker.engine.training.logits import logits_of
 
@@ -249,6 +249,14 @@ def test_facts_tell_the_student_before_and_after(tmp_path: Path) -> None:
     assert outcome.facts["teachers"] == [
         {"model_id": None, "parameters": model.count_params(), "score": before}
     ]
+
+
+def test_student_that_is_its_own_teacher_is_told(tmp_path: Path) -> None:
+    model = dense_model()
+    context = context_for(model, tmp_path)
+
+    assert taught(model, context).warnings == (LEARNS_FROM_ITSELF,)
+    assert taught(model, context, student="width").warnings == ()
 
 
 def test_teacher_is_left_as_it_is(tmp_path: Path) -> None:
