@@ -108,6 +108,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "channel_pruning": {"pruning_ratio": 0.0},
     "magnitude_pruning": {"sparsity": 0.0},
     "distillation": {"learning_rate": 1e-9, "epochs": 1},
+    "activation_replacement": {"recovery": None},
     "fine_tuning": {"learning_rate": 1e-9, "epochs": 1},
     "initialization": {"scheme": "pretrained"},
 }
