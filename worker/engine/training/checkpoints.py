@@ -104,7 +104,8 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as content:
+            # Opened here: what numpy opens itself stays open where it cannot read it.
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files}
             facts = json.loads(arrays.pop(FACTS).tobytes())
             found = facts.pop("fingerprint")
