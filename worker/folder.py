@@ -16,6 +16,7 @@ from app.jobs.outcomes import NewArtifact
 from app.jobs.request import JobRequest
 from app.recipes.facts import ModelFormat
 from app.uploads.formats import UploadKind
+from worker.checkpoints import checkpoint_folder
 from worker.engine.order import DatasetFile, ModelFile, Order, Result
 from worker.workshop import Workshop
 
@@ -52,6 +53,7 @@ def write_order(shop: Workshop, job: Job, folder: Path) -> None:
         outputs=request.outputs,
         constraints=request.constraints,
         control=request.control,
+        checkpoints=checkpoint_folder(shop, job.id),
     )
     (folder / "order.json").write_text(order.model_dump_json())
 

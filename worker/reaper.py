@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from worker.checkpoints import sweep_checkpoints
 from worker.workshop import Workshop, sweep_folders
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Reaper:
         if not self.is_lenient:
             self._reap(now)
         sweep_folders(shop.folder.parent)
+        sweep_checkpoints(shop)
         for job_id in shop.leases.unheard(now, shop.settings.resend_s):
             shop.send(job_id)
 

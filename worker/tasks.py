@@ -11,6 +11,7 @@ from app.jobs.queue import TASK
 from worker.attempt import Attempt, LeaseLost, ReportedFailure, ShuttingDown, run_in_box
 from worker.box import Launcher
 from worker.celery_app import app, settings
+from worker.checkpoints import forget_checkpoints
 from worker.folder import job_folder, keep_artifacts, write_order
 from worker.journal import UNREACHABLE, Journal
 from worker.lease import Hold
@@ -143,6 +144,7 @@ def write_down(shop: Workshop, job: Job, ending: Outcome | HandBack) -> bool:
         return hand_back(shop, job, ending)
     is_kept = shop.leases.commit(job.id, job.fence, ending, shop.clock())
     if is_kept:
+        forget_checkpoints(shop, job.id)
         log.info("job.ended", extra={"job_id": job.id, "state": ending.state})
     return is_kept
 

@@ -90,7 +90,8 @@ class Checkpoint:
             return
         facts = json.dumps({"fingerprint": fingerprint, **state.facts}).encode()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        unfinished = path.with_suffix(".part")
+        # An attempt that was taken for dead may still write: each has a file of its own.
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
         with unfinished.open("wb") as file:
             arrays = {name: _plain(array) for name, array in state.arrays.items()}
             arrays[FACTS] = np.frombuffer(facts, np.uint8)

@@ -1,5 +1,9 @@
 """A training that is cut off and begun again ends as if nothing had happened."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +23,7 @@ from worker.engine.training.history import TrainingHistory
 from worker.engine.training.teaching import Teaching
 from worker.engine.training.trainer import Interventions, train
 
+ROOT = Path(__file__).parents[4]
 OPTIONS = Recovery(epochs=4, learning_rate=0.02, batch_size=20, validation_fraction=0.2)
 
 
@@ -213,3 +218,35 @@ def test_no_checkpoint_is_written_beyond_its_limit(
 
     assert not (tmp_path / "checkpoints").exists()
     assert "checkpoint.too_large" in caplog.messages
+
+
+def train_and_be_killed(folder: Path, at_step: int) -> None:
+    """Run in a process of its own: dies in the middle of a training, without a word."""
+    model = dropout_model()
+
+    def die(steps_done: int) -> None:
+        if steps_done == at_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    (folder / "killed").mkdir()
+    context = context_for(model, folder / "killed")
+    run(model, replace(context, checkpoints=kept_in(folder)), after_step=die)
+
+
+def test_train_goes_on_after_its_process_was_killed(tmp_path: Path) -> None:
+    """The next process has exactly the weights that one process would have come to."""
+    call = f"train_and_be_killed(Path({str(tmp_path)!r}), 10)"
+    script = f"from pathlib import Path; from {__name__} import train_and_be_killed; {call}"
+    killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+    whole, resumed = dropout_model(), dropout_model()
+    context = context_for(whole, tmp_path)
+    history = run(whole, context)
+    steps: list[int] = []
+
+    again = run(resumed, replace(context, checkpoints=kept_in(tmp_path)), after_step=steps.append)
+
+    assert killed.returncode == -signal.SIGKILL
+    # Step 10 was done, but not yet saved.
+    assert steps == [0, *range(10, history.optimizer_steps + 1)]
+    assert again == history
+    assert_same_weights(resumed, whole)

@@ -1,0 +1,38 @@
+"""What attempts of a job leave for the next one: `PENJING_HOME/work/checkpoints/<job id>`.
+
+The folder is this host's. An attempt on another host starts anew, unless they share that folder.
+"""
+
+import shutil
+from pathlib import Path
+
+from app.errors import NotFound
+from worker.workshop import Workshop
+
+
+def checkpoint_folder(shop: Workshop, job_id: str) -> Path:
+    return _root(shop) / job_id
+
+
+def forget_checkpoints(shop: Workshop, job_id: str) -> None:
+    """The job has ended: nobody will go on with it."""
+    shutil.rmtree(checkpoint_folder(shop, job_id), ignore_errors=True)
+
+
+def sweep_checkpoints(shop: Workshop) -> None:
+    """Remove those of jobs that ended elsewhere, or are gone."""
+    root = _root(shop)
+    for folder in root.iterdir() if root.exists() else ():
+        if _has_ended(shop, folder.name):
+            forget_checkpoints(shop, folder.name)
+
+
+def _has_ended(shop: Workshop, job_id: str) -> bool:
+    try:
+        return shop.jobs.state_of(job_id).is_final
+    except NotFound:
+        return True
+
+
+def _root(shop: Workshop) -> Path:
+    return shop.folder.parent / "checkpoints"
