@@ -99,11 +99,17 @@ def _row_of_each(
 ) -> FloatArray:
     """A row for each of these weights that makes units of the group: [rows, units]."""
     rows = [
-        unit_norms(weights[part.weight].numpy(), part.axis, part.units, group.count, norm)
+        unit_norms(_values(weights[part.weight]), part.axis, part.units, group.count, norm)
         for part in group.slices
         if part.role == "output" and part.weight in weights
     ]
     return np.stack(rows) if rows else np.empty((0, group.count))
+
+
+def _values(weight: keras.Variable) -> FloatArray:
+    """As float32, whatever type the model keeps it in."""
+    values: FloatArray = weight.numpy().astype(np.float32)
+    return values
 
 
 def _batch_norm_scales(model: keras.Model) -> dict[str, keras.Variable]:

@@ -41,8 +41,8 @@ def squared_changes(
 
     (sum of w * dL/dw)^2 over a unit's weights, Molchanov et al. 2019 (arXiv:1906.10771, equation
     8), at inference. The weights are those that *read* the unit: at zero they are what its removal
-    is, and the sum is that of its activations times their gradients. (A kernel before a
-    BatchNormalization has next to no such sum of its own, whatever it is worth.)
+    is, and the sum is that of its activations times their gradients. (With a kernel of zeros before
+    it, a BatchNormalization still gives a constant.)
     Raises: Cancelled.
     """
     sums = {group.name: np.zeros(group.count) for group in groups}
@@ -112,7 +112,10 @@ class _Products:
             ]
             together = tf.add_n(parts)
         gradients = tape.gradient(together, self.weights, unconnected_gradients="zero")
-        return [weight * slope for weight, slope in zip(self.weights, gradients, strict=True)]
+        return [
+            tf.cast(weight * slope, tf.float32)
+            for weight, slope in zip(self.weights, gradients, strict=True)
+        ]
 
 
 def _compiled(products: _Products, sample: Sample, labels: Sequence[Array]) -> Any:

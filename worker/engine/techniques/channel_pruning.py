@@ -11,6 +11,7 @@ from worker.engine.context import Masks, ReportProgress, StepContext, StepOutcom
 from worker.engine.pruning.budget import macs_of
 from worker.engine.pruning.choice import choice
 from worker.engine.pruning.rounds import Beginning, Round
+from worker.engine.pruning.selection import TOLERANCE
 from worker.engine.surgery.channels.graph import channel_graph
 from worker.engine.surgery.channels.groups import ChannelGraph
 from worker.engine.surgery.channels.removal import removed
@@ -33,17 +34,18 @@ def apply(step: ChannelPruning, model: keras.Model, context: StepContext) -> Ste
     for number in range(1, step.steps + 1):
         rounds.append(_round(step, beginning, current, context, number))
         current = rounds[-1].state
+    macs_ratio = _macs_ratio(model, current.model, context)
     return StepOutcome(
         model=current.model,
         masks=current.masks,
         accuracy_after_change=rounds[-1].recovered.accuracy_after_change,
         facts={
-            **_sizes(model, current.model, context),
+            "macs_ratio": macs_ratio,
             **_channels(graph, current.graph, beginning),
             **_training(rounds),
         },
         skipped=chosen.skipped,
-        warnings=tuple(dict.fromkeys(said for done in rounds for said in done.recovered.warnings)),
+        warnings=tuple(dict.fromkeys(_warnings(step, macs_ratio, rounds))),
     )
 
 
@@ -103,15 +105,22 @@ def _counts(graph: ChannelGraph, beginning: Beginning) -> dict[str, int]:
     return {group.name: group.count for group in graph.groups if group.name in beginning.counts}
 
 
-def _sizes(before: keras.Model, after: keras.Model, context: StepContext) -> dict[str, Any]:
-    macs_before, macs_after = macs_of(before, context), macs_of(after, context)
-    return {
-        "parameter_count_before": before.count_params(),
-        "parameter_count": after.count_params(),
-        "macs_before": macs_before,
-        "macs": macs_after,
-        "macs_ratio": macs_after / macs_before if macs_before and macs_after else None,
-    }
+def _macs_ratio(before: keras.Model, after: keras.Model, context: StepContext) -> float | None:
+    """Share of the multiply-accumulates that is left; null if some layer's are not known."""
+    whole, left = macs_of(before, context), macs_of(after, context)
+    return left / whole if whole and left is not None else None
+
+
+def _warnings(step: ChannelPruning, macs_ratio: float | None, rounds: list[_Done]) -> Iterator[str]:
+    asked = step.target_macs_ratio
+    if asked is not None and macs_ratio is not None and abs(macs_ratio / asked - 1) > TOLERANCE:
+        yield (
+            f"channel_pruning was asked to leave {asked:g} of the multiply-accumulates and left "
+            f"{macs_ratio:.3g}: the channels of this model are too few, or the channel_multiple "
+            "too large, to come nearer."
+        )
+    for done in rounds:
+        yield from done.recovered.warnings
 
 
 def _channels(before: ChannelGraph, after: ChannelGraph, beginning: Beginning) -> dict[str, Any]:
