@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.engine.pruning.importance import unit_sums
 from worker.engine.surgery.channels.groups import ChannelGraph, ChannelGroup
 from worker.engine.surgery.channels.removal import kept_axes
 
@@ -15,7 +16,7 @@ FloatArray = NDArray[np.float64]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def unit_norms(group: ChannelGroup, weights: Mapping[str, Array]) -> FloatArray:
+def l1_norms(group: ChannelGroup, weights: Mapping[str, Array]) -> FloatArray:
     """[count]: L1 norm of the kernels that make each unit, over all producers of the group.
 
     Li et al. 2016, arXiv:1608.08710, section 3.1.
@@ -23,12 +24,8 @@ def unit_norms(group: ChannelGroup, weights: Mapping[str, Array]) -> FloatArray:
     norms = np.zeros(group.count)
     for part in group.slices:
         values = weights[part.weight]
-        if part.role != "output" or values.ndim < 2 or not _is_made_by(group, part.weight):
-            continue
-        others = tuple(axis for axis in range(values.ndim) if axis != part.axis)
-        sums = np.abs(values.astype(np.float64)).sum(axis=others)
-        members = part.units >= 0
-        np.add.at(norms, part.units[members], sums[members])
+        if part.role == "output" and values.ndim > 1 and _is_made_by(group, part.weight):
+            norms += unit_sums(np.abs(values), part.axis, part.units, group.count)
     return norms
 
 
@@ -59,7 +56,7 @@ def narrowed(
 ) -> dict[str, Array]:
     """All weights with the strongest units of each named group alone; `counts`: group -> units."""
     keep = {
-        group.name: strongest(unit_norms(group, weights), counts[group.name])
+        group.name: strongest(l1_norms(group, weights), counts[group.name])
         for group in graph.groups
         if group.name in counts
     }

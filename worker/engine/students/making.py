@@ -8,7 +8,7 @@ import keras
 from app.errors import StepFailed
 from app.reports.report import SkippedLayer
 from worker.engine.context import Masks
-from worker.engine.initializing.channels import strongest, unit_norms
+from worker.engine.initializing.channels import l1_norms, strongest
 from worker.engine.students.student import Student
 from worker.engine.surgery.channels.graph import channel_graph
 from worker.engine.surgery.channels.removal import removed
@@ -39,7 +39,7 @@ def narrow_student(model: keras.Model, width_multiplier: float, masks: Masks) ->
     weights = {name: weight.numpy() for name, weight in named_weights(model).items()}
     keep = {
         group.name: strongest(
-            unit_norms(group, weights), max(1, round(width_multiplier * group.count))
+            l1_norms(group, weights), max(1, round(width_multiplier * group.count))
         )
         for group in graph.groups
     }

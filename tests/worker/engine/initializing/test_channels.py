@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.engine.initializing.channels import narrowed, strongest, unit_norms, wanted_count
+from worker.engine.initializing.channels import l1_norms, narrowed, strongest, wanted_count
 from worker.engine.surgery.channels.groups import ChannelGraph, ChannelGroup, Slice
 
 # `made` [2, 3] makes three units, `read` [6, 1] reads each of them twice (as after a Flatten).
@@ -26,11 +26,11 @@ GROUP = ChannelGroup(
 GRAPH = ChannelGraph(groups=(GROUP,), frozen=(), renormalized=(), sizes=())
 
 
-def test_unit_norms_sum_magnitudes_of_the_kernel_alone() -> None:
-    np.testing.assert_array_equal(unit_norms(GROUP, WEIGHTS), [2.0, 4.0, 5.0])
+def test_l1_norms_sum_magnitudes_of_the_kernel_alone() -> None:
+    np.testing.assert_array_equal(l1_norms(GROUP, WEIGHTS), [2.0, 4.0, 5.0])
 
 
-def test_unit_norms_of_gates_are_summed_over_them() -> None:
+def test_l1_norms_of_gates_are_summed_over_them() -> None:
     gates = ChannelGroup(
         name="lstm",
         producers=("lstm",),
@@ -39,7 +39,7 @@ def test_unit_norms_of_gates_are_summed_over_them() -> None:
         structure="lstm",
     )
 
-    norms = unit_norms(gates, {"lstm/kernel": np.array([[1.0, 2.0, -3.0, 4.0]])})
+    norms = l1_norms(gates, {"lstm/kernel": np.array([[1.0, 2.0, -3.0, 4.0]])})
 
     np.testing.assert_array_equal(norms, [4.0, 6.0])
 
