@@ -61,7 +61,7 @@ def check(
         warnings=tuple(_warnings(recipe, dataset, tasks)),
         tasks=tasks,
         optimizer_steps=sum(
-            optimizer_steps(dataset.train_rows, training)
+            step.training_runs() * optimizer_steps(dataset.train_rows, training)
             for step in recipe.steps
             if dataset and (training := step.training())
         ),

@@ -77,7 +77,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
 def phases(order: Order) -> dict[str, float]:
     """The phases this order runs through, with their shares of its time."""
     steps = {
-        phase_of(index, step): _share(step.training())
+        phase_of(index, step): _share(step.training(), step.training_runs())
         for index, step in enumerate(order.recipe.transforms)
     }
     training = _control_training(order)
@@ -97,8 +97,8 @@ def _trains(order: Order) -> bool:
     return any(step.training() for step in order.recipe.steps)
 
 
-def _share(training: Recovery | None) -> float:
-    return CHANGE + (EPOCH * training.epochs if training else 0.0)
+def _share(training: Recovery | None, runs: int = 1) -> float:
+    return CHANGE + (EPOCH * training.epochs * runs if training else 0.0)
 
 
 def _control_training(order: Order) -> FineTuning | None:

@@ -89,6 +89,10 @@ class Step(BaseModel):
         """The training it will run, if any: the step itself, or what is in its field `recovery`."""
         return None
 
+    def training_runs(self) -> int:
+        """How often `training` is run through from its start: more where starts are compared."""
+        return 0 if self.training() is None else 1
+
     def model_ids(self) -> Iterator[NamedModel]:
         """Every other uploaded model that this step uses."""
         training = self.training()

@@ -146,6 +146,9 @@ class Initialization(LayerTransform, InitialWeights):
             return Recovery()
         return self.recovery
 
+    def training_runs(self) -> int:
+        return 0 if self.training() is None else len(self.schemes())
+
     def model_ids(self) -> Iterator[NamedModel]:
         yield from super().model_ids()
         if self.source_model_id:

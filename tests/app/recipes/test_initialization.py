@@ -81,6 +81,16 @@ def test_comparison_trains_even_if_it_does_not_say_so() -> None:
     assert Initialization().training() is None
 
 
+def test_plan_counts_the_optimizer_steps_of_every_scheme() -> None:
+    recovery = {"epochs": 3, "batch_size": 64, "validation_fraction": 0.1}
+
+    one = checked({"recovery": recovery})
+    three = checked({"recovery": recovery, "compare": ["zeros", "he_normal"]})
+
+    assert one.optimizer_steps == 3 * 15  # 900 rows / 64, rounded up
+    assert three.optimizer_steps == 3 * one.optimizer_steps
+
+
 def test_comparison_needs_labels() -> None:
     assert complaint({"compare": ["zeros"]}, labels=()).pointer == "/dataset_id"
 
