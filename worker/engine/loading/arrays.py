@@ -1,5 +1,6 @@
 """Arrays as a data set file holds them: by role and name, whatever the format; pure numpy."""
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,4 +50,15 @@ def first_not_finite(values: Array, *, rows_at_once: int = 8192) -> int | None:
         is_finite = np.isfinite(piece.reshape(len(piece), -1)).all(axis=1)
         if not is_finite.all():
             return start + int(np.argmin(is_finite))
+        let_go(values)
     return None
+
+
+def let_go(values: Array) -> None:
+    """Give back the memory of what was read from a file; the next reader finds it on disk.
+
+    Otherwise every page that was ever read would count as the job's until the machine needs it.
+    """
+    mapping = getattr(values, "_mmap", None)
+    if mapping is not None:
+        mapping.madvise(mmap.MADV_DONTNEED)

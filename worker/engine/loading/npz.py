@@ -1,8 +1,12 @@
-"""Reads `.npz` data sets; arrays stored without compression are memory-mapped. Never pickles."""
+"""Reads `.npz` data sets: large arrays are memory-mapped, not held. Never pickles."""
 
+import math
+import shutil
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -11,6 +15,8 @@ from worker.engine.loading.arrays import Array, Stored, StoredData
 
 ROLES = ("x", "y")
 LOCAL_HEADER_BYTES = 30
+# Compressed arrays up to this are held; larger ones are unpacked into a temporary file.
+SPILL_BYTES = 64 << 20
 
 
 def read_npz(path: Path) -> StoredData:
@@ -74,29 +80,37 @@ def _name(member: str, stem: str) -> str | None:
 def _read(path: Path, archive: zipfile.ZipFile, member: str) -> Array:
     info = archive.getinfo(member)
     with archive.open(info) as stream:
-        if info.compress_type != zipfile.ZIP_STORED:
-            array: Array = np.lib.format.read_array(stream, allow_pickle=False)
-            return array
-        version = np.lib.format.read_magic(stream)
-        read_header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, is_fortran, dtype = read_header(stream)
-        header_bytes = stream.tell()
-    if dtype.hasobject:
-        raise ValueError(f"{member} holds Python objects")
-    if 0 in shape or not shape:
-        return np.zeros(shape, dtype)
-    return np.memmap(
-        path,
-        dtype=dtype,
-        mode="r",
-        offset=_content_offset(path, info) + header_bytes,
-        shape=shape,
-        order="F" if is_fortran else "C",
-    )
+        shape, is_fortran, dtype = _header(stream)
+        if dtype.hasobject:
+            raise ValueError(f"{member} holds Python objects")
+        if 0 in shape or not shape:
+            return np.zeros(shape, dtype)
+        layout: dict[str, Any] = {
+            "dtype": dtype,
+            "mode": "r",
+            "shape": shape,
+            "order": "F" if is_fortran else "C",
+        }
+        if info.compress_type == zipfile.ZIP_STORED:
+            offset = _content_offset(path, info) + stream.tell()
+            return np.memmap(path, offset=offset, **layout)
+        if math.prod(shape) * dtype.itemsize > SPILL_BYTES:
+            with tempfile.TemporaryFile() as unpacked:
+                shutil.copyfileobj(stream, unpacked, 1 << 20)
+                unpacked.flush()
+                # The mapping keeps the nameless file alive, and nothing else does.
+                return np.memmap(unpacked, **layout)
+    with archive.open(info) as stream:
+        array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+        return array
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns come first, and type of the array whose values follow."""
+    is_first = np.lib.format.read_magic(stream) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read(stream)
+    return shape, is_fortran, dtype
 
 
 def _content_offset(path: Path, info: zipfile.ZipInfo) -> int:

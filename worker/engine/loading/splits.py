@@ -1,5 +1,6 @@
 """Rows of a data set as a model is fed with them, and how rows are divided; pure numpy."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -8,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.recipes.division import rows_set_aside
+from worker.engine.loading.arrays import let_go
 
 Array = NDArray[Any]
 IntArray = NDArray[np.int64]
+
+# Of inputs in one pass that nobody asked to be larger.
+BATCH_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +34,18 @@ class Column:
 
     def fed(self, rows: IntArray) -> Array:
         """The chosen rows as the model takes them, [len(rows), *shape]."""
-        batch = self.values[rows].astype(self.dtype).reshape(len(rows), *self.shape)
+        batch = np.asarray(self.values[rows]).astype(self.dtype).reshape(len(rows), *self.shape)
+        let_go(self.values)
         if self.scale != 1.0:
             batch *= self.dtype.type(self.scale)
         if self.offset != 0.0:
             batch += self.dtype.type(self.offset)
         return batch
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one fed row."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +67,11 @@ class Split:
         """The inputs at these positions of the split (0 = its first row), ready for the model."""
         rows = self.rows[positions]
         return {name: column.fed(rows) for name, column in self.columns.items()}
+
+    def batch_size(self, largest: int) -> int:
+        """`largest` rows, or as many as fit into `BATCH_BYTES`; at least one."""
+        row_bytes = sum(column.row_bytes for column in self.columns.values())
+        return max(1, min(largest, BATCH_BYTES // max(1, row_bytes)))
 
     def take(self, count: int) -> dict[str, Array]:
         """The first `count` rows (fewer if there are fewer), ready for the model."""

@@ -43,7 +43,7 @@ class Evaluator:
 
     def __call__(self) -> Evaluation:
         batches = []
-        for inputs, _ in self.split.batches(BATCH_SIZE):
+        for inputs, _ in self.split.batches(self.split.batch_size(BATCH_SIZE)):
             self.check_cancelled()
             batches.append(self.predict(inputs))
         outputs = [np.concatenate(parts) for parts in zip(*batches, strict=True)]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.errors import StepFailed
 from app.recipes.task import TaskKind
 from worker.engine.context import StepContext
+from worker.engine.loading.arrays import let_go
 from worker.engine.loading.models import flat_outputs
 from worker.engine.loading.splits import Split
 from worker.engine.training.features import Features
@@ -69,10 +70,12 @@ class Lessons:
 
     def answers(self, positions: NDArray[np.int64]) -> list[Array]:
         """Mean logits for these rows from disk, an array an output; none where not kept."""
-        return [
-            np.stack([file[positions] for file in files]).mean(axis=0, dtype=np.float32)
-            for files in self._cached or ()
-        ]
+        means = []
+        for files in self._cached or ():
+            means.append(np.stack([file[positions] for file in files]).mean(0, dtype=np.float32))
+            for file in files:
+                let_go(file)
+        return means
 
     @property
     def signature(self) -> list[tf.TensorSpec]:

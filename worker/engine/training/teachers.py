@@ -14,6 +14,7 @@ from app.errors import StepFailed
 from app.recipes.facts import shape_text
 from app.recipes.task import Task, TaskKind
 from worker.engine.context import StepContext
+from worker.engine.loading.arrays import let_go
 from worker.engine.loading.models import flat_outputs, heads, packed_inputs
 from worker.engine.loading.splits import Split
 from worker.engine.surgery.weights import named_weights
@@ -176,10 +177,11 @@ def _write_answers(
     )
     unfinished = [path.with_suffix(".part") for path in paths]
     files: list[Array] = []
-    for start in range(0, len(rows), BATCH_SIZE):
+    size = rows.batch_size(BATCH_SIZE)
+    for start in range(0, len(rows), size):
         context.check_cancelled()
         context.report_progress(0.0, f"asking the teacher: row {start} of {len(rows)}")
-        batch = rows.fed(slice(start, start + BATCH_SIZE))
+        batch = rows.fed(slice(start, start + size))
         answers = [answer.numpy() for answer in ask(list(batch.values()))]
         if not files:
             shapes = [(len(rows), *answer.shape[1:]) for answer in answers]
@@ -191,6 +193,7 @@ def _write_answers(
             ]
         for file, answer in zip(files, answers, strict=True):
             file[start : start + len(answer)] = answer
+            let_go(file)
     for file, part, path in zip(files, unfinished, paths, strict=True):
         file.flush()  # type: ignore[attr-defined]  # open_memmap is typed as a plain array
         part.rename(path)

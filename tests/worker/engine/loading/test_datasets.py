@@ -1,6 +1,9 @@
 """Data sets read for a model: matched, scaled, split, refused."""
 
+import io
 import re
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from app.errors import DataNotUsable
 from app.recipes.facts import DatasetOptions, Head, TensorSpec
 from app.recipes.task import TaskKind
 from tests.builders import write_npz
+from worker.engine.loading import npz
 from worker.engine.loading.datasets import load_dataset, read_tasks
 from worker.engine.order import DatasetFile
 
@@ -67,6 +71,38 @@ def test_load_dataset_reads_compressed_arrays(tmp_path: Path) -> None:
     data = load_dataset(file, [PICTURE], ["digit"])
 
     np.testing.assert_array_equal(data.test.columns["picture"].values, pictures(5))
+
+
+def test_load_dataset_unpacks_large_compressed_arrays_into_a_file_that_it_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(npz, "SPILL_BYTES", 100)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    file = write_npz(tmp_path / "d.npz", {})
+    np.savez_compressed(file.path, **split_arrays())
+
+    data = load_dataset(file, [PICTURE], ["digit"])
+
+    values = data.train.columns["picture"].values
+    assert isinstance(values, np.memmap)
+    np.testing.assert_array_equal(values, pictures(12))
+    # Nothing is left to be cleared up.
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_load_dataset_says_so_where_a_large_compressed_array_is_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(npz, "SPILL_BYTES", 100)
+    file = write_npz(tmp_path / "d.npz", {})
+    with zipfile.ZipFile(file.path, "w", zipfile.ZIP_DEFLATED) as archive:
+        content = io.BytesIO()
+        np.save(content, pictures(12))
+        archive.writestr("x_train.npy", content.getvalue()[:200])
+
+    with pytest.raises(DataNotUsable, match="the npz file cannot be read"):
+        load_dataset(file, [PICTURE], ["digit"])
 
 
 def test_load_dataset_maps_arrays_in_fortran_order(tmp_path: Path) -> None:

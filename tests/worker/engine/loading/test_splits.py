@@ -123,3 +123,13 @@ def test_sample_is_drawn_from_all_classes_when_rows_are_sorted_by_class() -> Non
 
     # The first pixel of stored row r is 4 r, so its class is pixel / 4 modulo 4.
     np.testing.assert_array_equal(np.bincount((sample[:, 0, 0, 0] / 4 % 4).astype(int)), [2] * 4)
+
+
+def test_batch_size_is_smaller_for_rows_that_are_large() -> None:
+    """Rows of 4 MiB: eight of them are 32 MiB."""
+    large = Column(np.zeros((1, 1)), (1024, 1024), np.dtype("float32"))
+    small = Column(np.zeros((1, 1)), (4,), np.dtype("float32"))
+
+    assert Split({"x": large}, {}, np.arange(1)).batch_size(256) == 8
+    assert Split({"x": small}, {}, np.arange(1)).batch_size(256) == 256
+    assert Split({"x": large, "y": large}, {}, np.arange(1)).batch_size(256) == 4
