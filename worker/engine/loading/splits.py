@@ -15,7 +15,7 @@ Array = NDArray[Any]
 IntArray = NDArray[np.int64]
 
 # Of inputs in one pass that nobody asked to be larger.
-BATCH_BYTES = 32 << 20
+BATCH_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
