@@ -20,6 +20,16 @@ def count_text(count: int | None) -> str:
     return UNKNOWN if count is None else f"{count:,}"
 
 
+def short_count_text(count: int | None) -> str:
+    """Three digits and a unit of a thousand or a million."""
+    if count is None:
+        return UNKNOWN
+    for factor, unit in ((10**6, "M"), (10**3, "k")):
+        if count >= factor:
+            return f"{float(f'{count / factor:.3g}'):g} {unit}"
+    return str(count)
+
+
 def percent_text(share: float | None, digits: int = 2) -> str:
     return UNKNOWN if share is None else f"{100 * share:.{digits}f} %"
 

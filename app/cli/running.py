@@ -13,7 +13,7 @@ from typing import Any
 from app.cli.figures import bytes_text
 from app.cli.frame import DEFAULT_HOME
 from app.cli.output import Output, in_words
-from app.cli.step_table import steps_table
+from app.cli.step_lines import step_lines
 from app.cli.tables import before_after, circumstances
 from app.cli.watching import watch
 from app.client import Client
@@ -118,8 +118,8 @@ def tell_end(job: JobView, output: Output) -> None:
         return
     report = Report.model_validate(job.report, extra="ignore")
     output.show(before_after(report))
-    if (steps := steps_table(report)) is not None:
-        output.show(steps)
+    for line in step_lines(report):
+        output.show(line)
     output.show(circumstances(report))
     for warning in report.warnings:
         output.show(f"! {warning}")

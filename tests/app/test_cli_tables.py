@@ -8,7 +8,7 @@ from rich.console import Console
 
 from app.cli.output import Output
 from app.cli.running import tell_end, verdict_words
-from app.cli.step_table import steps_table
+from app.cli.step_lines import step_lines
 from app.cli.tables import before_after, circumstances
 from app.jobs.views import JobView
 from app.recipes.constraints import Constraints
@@ -158,7 +158,7 @@ def a_step(**known: Any) -> StepReport:
     return StepReport.model_validate(figures | known)
 
 
-def test_step_is_told_in_one_row_with_what_it_saved() -> None:
+def test_step_is_told_with_what_it_saved() -> None:
     structural = a_step(
         parameter_count_before=2000,
         parameter_count_after=500,
@@ -168,22 +168,28 @@ def test_step_is_told_in_one_row_with_what_it_saved() -> None:
         latency_ms_after=0.02,
     )
     tuning = a_step(technique="fine_tuning", accuracy_after_change=None)
-    table = steps_table(report(measured(), steps=(structural, tuning)))
-    assert table is not None
-    cells = [list(column.cells) for column in table.columns]
-    assert cells == [
-        ["1. channel_pruning", "2. fine_tuning"],
-        ["99.00 % -> 50.00 % -> 98.50 %", "99.00 % -> 98.50 %"],
-        ["2,000 -> 500", ""],
-        ["100,000 -> 25,000", ""],
-        ["80.0 µs -> 20.0 µs", ""],
+    assert list(step_lines(report(measured(), steps=(structural, tuning)))) == [
+        "Step by step, with scores on validation rows:",
+        "1. channel_pruning: accuracy 99.00 % -> 50.00 % -> 98.50 %",
+        "   2 k -> 500 parameters, 100 k -> 25 k multiply-adds, 80.0 µs -> 20.0 µs",
+        "2. fine_tuning: accuracy 99.00 % -> 98.50 %",
+    ]
+
+
+def test_step_says_why_it_has_no_latency() -> None:
+    unknown = {"accuracy_before": None, "accuracy_after_change": None, "accuracy_after": None}
+    counts = {"parameter_count_before": 7, "parameter_count_after": 5}
+    step = a_step(**unknown, **counts, latency_obstacle="it cannot be traced")
+    assert list(step_lines(report(measured(), steps=(step,))))[1:] == [
+        "1. channel_pruning",
+        "   7 -> 5 parameters, no latency: it cannot be traced",
     ]
 
 
 def test_steps_are_not_told_when_all_that_happened_was_a_conversion() -> None:
     unknown = {"accuracy_after_change": None, "accuracy_after": None}
     int8 = a_step(technique="full_integer_quantization", **unknown)
-    assert steps_table(report(measured(), steps=(int8,))) is None
+    assert list(step_lines(report(measured(), steps=(int8,)))) == []
 
 
 def test_report_of_an_earlier_version_is_still_read() -> None:

@@ -1,6 +1,6 @@
 """Activation replacement: other activations in the hidden layers, then training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ from app.recipes.activations import int8_words
 from app.recipes.steps.activation_replacement import ActivationReplacement
 from app.reports.report import SkippedLayer
 from worker.engine.context import StepContext, StepOutcome
-from worker.engine.exporting.int8_operators import int8_operators
+from worker.engine.exporting.int8_operators import Int8Operators, int8_operators
 from worker.engine.surgery.activations import FoundActivation, activations, with_activations
 from worker.engine.surgery.weights import named_weights
 from worker.engine.training.recovery import recover
@@ -28,7 +28,7 @@ def apply(step: ActivationReplacement, model: keras.Model, context: StepContext)
     left = named_weights(changed)
     masks = {name: mask for name, mask in context.masks.items() if name in left}
     context.report_progress(0.0, f"{len(chosen)} activations replaced by {step.target}")
-    friendliness = _int8_facts(step, chosen, (model, changed), context)
+    int8 = _int8(model, changed, context) if chosen else None
     recovered = recover(step, changed, masks, context)
     return StepOutcome(
         model=changed,
@@ -36,7 +36,7 @@ def apply(step: ActivationReplacement, model: keras.Model, context: StepContext)
         accuracy_after_change=recovered.accuracy_after_change,
         facts={
             "replaced": {found.path: found.name for found in chosen},
-            "int8": friendliness,
+            "int8": _int8_facts(step, chosen, int8),
             "parameters_dropped": sorted(named_weights(model).keys() - left.keys()),
             **recovered.facts,
         },
@@ -45,6 +45,7 @@ def apply(step: ActivationReplacement, model: keras.Model, context: StepContext)
             for found in wanted
             if found.obstacle is not None
         ),
+        warnings=(*recovered.warnings, *_warnings(step, chosen, int8)),
     )
 
 
@@ -76,19 +77,44 @@ def _listed(found: Sequence[FoundActivation], limit: int = 20) -> str:
     return (", ".join(shown) or "none") + more
 
 
+def _int8(
+    before: keras.Model, after: keras.Model, context: StepContext
+) -> tuple[Int8Operators, Int8Operators]:
+    """What int8 files of both models consist of."""
+    context.check_cancelled()
+    ours = int8_operators(before, context)
+    context.check_cancelled()
+    return ours, int8_operators(after, context)
+
+
 def _int8_facts(
     step: ActivationReplacement,
     chosen: Sequence[FoundActivation],
-    models: tuple[keras.Model, keras.Model],
-    context: StepContext,
+    int8: tuple[Int8Operators, Int8Operators] | None,
 ) -> dict[str, Any]:
-    """What an int8 file makes of the activations, and of the model before and after."""
-    before, after = models
+    """How an int8 file computes each activation, and what it makes of both models."""
     names = sorted({found.name for found in chosen} | {step.target})
-    facts: dict[str, Any] = {"computed": {name: int8_words(name) for name in names}}
-    if chosen:
-        context.check_cancelled()
-        facts["before"] = int8_operators(before, context).facts()
-        context.check_cancelled()
-        facts["after"] = int8_operators(after, context).facts()
-    return facts
+    before, after = int8 or (None, None)
+    return {
+        "computed": {name: int8_words(name) for name in names},
+        "before": before.facts() if before else None,
+        "after": after.facts() if after else None,
+    }
+
+
+def _warnings(
+    step: ActivationReplacement,
+    chosen: Sequence[FoundActivation],
+    int8: tuple[Int8Operators, Int8Operators] | None,
+) -> Iterator[str]:
+    if not chosen:
+        yield (
+            "activation_replacement changed nothing: the model has no activation that may be "
+            f"replaced and is not {step.target} already."
+        )
+    if int8 and sum(int8[1].in_float.values()) > sum(int8[0].in_float.values()):
+        named = ", ".join(f"{count} x {name}" for name, count in sorted(int8[1].in_float.items()))
+        yield (
+            f"With {step.target}, an int8 file of the model computes in float here: {named}. "
+            "Another activation keeps it in integers."
+        )

@@ -126,7 +126,15 @@ def test_activation_that_only_the_output_has_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_is_converted_when_there_is_nothing_to_replace(tmp_path: Path) -> None:
-    facts = replaced(dense_model(), tmp_path).facts
+    outcome = replaced(dense_model(), tmp_path)
 
-    assert facts["replaced"] == {}
-    assert facts["int8"].keys() == {"computed"}
+    assert outcome.facts["replaced"] == {}
+    assert outcome.facts["int8"]["after"] is None
+    [warning] = outcome.warnings
+    assert warning.startswith("activation_replacement changed nothing")
+
+
+def test_warning_says_what_an_int8_file_would_compute_in_float(tmp_path: Path) -> None:
+    [warning] = replaced(dense_model(), tmp_path, to="elu").warnings
+
+    assert warning.startswith("With elu, an int8 file of the model computes in float here: 1 x ELU")
