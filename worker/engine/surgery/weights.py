@@ -5,6 +5,7 @@ the same path. Here a weight is called by the layers it lies in: `backbone/conv1
 weight of the same name within one layer (the backward half of Bidirectional) ends in `_1`.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from typing import Any
 
 import keras
 from numpy.typing import NDArray
+
+# What Keras calls a weight that its layer gave no name: it counts up, from one model to the next.
+_COUNTED = re.compile(r"variable(_\d+)?")
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,10 @@ class Leaf:
         seen: Counter[str] = Counter()
         named: dict[str, keras.Variable] = {}
         for variable in self.layer.weights:
-            suffix = f"_{seen[variable.name]}" if seen[variable.name] else ""
-            named[f"{self.name}/{variable.name}{suffix}"] = variable
-            seen[variable.name] += 1
+            name = "variable" if _COUNTED.fullmatch(variable.name) else variable.name
+            suffix = f"_{seen[name]}" if seen[name] else ""
+            named[f"{self.name}/{name}{suffix}"] = variable
+            seen[name] += 1
         return named
 
 

@@ -19,7 +19,7 @@ BoolArray = NDArray[np.bool_]
 Keep = Mapping[str, BoolArray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slice:
     """An axis of a weight, and the unit that each entry along it belongs to.
 
@@ -34,7 +34,7 @@ class Slice:
     role: Role
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChannelGroup:
     """Units of which each one can be taken out alone, with its slice of every weight in `slices`.
 
@@ -51,7 +51,7 @@ class ChannelGroup:
     structure: Hashable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Size:
     """A number in a layer's configuration that counts entries; each is of a unit, or stays (-1)."""
 
@@ -61,7 +61,7 @@ class Size:
     units: IntArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChannelGraph:
     """What can be taken out of a model.
 
@@ -109,14 +109,18 @@ def grouped(ledger: Ledger) -> ChannelGraph:
             )
         ),
         frozen=tuple(_frozen(ledger, classes)),
-        renormalized=tuple(ledger.renormalized),
+        renormalized=tuple(
+            name
+            for name, ids in ledger.renormalized.items()
+            if (members.of_each(ids)[0] >= 0).any()
+        ),
         sizes=tuple(
             Size(layer, keys, *members.of_each(ids)) for (layer, keys), ids in ledger.sizes.items()
         ),
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Members:
     """Which group and which unit of it each id became.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
+import numpy as np
 
 from worker.engine.surgery.channels.calls import Axes, Call, Keys, Tensor, without
 from worker.engine.surgery.channels.ids import FIXED, Ids, IntArray
@@ -40,7 +41,7 @@ class Ledger:
         self.sizes: dict[tuple[str, Keys], IntArray] = {}
         self.sources: dict[Source, IntArray] = {}
         self.refused: dict[str, str] = {}
-        self.renormalized: dict[str, None] = {}
+        self.renormalized: dict[str, IntArray] = {}
         self._layer_names = layer_names
         self._weight_names = weight_names
 
@@ -105,9 +106,10 @@ class Ledger:
             self.refused.setdefault(call.name, why)
         return [{} for _ in call.shapes]
 
-    def renormalize(self, call: Call) -> None:
-        """The layer computes statistics over channels: over fewer of them they are others."""
-        self.renormalized[call.name] = None
+    def renormalize(self, call: Call, ids: IntArray) -> None:
+        """The layer computes statistics over these channels: over fewer of them they are others."""
+        before = self.renormalized.get(call.name, ids[:0])
+        self.renormalized[call.name] = np.concatenate([before, ids])
 
 
 def replaced(axes: Axes, axis: int, ids: IntArray) -> dict[int, IntArray]:

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from worker.engine.measuring.calling import graph_of
 from worker.engine.surgery.channels.calls import Axes, Call, Tensor
+from worker.engine.surgery.channels.ids import FIXED
 from worker.engine.surgery.channels.ledger import Ledger
 from worker.engine.surgery.channels.rules.table import outputs_of
 from worker.engine.surgery.weights import leaves
+
+_BY_NAME = "it is a model that takes its inputs in order, but is called by name"
 
 
 def walk(model: keras.Model) -> Ledger:
@@ -47,7 +51,11 @@ def _walked(ledger: Ledger, model: keras.Model, given: Sequence[Axes], level: st
 
 def _call(ledger: Ledger, node: Any, known: Mapping[int, Tensor], level: str) -> list[Axes]:
     """Calls a layer or an operation."""
-    call = Call(
+    return outputs_of(ledger, _call_of(ledger, node, known, level))
+
+
+def _call_of(ledger: Ledger, node: Any, known: Mapping[int, Tensor], level: str) -> Call:
+    return Call(
         name=ledger.path(node.operation, level),
         layer=node.operation,
         inputs=tuple(known[id(tensor)] for tensor in node.arguments.keras_tensors),
@@ -55,31 +63,45 @@ def _call(ledger: Ledger, node: Any, known: Mapping[int, Tensor], level: str) ->
         arguments=_tensors(node.arguments.args, known),
         keywords=_tensors(node.arguments.kwargs, known),
     )
-    return outputs_of(ledger, call)
 
 
 def _enter(ledger: Ledger, node: Any, known: Mapping[int, Tensor], level: str) -> list[Axes]:
     """Calls a nested model. Its inputs state their shape, which changes with what it is given."""
     model = node.operation
-    inner = f"{level}{model.name}/"
-    given = [known[id(tensor)] for tensor in _in_order(model, node)]
-    for tensor, read in zip(graph_of(model).inputs, given, strict=True):
-        layer = tensor._keras_history.operation
-        call = Call(ledger.path(layer, inner), layer, (read,), (read.shape,), (), {})
-        for axis, length in enumerate(tensor.shape[1:], start=1):
-            if length is not None:
-                ledger.size(call, ("batch_shape", axis), read.along(axis))
-    return _walked(ledger, model, [tensor.ids for tensor in given], inner)
+    call, inner = _call_of(ledger, node, known, level), f"{level}{model.name}/"
+    # Without a mask, which may be a further argument.
+    read = call.arguments[0] if call.arguments else call.keywords["inputs"]
+    by_name = _is_by_name(model, read)
+    if by_name:
+        ledger.refuse(call, _BY_NAME)
+    given = [Tensor(item.shape, {} if by_name else item.ids) for item in keras.tree.flatten(read)]
+    for tensor, entering in zip(graph_of(model).inputs, given, strict=True):
+        _state_shape(ledger, tensor, entering, inner)
+    made = _walked(ledger, model, [tensor.ids for tensor in given], inner)
+    if not by_name:
+        return made
+    for axes in made:
+        for ids in axes.values():
+            ledger.stop(call, ids, _BY_NAME)
+    return [{} for _ in made]
 
 
-def _in_order(model: keras.Model, node: Any) -> list[Any]:
-    """The tensors that a nested model is called on, in the order of its inputs."""
-    arguments = node.arguments
-    given = arguments.args[0] if arguments.args else arguments.kwargs["inputs"]
-    structure = getattr(model, "_inputs_struct", None)
-    if isinstance(given, dict) and not isinstance(structure, dict):
-        return [given[tensor.name] for tensor in graph_of(model).inputs]
-    return keras.tree.flatten(given)
+def _state_shape(ledger: Ledger, tensor: Any, read: Tensor, level: str) -> None:
+    layer = tensor._keras_history.operation
+    call = Call(ledger.path(layer, level), layer, (read,), (read.shape,), (), {})
+    for axis, length in enumerate(tensor.shape[1:], start=1):
+        if length is not None:
+            ids = read.ids.get(axis, np.full(length, FIXED))
+            ledger.size(call, ("batch_shape", axis), ids)
+
+
+def _is_by_name(model: keras.Model, read: Any) -> bool:
+    """A dict is given to a model whose inputs are a list.
+
+    Keras looks the tensors up by name when it computes, but takes them in alphabetical order when
+    it works out shapes: widths that differ would be mixed up.
+    """
+    return isinstance(read, dict) and not isinstance(getattr(model, "_inputs_struct", None), dict)
 
 
 def _tensors(structure: Any, known: Mapping[int, Tensor]) -> Any:

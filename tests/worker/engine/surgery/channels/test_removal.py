@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from app.errors import StepFailed
+from app.recipes.facts import ModelFormat
 from tests.builders import conv_model, dense_model, outputs_of, randomized, rows_for
-from tests.worker.engine.surgery.channels.nets import NETS, chain
+from tests.worker.engine.surgery.channels.nets.common import chain
+from tests.worker.engine.surgery.channels.nets.table import NETS
 from tests.worker.engine.surgery.channels.reference import (
     in_float64,
     random_keep,
     zeroed_outputs,
 )
+from worker.engine.loading.models import load_model
 from worker.engine.surgery.channels.graph import channel_graph
 from worker.engine.surgery.channels.groups import ChannelGraph, Keep
 from worker.engine.surgery.channels.removal import kept_axes, removed
@@ -82,6 +85,21 @@ def test_removed_can_be_made_smaller_again(name: str) -> None:
     wanted = zeroed_outputs(once, graph, keep, list(inputs.values()))
     for one, other in zip(outputs_of(twice, inputs), wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["depthwise", "residual", "both_ways"])
+def test_removed_takes_channels_out_of_a_model_in_the_old_format(name: str, tmp_path: Path) -> None:
+    model = randomized(NETS[name][0]())
+    model.save(tmp_path / "model.h5")
+    read = load_model(tmp_path / "model.h5", ModelFormat.H5)
+    graph = channel_graph(read)
+    keep = random_keep(graph)
+
+    smaller = removed(read, graph, keep, {}).model
+
+    same = removed(model, channel_graph(model), keep, {}).model
+    inputs = rows_for(model, 3)
+    np.testing.assert_array_equal(outputs_of(smaller, inputs), outputs_of(same, inputs))
 
 
 def test_removed_slices_every_weight_along_the_units_that_stay() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from worker.engine.surgery.channels.calls import Axes, Call, Tensor
 from worker.engine.surgery.channels.ids import IntArray
 from worker.engine.surgery.channels.ledger import Ledger, replaced
+from worker.engine.surgery.channels.rules.kernels import altered
 from worker.engine.surgery.weights import sublayers
 
 _STEPS = "it works along the steps they lie on"
@@ -15,8 +16,9 @@ _STEPS = "it works along the steps they lie on"
 def multi_head(ledger: Ledger, call: Call) -> list[Axes]:
     """Kernels of query, key and value [in, heads, size], of the output [heads, size, out]."""
     layer, dense = call.layer, _projections(call.layer)
-    if len(dense["attention_output"].kernel.shape) != 3:
-        return ledger.refuse(call, "its output has several axes")
+    obstacle = _obstacle(dense)
+    if obstacle:
+        return ledger.refuse(call, obstacle)
     heads = ledger.new(call, layer.num_heads, "heads")
     _project(ledger, call, dict.fromkeys(dense, heads))
     ledger.size(call, ("num_heads",), heads)
@@ -34,6 +36,9 @@ def grouped_query(ledger: Ledger, call: Call) -> list[Axes]:
     The output is as wide as the query: its channels are those of the query.
     """
     layer, dense = call.layer, _projections(call.layer)
+    obstacle = _obstacle(dense)
+    if obstacle:
+        return ledger.refuse(call, obstacle)
     shared = ledger.new(call, layer.num_key_value_heads, "heads")
     heads = np.repeat(shared, layer.num_query_heads // layer.num_key_value_heads)
     of_each = {name: shared if name in ("key", "value") else heads for name in dense}
@@ -48,6 +53,13 @@ def grouped_query(ledger: Ledger, call: Call) -> list[Axes]:
 def _projections(layer: Any) -> dict[str, Any]:
     """query, key, value, attention_output and, if there is one, gate."""
     return {inner.name: inner for inner in sublayers(layer) if hasattr(inner, "equation")}
+
+
+def _obstacle(dense: dict[str, Any]) -> str | None:
+    obstacle = next(filter(None, map(altered, dense.values())), None)
+    if obstacle is None and len(dense["attention_output"].kernel.shape) != 3:
+        return "its output has several axes"
+    return obstacle
 
 
 def _project(ledger: Ledger, call: Call, heads: dict[str, IntArray]) -> None:

@@ -73,6 +73,6 @@ def _affine(call: Call) -> tuple[object, ...]:
 
 
 def _over(ledger: Ledger, call: Call, axes: list[int]) -> Axes:
-    if any(axis in call.given.ids for axis in axes):
-        ledger.renormalize(call)
+    for axis in axes:
+        ledger.renormalize(call, call.given.along(axis))
     return call.given.ids

@@ -31,6 +31,8 @@ def reduction(ledger: Ledger, call: Call) -> list[Axes]:
     """Mean, sum, maximum, minimum over axes that are not those of channels."""
     given, axis = call.given, call.layer.axis
     gone = range(given.rank) if axis is None else np.atleast_1d(axis) % given.rank
+    if 0 in gone:
+        return ledger.refuse(call, "it reduces over the batch")
     left = [place for place in range(given.rank) if place not in gone]
     axes = ledger.only(call, given, set(left), "it reduces over them")
     if call.layer.keepdims:
@@ -74,9 +76,10 @@ _SAME = (
     "Squareplus StopGradient Tanh TanhShrink Threshold"
 )
 _ELEMENT_WISE = (
-    "Add Divide DivideNoNan Maximum Minimum Mod Multiply Power Subtract TrueDivide FloorDivide"
+    "Add Divide DivideNoNan Equal FloorDivide Greater GreaterEqual Less LessEqual LogicalAnd "
+    "LogicalOr Maximum Minimum Mod Multiply NotEqual Power Subtract TrueDivide"
 )
-_REDUCTION = "Amax Amin Max Mean Min Std Sum Var"
+_REDUCTION = "All Any Amax Amin Max Mean Min Std Sum Var"
 
 OPERATIONS: Mapping[str, Rule] = {
     **dict.fromkeys(_SAME.split(), same),

@@ -25,7 +25,7 @@ layers = keras.layers
 
 def time_distributed(ledger: Ledger, call: Call) -> list[Axes]:
     """The layer inside sees every step alone: axis 1 is not there for it."""
-    if isinstance(call.layer.layer, keras.Model) or len(call.inputs) != 1:
+    if isinstance(call.layer.layer, keras.Model):
         return ledger.refuse(call, "it distributes a whole model")
     ledger.only(call, call.given, set(range(2, call.given.rank)), "it takes them for steps")
     step = Tensor(
