@@ -35,11 +35,16 @@ class TensorSpec(Facts):
 
 
 class LayerSpec(Facts):
-    """One layer as configured: its name, its Keras class, its weights if known."""
+    """One layer as configured: its name, its Keras class, its weights if known.
+
+    `removable_units` are its channels where they can surely be taken out; null where only the
+    engine can tell, and in inspections from before this was looked at.
+    """
 
     name: str
     class_name: str
     parameter_count: int | None
+    removable_units: int | None = None
 
 
 Activation = Literal["softmax", "sigmoid", "linear", "other"]

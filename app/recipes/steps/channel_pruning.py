@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from app.errors import Complaint
-from app.recipes.facts import DatasetFacts
+from app.recipes.facts import DatasetFacts, ModelFacts
 from app.recipes.steps.base import Fraction, Given, LayerTransform, Need
 from app.recipes.steps.recovery import Recovery
 
@@ -126,8 +126,23 @@ class ChannelPruning(LayerTransform):
         recovery = training.model_copy(update={"epochs": epochs, "warmup_steps": warmup_steps})
         return self.model_copy(update={"steps": 1, "recovery": recovery})
 
+    def would_empty(self, units: int) -> bool:
+        """Whether its share of so many units, rounded, is all of them. One alone always stays."""
+        if self.scope == "global" or self.pruning_ratio is None:
+            return False
+        return 1 < units < 0.5 / (1 - self.pruning_ratio)
+
+    @staticmethod
+    def way_out(units: int) -> str:
+        """What to do about a layer of so many units that would be emptied."""
+        return (
+            f"Choose a pruning_ratio of at most {1 - 1 / units:.3g}, exclude the layer, or choose "
+            'scope "global", which leaves one of each layer'
+        )
+
     def complaints(self, given: Given) -> Iterator[Complaint]:
-        """A scale that no layer has, and multiply-accumulates that cannot be counted."""
+        """Layers it would empty, a scale that none has, multiply-accumulates not to be counted."""
+        yield from self._emptied_layers(given.model)
         kinds = {layer.class_name for layer in given.model.layers}
         if self.importance == "bn_scale" and "BatchNormalization" not in kinds:
             yield Complaint(
@@ -144,6 +159,17 @@ class ChannelPruning(LayerTransform):
                     detail=f"input {spec.name!r} leaves a length open, so multiply-accumulates "
                     "cannot be counted: give a data set, whose rows have a length, or a "
                     "pruning_ratio",
+                )
+
+    def _emptied_layers(self, model: ModelFacts) -> Iterator[Complaint]:
+        for layer in model.layers:
+            units = layer.removable_units or 0
+            is_wide_enough = units > self.channel_multiple and self.selects(layer.name)
+            if is_wide_enough and self.would_empty(units):
+                yield Complaint(
+                    pointer="/pruning_ratio",
+                    detail=f"{self.pruning_ratio:g} would take all {units} channels of layer "
+                    f"{layer.name!r}. {self.way_out(units)}",
                 )
 
     def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:

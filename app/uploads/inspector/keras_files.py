@@ -6,12 +6,14 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 from app.errors import RejectedUpload
 from app.recipes import keras_config
 from app.recipes.facts import LayerSpec, ModelFacts, ModelFormat
+from app.recipes.keras_chains import removable_units
 from app.recipes.keras_graph import Config, layer_name
 from app.uploads.archive import open_archive
 from app.uploads.formats import WEIGHTS_MEMBER
@@ -162,7 +164,9 @@ def _facts(
             inputs=keras_config.inputs(config),
             outputs=keras_config.outputs(config),
             heads=keras_config.heads(config, compile_config),
-            layers=_layer_specs(layers, tuple(counts), sum(sizes.values())),
+            layers=_layer_specs(
+                layers, tuple(counts), sum(sizes.values()), removable_units(config)
+            ),
             layer_count=len(layers),
             parameter_count=sum(sizes.values()),
             is_recurrent=keras_config.is_recurrent(config),
@@ -177,15 +181,18 @@ def _facts(
 
 
 def _layer_specs(
-    layers: tuple[Config, ...], counts: tuple[int, ...], total: int
+    layers: tuple[Config, ...], counts: tuple[int, ...], total: int, units: Mapping[str, int]
 ) -> tuple[LayerSpec, ...]:
     """Where the counts do not add up, a layer without any may have some elsewhere: null."""
     is_complete = sum(counts) == total
+    uses = Counter(map(layer_name, layers))
     return tuple(
         LayerSpec(
             name=layer_name(layer),
             class_name=layer["class_name"],
             parameter_count=count if is_complete or count else None,
+            # A nested model may have a layer of the same name.
+            removable_units=units.get(layer_name(layer)) if uses[layer_name(layer)] == 1 else None,
         )
         for layer, count in zip(layers, counts, strict=True)
     )

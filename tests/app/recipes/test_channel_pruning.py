@@ -98,3 +98,30 @@ def test_a_plan_warns_of_what_nothing_recovers() -> None:
     assert "accuracy will drop" in " ".join(asked().warnings(None))
     assert list(asked(recovery={}).warnings(None)) == []
     assert list(asked(pruning_ratio=0.0).warnings(None)) == []
+
+
+def model_of(units: int | None) -> Any:
+    spec = LayerSpec(name="conv", class_name="Conv2D", parameter_count=100, removable_units=units)
+    return Given(classifier(layers=(spec,)), None)
+
+
+@pytest.mark.parametrize(
+    ("units", "parameters", "is_refused"),
+    [
+        (8, {"pruning_ratio": 0.95}, True),
+        (8, {"pruning_ratio": 0.9}, False),
+        (1, {"pruning_ratio": 0.9}, False),
+        (None, {"pruning_ratio": 0.99}, False),
+        (8, {"pruning_ratio": 0.95, "scope": "global"}, False),
+        (8, {"pruning_ratio": 0.95, "exclude": ["conv"]}, False),
+        (8, {"pruning_ratio": 0.95, "channel_multiple": 8}, False),
+        (8, {"target_macs_ratio": 0.01}, False),
+    ],
+)
+def test_a_ratio_that_would_empty_a_layer_is_complained_of(
+    units: int | None, parameters: dict[str, Any], is_refused: bool
+) -> None:
+    found = list(asked(**parameters).complaints(model_of(units)))
+
+    assert [one.pointer for one in found] == ["/pruning_ratio"] * is_refused
+    assert all("all 8 channels of layer 'conv'" in one.detail for one in found)

@@ -72,12 +72,11 @@ def _too_narrow(step: ChannelPruning, group: ChannelGroup, multiple: int) -> str
         return f"its {count} channels are no more than channel_multiple ({step.channel_multiple})"
     if not ratio or step.scope == "global":
         return None
-    if count - ratio * count < 0.5:
+    if step.would_empty(count):
         raise StepFailed(
             f"a pruning_ratio of {ratio:g} would take all {count} channels of layer "
             f"{group.producers[0]!r}",
-            hint=f"Exclude that layer, choose a pruning_ratio of at most {1 - 1 / count:.3g}, or "
-            'scope "global", which always leaves one. `layer_removal` takes whole layers out.',
+            hint=f"{step.way_out(count)}. `layer_removal` takes whole layers out.",
         )
     widest = (count - 1) // multiple * multiple
     if ratio * count <= (count - widest) / 2:

@@ -155,6 +155,20 @@ def test_read_keras_refuses_layers_with_the_reason(layer: Json, why: str) -> Non
     assert why in refusal(sequential(layer))
 
 
+def test_read_keras_tells_which_channels_can_surely_be_taken_out() -> None:
+    arrays = {"layers/dense/vars/0": kernel(4, 5), "layers/dense_1/vars/0": kernel(5, 3)}
+    hidden = dense("hidden", 5)
+    hidden["config"]["activation"] = "relu"
+
+    facts = read_keras(keras_file(sequential(hidden, dense("out")), arrays))
+
+    assert {layer.name: layer.removable_units for layer in facts.layers} == {
+        "in": None,
+        "hidden": 5,
+        "out": None,
+    }
+
+
 def test_read_keras_takes_the_objects_that_keras_itself_writes() -> None:
     seed = {"module": "keras.random", "class_name": "SeedGenerator", "config": {"seed": 3}}
     start = {"module": "keras.initializers", "class_name": "Zeros", "config": {"seed": seed}}
