@@ -79,6 +79,8 @@ def job_table(job: JobView) -> Table:
         "attempt": job.attempt,
         "model": job.model_id,
         "data set": job.dataset_id,
+        "teacher": job.teacher_model_id,
+        "student": job.student_model_id,
         "recipe": " -> ".join(step["technique"] for step in job.recipe["steps"]),
         "tags": ", ".join(f"{key}:{value}" for key, value in job.tags.items()),
         "retry of": job.retry_of,

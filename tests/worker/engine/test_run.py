@@ -298,6 +298,20 @@ def test_run_tells_what_a_structural_step_saved(desk: Desk) -> None:
     assert quantization.parameter_count_before is None
 
 
+def test_run_learns_from_another_model_and_says_which(desk: Desk) -> None:
+    taught = {
+        "technique": "fine_tuning",
+        "epochs": 1,
+        "distill": True,
+        "teacher_model_ids": ["mdl_t"],
+    }
+    order = desk.order(dense_model(), taught)
+    teacher = order.model.model_copy(update={"sha256": "t" * 64})
+    job = desk.done(order.model_copy(update={"others": {"mdl_t": teacher}}))
+    assert job.result.report.provenance.other_models_sha256 == {"mdl_t": "t" * 64}
+    assert job.result.report.steps[0].parameters["teacher_model_ids"] == ["mdl_t"]
+
+
 def test_run_converts_recurrent_models(desk: Desk) -> None:
     order = desk.order(recurrent_model(), {"technique": "dynamic_range_quantization"})
     report = desk.done(order).result.report
