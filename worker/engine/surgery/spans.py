@@ -16,6 +16,7 @@ from worker.engine.surgery.kinds import (
     effect_of,
     parameters_of,
 )
+from worker.engine.surgery.lengths import Lengths
 from worker.engine.surgery.regions import Region, regions
 from worker.engine.surgery.weights import leaves
 from worker.engine.surgery.wiring import Call, Level, Structure
@@ -27,7 +28,8 @@ class Span:
 
     `name` is the path of its main layer: of the merge that closes a block, else of the layer with
     the weights. `layers` are the paths of all it takes, in order, nested models unopened;
-    `weighted` those of the leaf layers among them that have weights. Shapes have a batch axis.
+    `weighted` those of the leaf layers among them that have weights. Shapes have a batch axis;
+    `keeps_open` says whether lengths that both leave open are the same.
     """
 
     name: str
@@ -40,11 +42,13 @@ class Span:
     entry_shape: Shape
     exit_shape: Shape
     is_same_type: bool
+    keeps_open: bool
 
     @property
     def is_matching(self) -> bool:
         """Whether its entry can stand in for its exit."""
-        return self.is_same_type and self.entry_shape == self.exit_shape
+        is_same_shape = self.entry_shape == self.exit_shape and self.keeps_open
+        return self.is_same_type and is_same_shape
 
     @cached_property
     def taken(self) -> frozenset[str]:
@@ -91,12 +95,12 @@ def removable_spans(model: keras.Model) -> Spans:
     belongs to that. A layer takes along what normalizes or activates it alone. Layers that are used
     twice, and those whose name is that of an output of their level, stay.
     """
-    structure = Structure.of(model)
+    structure, lengths = Structure.of(model), Lengths.of(model)
     matching: list[Span] = []
     differing: list[Span] = []
     kept: dict[str, str] = {}
     for level in structure.levels:
-        finder = _Finder(level, structure)
+        finder = _Finder(level, structure, lengths)
         for span in finder.spans():
             (matching if span.is_matching else differing).append(span)
         kept.update(finder.kept())
@@ -111,8 +115,9 @@ def removable_spans(model: keras.Model) -> Spans:
 class _Finder:
     """The spans of one level."""
 
-    def __init__(self, level: Level, structure: Structure) -> None:
+    def __init__(self, level: Level, structure: Structure, lengths: Lengths) -> None:
         self._level = level
+        self._lengths = lengths
         self._wiring = level.wiring
         self._shared = structure.shared
         self._outputs = {ref.layer for ref in level.wiring.outputs}
@@ -245,9 +250,10 @@ class _Finder:
             layers=tuple(f"{self._level.path}{name}" for name in names),
             weighted=weighted,
             parameter_count=sum(parameters_of(self._level.operations[name]) for name in names),
-            entry_shape=tuple(entry.shape),
-            exit_shape=tuple(exit_.shape),
+            entry_shape=self._lengths.shape(entry),
+            exit_shape=self._lengths.shape(exit_),
             is_same_type=entry.dtype == exit_.dtype,
+            keeps_open=self._lengths.keeps_open(entry, exit_),
         )
 
     def _weighted(self, name: str) -> Iterator[str]:
@@ -259,7 +265,7 @@ class _Finder:
             yield path
 
     def _shape(self, ref: Ref) -> Shape:
-        return tuple(self._level.tensors[ref].shape)
+        return self._lengths.shape(self._level.tensors[ref])
 
     def _obstacle(self, call: Call, *, of_shape: bool = True) -> str | None:
         """What keeps a layer from being a span of its own."""
@@ -278,7 +284,10 @@ class _Finder:
             return "it goes only with the layer before it"
         if len(fed) != 1 or len(made) != 1:
             return f"it has {len(fed)} inputs and {len(made)} outputs"
+        if not of_shape:
+            return None
         before, after = self._shape(next(iter(fed))), self._shape(made[0])
-        if of_shape and before != after:
+        if before != after:
             return f"it makes {shape_text(after[1:])} of {shape_text(before[1:])}"
-        return None
+        tensors = (self._level.tensors[ref] for ref in (next(iter(fed)), made[0]))
+        return None if self._lengths.keeps_open(*tensors) else "it changes a length left open"

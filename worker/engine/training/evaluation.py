@@ -1,10 +1,12 @@
 """How well a Keras model does on labelled rows: for reports of steps and to choose an epoch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from app.recipes.task import Task
 from app.reports.report import HeadMeasurement
@@ -32,11 +34,15 @@ class Evaluation:
         return self.accuracy if self.accuracy is not None else self.r2
 
 
+# Inputs by name -> outputs in the model's order, as a Predictor gives them.
+Predict = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
+
+
 @dataclass(frozen=True)
 class Evaluator:
-    """Measures the same rows again and again; `predict` belongs to the model being trained."""
+    """Measures the same rows again and again; `predict` belongs to the model being changed."""
 
-    predict: Predictor
+    predict: Predict
     split: Split
     tasks: Sequence[Task]
     check_cancelled: Callable[[], None]

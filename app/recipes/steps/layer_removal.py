@@ -1,0 +1,135 @@
+"""Parameters of layer removal."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.errors import Complaint
+from app.recipes.division import rows_set_aside
+from app.recipes.patterns import matches
+from app.recipes.steps.base import Given, LayerPatterns, LayerTransform, Need
+from app.recipes.steps.recovery import Recovery
+
+Drop = Annotated[float, Field(ge=0, le=1)]
+
+
+class LayerRemoval(LayerTransform):
+    """Take whole layers and blocks out of the model; what read them reads what they read.
+
+    Blocks are what lies between a tensor and the sum (product, join) that it comes back to; layers
+    outside of blocks go alone, with their normalization and activation. Fewer layers are faster
+    everywhere. What it cost is mostly won back by learning from the model as it was, which is the
+    default recovery.
+    """
+
+    technique: Literal["layer_removal"] = "layer_removal"
+    paper: ClassVar[str | None] = (
+        "Block influence: Men et al. 2024, arXiv:2403.03853; removal of residual blocks: "
+        "Veit et al. 2016, arXiv:1605.06431"
+    )
+    changes_structure: ClassVar[bool] = True
+
+    layers: LayerPatterns = Field(
+        default=(),
+        description="Names or patterns of layers: the smallest span with each of them goes.",
+    )
+    count: int | None = Field(
+        None, ge=1, le=10_000, description="How many spans go; 1 if nothing else is said."
+    )
+    max_accuracy_drop: Drop | None = Field(
+        None,
+        description="As many go as keep the accuracy (r2) on rows kept aside from training within "
+        "this of what it was; measured after each removal, before recovery.",
+    )
+    importance: Literal["greedy", "accuracy", "block_influence"] = Field(
+        "greedy",
+        description="What goes first: the span whose loss is missed least, measured anew after "
+        "each removal; or once, each alone; or the one that changes its input least "
+        "(1 - cosine; needs no labels).",
+    )
+    bridge: bool = Field(
+        False,
+        description="Also take out what changes shapes, with a projection in its place that is "
+        "fitted to the activations by least squares.",
+    )
+    samples: int = Field(
+        1024,
+        ge=16,
+        le=65536,
+        description="Rows that losses, accuracies and activations are measured on, at most.",
+    )
+    recovery: Recovery | None = Field(
+        Recovery(distill=True),
+        description="Training after the removal; by default it learns from the uploaded model as "
+        "it was. null = none.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _removes_one_by_default(cls, data: object) -> object:
+        if not isinstance(data, dict) or data.get("layers"):
+            return data
+        says_nothing = data.get("count") is None and data.get("max_accuracy_drop") is None
+        return {**data, "count": 1} if says_nothing else data
+
+    @model_validator(mode="after")
+    def _says_once_what_goes(self) -> Self:
+        given = [
+            name
+            for name, value in (
+                ("layers", self.layers or None),
+                ("count", self.count),
+                ("max_accuracy_drop", self.max_accuracy_drop),
+            )
+            if value is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(
+                f"{' and '.join(given)} say different things; give exactly one of layers, count, "
+                "max_accuracy_drop"
+            )
+        return self
+
+    def takes(self, layer_names: Sequence[str]) -> bool:
+        """Whether a span of these layers may go: one of them is included, none excluded."""
+        is_excluded = any(
+            matches(pattern, name) for pattern in self.exclude for name in layer_names
+        )
+        return not is_excluded and any(self._includes(name) for name in layer_names)
+
+    def training(self) -> Recovery | None:
+        return self.recovery
+
+    def all_needs(self) -> frozenset[Need]:
+        """Layers that are named need nothing measured; influence needs no labels."""
+        needs = super().all_needs()
+        if not self.layers or self.bridge:
+            needs |= {Need.TRAINING_DATA}
+        return needs | {Need.LABELS} if self.measures_losses() else needs
+
+    def measures_losses(self) -> bool:
+        """Whether what goes depends on losses or accuracies, on rows kept aside."""
+        is_ranked_by_loss = not self.layers and self.importance != "block_influence"
+        return is_ranked_by_loss or self.max_accuracy_drop is not None
+
+    def complaints(self, given: Given) -> Iterator[Complaint]:
+        """Layers the model does not have, and rows that are not kept aside."""
+        names = [layer.name for layer in given.model.layers]
+        for index, pattern in enumerate(self.layers):
+            if not any(matches(pattern, name) for name in names):
+                yield Complaint(
+                    pointer=f"/layers/{index}",
+                    detail=f"{pattern!r} matches no layer. Layers: {', '.join(names[:20])}"
+                    + (f", ... ({len(names)} in all)" if len(names) > 20 else ""),
+                )
+        if given.dataset is None or not self.measures_losses():
+            return
+        training, rows = self.training() or Recovery(), given.dataset.train_rows
+        if not rows_set_aside(rows, training.validation_fraction):
+            yield Complaint(
+                pointer="/recovery/validation_fraction",
+                detail="which layers go is measured on rows kept aside from training, and a "
+                f"validation_fraction of {training.validation_fraction:g} of {rows} rows keeps "
+                "none",
+            )
