@@ -32,6 +32,12 @@ TRANSFORMS = [tag for tag in TAGS if issubclass(step_types()[tag], Transform)]
 CONVERSIONS = [tag for tag in TAGS if tag not in TRANSFORMS]
 
 
+# Where the defaults ask for more than models of three layers have: one layer less.
+MODEST: dict[str, dict[str, Any]] = {
+    "layer_removal": {"max_accuracy_drop": 1.0, "bridge": True},
+}
+
+
 def smallest(tag: str) -> Any:
     """The step with every default; a required number is taken from the middle of its range."""
     schema = step_types()[tag].model_json_schema()
@@ -42,6 +48,7 @@ def smallest(tag: str) -> Any:
             name: (field["minimum"] + field.get("maximum", field.get("exclusiveMaximum"))) / 2
             for name, field in required.items()
         },
+        **MODEST.get(tag, {}),
     )
 
 
@@ -111,6 +118,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "activation_replacement": {"recovery": None},
     "fine_tuning": {"learning_rate": 1e-9, "epochs": 1},
     "initialization": {"scheme": "pretrained"},
+    "layer_removal": {"max_accuracy_drop": 0.0, "exclude": [".*"]},
 }
 
 
