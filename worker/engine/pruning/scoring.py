@@ -69,7 +69,8 @@ def _rows(
     """[rows, units] by group, as `relative` takes them."""
     if step.importance == "taylor":
         changes = squared_changes(model, groups, context, _sample(step, context))
-        return {name: of_units[np.newaxis] for name, of_units in changes.items()}
+        # The root, in the order of the squares: of squares a few large ones would be the mean.
+        return {name: np.sqrt(squares)[np.newaxis] for name, squares in changes.items()}
     if step.importance == "random":
         rng = np.random.default_rng(context.seed)
         return {group.name: rng.random((1, group.count)) for group in groups}
