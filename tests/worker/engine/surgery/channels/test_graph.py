@@ -71,6 +71,12 @@ def constant_for_each_channel() -> Any:
     return keras.Model(features, layers.Dense(3)(x * np.array([1.0, 2.0, 3.0, 4.0])))
 
 
+def clipped_channels() -> Any:
+    features = keras.Input((5,))
+    x = layers.Dense(4, name="a")(features)
+    return keras.Model(features, layers.Dense(3)(ops.clip(x, np.zeros(4), np.arange(4.0))))
+
+
 def reduced_channels() -> Any:
     sequence = keras.Input(SEQUENCE)
     x = layers.Dense(8, name="a")(sequence)
@@ -164,9 +170,10 @@ FROZEN: dict[str, tuple[Callable[[], Any], str]] = {
     "softmax layer": (softmax_layer, "its channels reach 'gate': softmax mixes the channels"),
     "softmax name": (softmax_activation, "its channels reach 'gate': softmax mixes the channels"),
     "channels first": (channels_first, "it keeps channels first"),
-    "layer": (unknown_layer, "its channels reach 'attention': there is no rule for a Attention"),
-    "operation": (unknown_operation, "there is no rule for a Cumsum"),
+    "layer": (unknown_layer, "its channels reach 'attention': there is no rule for Attention"),
+    "operation": (unknown_operation, "there is no rule for Cumsum"),
     "constant": (constant_for_each_channel, "it has a constant for each of them"),
+    "clipped": (clipped_channels, "it clips to arrays"),
     "reduced": (reduced_channels, "it reduces over them"),
     "masked": (masked_channels, "its channels reach 'mask': it masks by all of them"),
     "scaled": (scaled_channels, "it scales each channel by a number of its configuration"),

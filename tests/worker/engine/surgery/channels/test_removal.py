@@ -1,5 +1,6 @@
 """A model without some channels computes what the original does with those channels at zero."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from app.errors import StepFailed
 from app.recipes.facts import ModelFormat
-from tests.builders import conv_model, dense_model, outputs_of, randomized, rows_for
+from tests.builders import MODELS, conv_model, dense_model, outputs_of, randomized, rows_for
 from tests.worker.engine.surgery.channels.nets.common import chain
 from tests.worker.engine.surgery.channels.nets.table import NETS
 from tests.worker.engine.surgery.channels.reference import (
@@ -24,6 +25,11 @@ from worker.engine.surgery.channels.removal import kept_axes, removed
 from worker.engine.surgery.weights import named_weights
 
 layers = keras.layers
+EXAMPLE = Path(__file__).parents[5] / "examples" / "lenet5.keras"
+
+
+def example() -> Any:
+    return keras.saving.load_model(EXAMPLE, compile=False)
 
 
 def without(model: Any, **kept: list[int]) -> Any:
@@ -56,6 +62,22 @@ def test_removed_computes_what_the_original_does_with_those_channels_at_zero(nam
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
     for one, other in zip(found, outputs_of(model, inputs), strict=True):
         assert not np.allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("build", [example, *MODELS.values()])
+def test_removed_is_exact_for_the_example_and_for_the_models_of_other_tests(
+    build: Callable[[], Any],
+) -> None:
+    model = in_float64(build())
+    inputs = rows_for(model, 2)
+    graph = channel_graph(model)
+    keep = random_keep(graph)
+
+    found = outputs_of(removed(model, graph, keep, {}).model, inputs)
+
+    wanted = zeroed_outputs(model, graph, keep, list(inputs.values()))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["reshapes", "nested", "both_ways", "attention", "depthwise"])

@@ -40,6 +40,13 @@ def reduction(ledger: Ledger, call: Call) -> list[Axes]:
     return [{left.index(place): ids for place, ids in axes.items()}]
 
 
+def clip(ledger: Ledger, call: Call) -> list[Axes]:
+    """Between two numbers; arrays could hold one for each channel."""
+    if np.ndim(call.layer.x_min) == np.ndim(call.layer.x_max) == 0:
+        return same(ledger, call)
+    return ledger.refuse(call, "it clips to arrays")
+
+
 def transpose(ledger: Ledger, call: Call) -> list[Axes]:
     order = [axis % call.given.rank for axis in call.layer.axes or ()]
     if not order or order[0] != 0:
@@ -70,7 +77,7 @@ def _with_constant(ledger: Ledger, call: Call, tensor: Tensor, constant: Any) ->
 
 
 _SAME = (
-    "Abs Absolute Cast Celu Clip Copy Cos Elu Erf Exp Expm1 Floor Gelu HardShrink HardSigmoid "
+    "Abs Absolute Cast Celu Copy Cos Elu Erf Exp Expm1 Floor Gelu HardShrink HardSigmoid "
     "HardSilu HardTanh LeakyRelu Log Log1p LogSigmoid Negative Reciprocal Relu Relu6 Round Rsqrt "
     "Selu Sigmoid Sign Silu Sin SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt Square "
     "Squareplus StopGradient Tanh TanhShrink Threshold"
@@ -85,6 +92,7 @@ OPERATIONS: Mapping[str, Rule] = {
     **dict.fromkeys(_SAME.split(), same),
     **dict.fromkeys(_ELEMENT_WISE.split(), element_wise),
     **dict.fromkeys(_REDUCTION.split(), reduction),
+    "Clip": clip,
     "Concatenate": concatenate,
     "ExpandDims": expand_dims,
     "Transpose": transpose,

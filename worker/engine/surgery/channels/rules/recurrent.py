@@ -28,7 +28,7 @@ def bidirectional(ledger: Ledger, call: Call) -> list[Axes]:
     """
     halves = (call.layer.forward_layer, call.layer.backward_layer)
     if any(type(half) not in _RECURRENT for half in halves):
-        return ledger.refuse(call, f"there is no rule for a {type(halves[0]).__name__} in it")
+        return ledger.refuse(call, f"there is no rule for {type(halves[0]).__name__} in it")
     if halves[0].cell.units != halves[1].cell.units:
         return ledger.refuse(call, "its halves differ in units")
     states = _states(call)

@@ -46,7 +46,6 @@ def time_distributed(ledger: Ledger, call: Call) -> list[Axes]:
 
 _SAME = (
     layers.ActivityRegularization,
-    layers.AlphaDropout,
     layers.ELU,
     layers.GaussianDropout,
     layers.GaussianNoise,
@@ -102,6 +101,7 @@ RULES: Mapping[type, Rule] = {
     **dict.fromkeys(_SPATIAL, shapes.spatial),
     **dict.fromkeys(_GLOBAL, shapes.global_pooling),
     **dict.fromkeys(_MERGES, merges.merge),
+    layers.AlphaDropout: shapes.dropout,
     layers.Dropout: shapes.dropout,
     layers.Flatten: shapes.flatten,
     layers.Masking: shapes.masking,
@@ -142,7 +142,7 @@ def outputs_of(ledger: Ledger, call: Call) -> list[Axes]:
     """The channels of each output of a call; the ledger hears what belongs to them."""
     rule = _rule(call)
     if rule is None:
-        return ledger.refuse(call, f"there is no rule for a {type(call.layer).__name__}")
+        return ledger.refuse(call, f"there is no rule for {type(call.layer).__name__}")
     if getattr(call.layer, "data_format", None) == "channels_first":
         return ledger.refuse(call, "it keeps channels first")
     return rule(ledger, call)

@@ -182,7 +182,7 @@ def operations() -> Any:
     """Operators of tensors stand in the graph without a layer."""
     picture = keras.Input(PICTURE)
     x = layers.Conv2D(8, 3, padding="same", name="a")(picture)
-    x = x * ops.relu6(x + 3.0) * (1.0 / 6.0)
+    x = ops.clip(x, -2.0, 2.0) * ops.relu6(x + 3.0) * (1.0 / 6.0)
     y = layers.Conv2D(8, 1, name="b")(x)
     x = ops.concatenate([ops.maximum(x, y), -x], axis=-1)
     x = ops.transpose(ops.mean(x, axis=(1, 2), keepdims=True), (0, 3, 1, 2))
