@@ -1,4 +1,7 @@
-"""Reads `.npz` data sets: large arrays are memory-mapped, not held. Never pickles."""
+"""Reads `.npz` data sets. Never pickles.
+
+Arrays stored as they are get memory-mapped; large compressed ones are unpacked into a file first.
+"""
 
 import math
 import shutil
@@ -11,12 +14,10 @@ from typing import IO, Any
 import numpy as np
 
 from app.errors import DataNotUsable
-from worker.engine.loading.arrays import Array, Stored, StoredData
+from worker.engine.loading.arrays import HELD_BYTES, Array, Stored, StoredData
 
 ROLES = ("x", "y")
 LOCAL_HEADER_BYTES = 30
-# Compressed arrays up to this are held; larger ones are unpacked into a temporary file.
-SPILL_BYTES = 64 << 20
 
 
 def read_npz(path: Path) -> StoredData:
@@ -94,7 +95,7 @@ def _read(path: Path, archive: zipfile.ZipFile, member: str) -> Array:
         if info.compress_type == zipfile.ZIP_STORED:
             offset = _content_offset(path, info) + stream.tell()
             return np.memmap(path, offset=offset, **layout)
-        if math.prod(shape) * dtype.itemsize > SPILL_BYTES:
+        if math.prod(shape) * dtype.itemsize > HELD_BYTES:
             with tempfile.TemporaryFile() as unpacked:
                 shutil.copyfileobj(stream, unpacked, 1 << 20)
                 unpacked.flush()

@@ -76,7 +76,7 @@ def test_load_dataset_reads_compressed_arrays(tmp_path: Path) -> None:
 def test_load_dataset_unpacks_large_compressed_arrays_into_a_file_that_it_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(npz, "SPILL_BYTES", 100)
+    monkeypatch.setattr(npz, "HELD_BYTES", 100)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     file = write_npz(tmp_path / "d.npz", {})
@@ -94,7 +94,7 @@ def test_load_dataset_unpacks_large_compressed_arrays_into_a_file_that_it_maps(
 def test_load_dataset_says_so_where_a_large_compressed_array_is_cut_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(npz, "SPILL_BYTES", 100)
+    monkeypatch.setattr(npz, "HELD_BYTES", 100)
     file = write_npz(tmp_path / "d.npz", {})
     with zipfile.ZipFile(file.path, "w", zipfile.ZIP_DEFLATED) as archive:
         content = io.BytesIO()
