@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,12 @@ from tests.builders import (
     recurrent_model,
     rows_for,
 )
+from worker.engine import run as run_module
 from worker.engine.loading.models import heads
 from worker.engine.measuring.statistics import mcnemar_p_value, wilson_interval
 from worker.engine.order import Event, Order, Result
 from worker.engine.run import run
+from worker.engine.training.checkpoints import Checkpoints
 
 # Keras 3.15 copies variables in a way that numpy 2 announces the end of.
 
@@ -355,6 +359,34 @@ def test_run_stops_when_cancelled(desk: Desk, phase: str) -> None:
 
     with pytest.raises(Cancelled):
         run(order, desk.folder, cancel)
+
+
+def test_run_goes_on_with_the_trainings_of_an_attempt_before_it(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cut off in the second training: the first is taken as it ended, the second goes on."""
+    monkeypatch.setattr(run_module, "Checkpoints", partial(Checkpoints, seconds_between=0.0))
+    caplog.set_level(logging.INFO)
+    training = {"epochs": 2, "batch_size": 16}
+    steps = (
+        {"technique": "magnitude_pruning", "sparsity": 0.5, "recovery": training},
+        {"technique": "fine_tuning", **training},
+    )
+    order = desk.order(dense_model(), *steps, checkpoints=tmp_path / "kept")
+    whole = desk.done(order.model_copy(update={"checkpoints": None}))
+    tflite = whole.file("tflite").read_bytes()
+
+    def cancel(event: Event) -> None:
+        if event.phase == "step 2: fine_tuning" and event.event == "metrics":
+            (desk.folder / "cancel").touch()
+
+    with pytest.raises(Cancelled):
+        run(order, desk.folder, cancel)
+    (desk.folder / "cancel").unlink()
+    again = desk.done(order)
+
+    assert caplog.messages.count("training.resumed") == 2
+    assert again.file("tflite").read_bytes() == tflite
 
 
 def test_uploaded_student_is_exported_under_the_names_of_the_model(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """The one training loop: recovery after a change, and fine-tuning."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from worker.engine.training.targets import targets
 from worker.engine.training.teaching import Teaching, asked_teaching
 from worker.engine.training.update import Update, compiled
 from worker.engine.training.zeros import HeldZeros
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[Any]
 AfterStep = Callable[[int], None]
@@ -265,6 +268,7 @@ class _Run:
         if saved is None:
             return
         self._course = restored(saved, self._variables, self._interventions.zeros)
+        log.info("training.resumed", extra={"steps_done": self._course.steps_done})
         for _ in self._course.epochs:
             self._rng.permutation(len(self._rows))
 

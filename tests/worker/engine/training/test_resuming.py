@@ -195,7 +195,10 @@ def test_train_starts_anew_where_a_checkpoint_does_not_fit(
     run(model, replace(context, checkpoints=kept_in(tmp_path)), options, after_step=steps.append)
 
     assert steps == list(range(17))
-    assert caplog.messages in (["checkpoint.of_another_training"], ["checkpoint.damaged"])
+    said = [name for name in caplog.messages if name.startswith("checkpoint.")]
+    assert said == [
+        "checkpoint.damaged" if change == "damaged" else "checkpoint.of_another_training"
+    ]
 
 
 def test_a_checkpoint_is_written_only_now_and_then(tmp_path: Path) -> None:
