@@ -6,7 +6,7 @@ import keras
 
 from app.recipes.recipe import Recipe
 from app.recipes.steps.fine_tuning import FineTuning
-from app.recipes.steps.recovery import Recovery
+from app.recipes.steps.recovery import TEACHING, Recovery
 from app.reports.report import Control, Measurement
 from worker.engine.context import StepContext, StepOutcome
 from worker.engine.techniques import technique
@@ -21,10 +21,10 @@ def training_for_control(recipe: Recipe) -> FineTuning | None:
     trainings = [training for step in recipe.steps if (training := step.training())]
     if not trainings:
         return None
-    shared = {name: getattr(trainings[0], name) for name in Recovery.model_fields}
+    alone = Recovery.model_fields.keys() - {"distill", *TEACHING}
+    shared = {name: getattr(trainings[0], name) for name in alone}
     epochs = sum(training.epochs for training in trainings)
-    alone = {"epochs": min(epochs, 1000), "distill": False, "teacher_model_ids": ()}
-    return FineTuning(**{**shared, **alone})
+    return FineTuning(**{**shared, "epochs": min(epochs, 1000)})
 
 
 def run_control(

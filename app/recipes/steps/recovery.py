@@ -51,6 +51,10 @@ ClassWeight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 ClassWeights = Annotated[dict[ClassLabel, ClassWeight], Field(min_length=1, max_length=10_000)]
 
 
+# What is read only where `distill` is on.
+TEACHING = ("teacher_model_ids", "temperature", "distillation_weight")
+
+
 class Augmentation(BaseModel):
     """How training images are varied, anew in every epoch; validation and test never are."""
 
@@ -156,6 +160,20 @@ class Recovery(BaseModel):
         description="distill: uploaded models whose answers are averaged; empty = the job's "
         "teacher_model_id, else its model.",
     )
+    temperature: float = Field(
+        4.0,
+        gt=0,
+        le=100,
+        description="distill: what logits are divided by before the answers of teacher and student "
+        "are compared (KL divergence).",
+    )
+    distillation_weight: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="distill: share of the teachers in the loss; 0 = labels alone, 1 = teachers "
+        "alone.",
+    )
 
     @model_validator(mode="after")
     def _training_parameters_have_an_effect(self) -> Self:
@@ -175,8 +193,13 @@ class Recovery(BaseModel):
             raise ValueError(f"label_smoothing has no effect on {self.loss}; leave it out")
         if self.class_weights != "none" and self.loss in OVERLAPS:
             raise ValueError(f"class_weights have no effect on {self.loss}; leave them out")
-        if self.teacher_model_ids and not self.distill:
-            raise ValueError("teacher_model_ids have no effect without distill: true")
+        return self
+
+    @model_validator(mode="after")
+    def _teaching_parameters_have_an_effect(self) -> Self:
+        for name in TEACHING if not self.distill else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no effect without distill: true")
         return self
 
     @model_validator(mode="after")

@@ -134,7 +134,9 @@ def test_augmentation_needs_images_and_labels_that_stay_true() -> None:
         ({"early_stopping_patience": 2}, "has no effect in 2 epochs"),
         ({"label_smoothing": 0.1, "loss": "huber"}, "label_smoothing has no effect on huber"),
         ({"class_weights": "balanced", "loss": "dice"}, "class_weights have no effect on dice"),
-        ({"teacher_model_ids": ["mdl_1"]}, "no effect without distill"),
+        ({"teacher_model_ids": ["mdl_1"]}, "teacher_model_ids has no effect without distill"),
+        ({"temperature": 2.0}, "temperature has no effect without distill"),
+        ({"distillation_weight": 0.9}, "distillation_weight has no effect without distill"),
         ({"gradient_clip_norm": 1.0, "gradient_clip_value": 1.0}, "not both"),
         ({"augmentation": {}}, "varies nothing"),
         ({"augmentation": {"shift": 0.6}}, "less than or equal to 0.5"),
@@ -171,6 +173,8 @@ def test_training_survives_json_with_everything_set() -> None:
             "early_stopping_patience": 3,
             "distill": True,
             "teacher_model_ids": ["mdl_1"],
+            "temperature": 2.0,
+            "distillation_weight": 0.9,
         }
     )
 

@@ -27,7 +27,15 @@ def test_control_trains_as_long_as_all_steps_together() -> None:
 
 def test_control_learns_from_no_teacher() -> None:
     training = training_for_control(
-        recipe({"technique": "fine_tuning", "distill": True, "teacher_model_ids": ["mdl_1"]})
+        recipe(
+            {
+                "technique": "fine_tuning",
+                "distill": True,
+                "teacher_model_ids": ["mdl_1"],
+                "temperature": 2.0,
+                "distillation_weight": 1.0,
+            }
+        )
     )
     assert training is not None
     assert (training.distill, training.teacher_model_ids) == (False, ())

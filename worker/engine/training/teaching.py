@@ -52,10 +52,12 @@ def asked_teaching(options: Recovery, context: StepContext) -> Teaching | None:
     if not options.distill:
         return None
     if options.teacher_model_ids:
-        return Teaching([context.load_model(model_id) for model_id in options.teacher_model_ids])
-    if context.baseline is None:
+        teachers = [context.load_model(model_id) for model_id in options.teacher_model_ids]
+    elif context.baseline is not None:
+        teachers = [context.baseline]
+    else:
         raise StepFailed(
             "distill is on, but the uploaded model is none that Keras can run",
             hint="Name a Keras model in teacher_model_ids.",
         )
-    return Teaching([context.baseline])
+    return Teaching(teachers, options.temperature, options.distillation_weight)

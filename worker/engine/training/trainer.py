@@ -136,12 +136,12 @@ class _Run:
         """Train to the end, from where a checkpoint left off."""
         self._after_step()
         self._resume()
-        is_worth_keeping = not self._is_over
+        is_resumed_at_its_end = self._is_over
         with self._keeping_the_best():
             while not self._is_over:
                 self._epoch()
         course = self._course
-        if is_worth_keeping and self._checkpoint.is_worth_keeping:
+        if self._checkpoint.is_worth_keeping and not is_resumed_at_its_end:
             self._save()
         if course.best.weights:
             self._model.set_weights(course.best.weights)

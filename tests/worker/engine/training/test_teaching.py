@@ -195,11 +195,12 @@ def test_distill_alone_learns_from_the_uploaded_model(tmp_path: Path) -> None:
     context = context_for(teacher, tmp_path)
     named = replace(context, baseline=None, load_model={"mdl_1": teacher}.__getitem__)
     asked, chosen, given = student, clone_with_weights(student), clone_with_weights(student)
-    options = PURE.model_copy(update={"distill": True, "epochs": 2})
+    update = {"distill": True, "epochs": 2, "temperature": 2.0, "distillation_weight": 0.9}
+    options = PURE.model_copy(update=update)
 
     taught(asked, context, None, options)
     taught(chosen, named, None, options.model_copy(update={"teacher_model_ids": ("mdl_1",)}))
-    taught(given, context, Teaching([teacher]), options)
+    taught(given, context, Teaching([teacher], 2.0, 0.9), options)
 
     for one, other, third in zip(
         asked.get_weights(), chosen.get_weights(), given.get_weights(), strict=True
