@@ -37,6 +37,8 @@ from worker.engine.training.recovery import Recovered, recover
 
 # Of the step's progress; the rest is recovery.
 CHOOSING = 0.3
+# Half of the variance: below, a projection hits more than it misses.
+POOR_FIT = math.sqrt(0.5)
 
 
 def apply(step: LayerRemoval, model: keras.Model, context: StepContext) -> StepOutcome:
@@ -75,6 +77,7 @@ def apply(step: LayerRemoval, model: keras.Model, context: StepContext) -> StepO
         skipped=tuple(
             SkippedLayer(layer=path, reason=why) for path, why in candidates.kept.items()
         ),
+        warnings=tuple(_warnings(step, choice, fits)),
     )
 
 
@@ -247,6 +250,21 @@ def _facts(
         "removed": [span.name for span in choice.spans],
         "bridged": [span.name for span in choice.spans if span.name in fits],
     }
+
+
+def _warnings(step: LayerRemoval, choice: Choice, fits: Mapping[str, Projection]) -> Iterator[str]:
+    """What did not turn out as one would hope, in plain words."""
+    if not choice.removals:
+        yield (
+            "layer_removal took nothing out: no span can go within a max_accuracy_drop of "
+            f"{step.max_accuracy_drop:g} before recovery"
+        )
+    for span in choice.spans:
+        if span.name in fits and fits[span.name].residual > POOR_FIT:
+            yield (
+                f"layer_removal: the bridge over {span.name!r} is a poor stand-in: it leaves "
+                f"{fits[span.name].residual ** 2:.0%} of the variance of what it replaces"
+            )
 
 
 def _figures(evaluation: Evaluation | None) -> dict[str, float | None]:

@@ -157,6 +157,8 @@ def test_nothing_goes_where_no_drop_allows_it(tmp_path: Path) -> None:
     outcome = outcome_of(model, context_for(model, tmp_path), max_accuracy_drop=1.0)
 
     assert removed(outcome) == []
+    (warning,) = outcome.warnings
+    assert warning.startswith("layer_removal took nothing out: no span can go within a max_acc")
     assert outcome.model is not model
     inputs = rows_for(model, 3)
     np.testing.assert_array_equal(
@@ -244,7 +246,9 @@ def test_bridge_takes_a_shape_changing_layer_out(tmp_path: Path) -> None:
 
     assert outcome.facts["bridged"] == ["conv"]
     (candidate,) = outcome.facts["candidates"]
-    assert 0 < candidate["bridge_residual"] < 1
+    # Random rows: what a 3x3 kernel makes of them does not follow from the mean of 3x3.
+    assert 0.8 < candidate["bridge_residual"] < 1
+    assert "the bridge over 'conv' is a poor stand-in" in outcome.warnings[0]
     assert outcome.model.count_params() < model.count_params()
     assert [layer.name for layer in outcome.model.layers][1:4] == [
         "conv_bridge_pool",
