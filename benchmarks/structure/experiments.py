@@ -106,20 +106,24 @@ class Lesson:
         return (self.alone - self.taught) / (self.alone - self.teacher)
 
 
-def lesson(
-    laboratory: Laboratory, units: tuple[int, ...], epochs: int, seed: int, **changes: Any
-) -> Lesson:
+def lesson(laboratory: Laboratory, units: tuple[int, ...], epochs: int, seed: int) -> Lesson:
     """Hinton's experiment: the same student from the same start, alone and with a teacher."""
-    teacher = laboratory.baseline("teacher", seed)
     student = laboratory.untrained(seed, *units)
     alone = laboratory.report(student, recipes.alone(epochs, seed))
-    recipe = recipes.taught(epochs, seed, **changes)
-    taught = laboratory.report(teacher, recipe, student_model_id=student)
+    with_teacher = taught(laboratory, units, recipes.taught(epochs, seed), seed)
     return Lesson(
-        teacher=Loss.of(taught).baseline_error,
+        teacher=Loss.of(with_teacher).baseline_error,
         alone=Loss.of(alone).error,
-        taught=Loss.of(taught).error,
+        taught=Loss.of(with_teacher).error,
     )
+
+
+def taught(
+    laboratory: Laboratory, units: tuple[int, ...], recipe: recipes.Recipe, seed: int
+) -> Report:
+    """A job on the teacher, whose place an untrained student takes."""
+    student = laboratory.untrained(seed, *units)
+    return laboratory.report(laboratory.baseline("teacher", seed), recipe, student_model_id=student)
 
 
 def medians(results: list[Loss]) -> Loss:
