@@ -37,7 +37,7 @@ def channels() -> Iterator[Candidate]:
 
 def blocks() -> Iterator[Candidate]:
     for count, importance in product((8, 12), ("greedy", "block_influence")):
-        recipe = recipes.shallow(count, 2, SEED, importance=importance)
+        recipe = recipes.shallow(count, 3, SEED, importance=importance)
         yield Candidate(f"{importance} {count}", _Compressed("resnet", recipe))
 
 

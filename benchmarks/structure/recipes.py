@@ -15,12 +15,12 @@ STUDENT_EPOCHS = 30
 
 def fast(seed: int) -> Recipe:
     """At most 0.5 points."""
-    return narrow(0.75, 16, seed)
+    return narrow(0.75, 12, seed)
 
 
 def careful(seed: int) -> Recipe:
     """At most 0.2 points."""
-    return narrow(0.5, 10, seed)
+    return narrow(0.5, 12, seed, importance="l1")
 
 
 def half_as_deep(seed: int) -> Recipe:
