@@ -26,7 +26,7 @@ COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes
 
 .PHONY: help
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(STAMP) ## Make .venv from requirements.lock (PYTHON=... chooses the interpreter)
@@ -99,6 +99,13 @@ figures: install ## Measure what README claims (about 15 minutes; MNIST=/path/to
 	@$(RUN) benchmarks.upload_1gib
 	@$(RUN) benchmarks.service_overhead
 	@$(RUN) benchmarks.lenet5_mnist "$(MNIST)"
+
+.PHONY: figures-structure
+figures-structure: install ## Measure what README claims of structure (two hours; MNIST=...)
+	@[ -f "$(MNIST)" ] || { echo "Name MNIST as keras.datasets.mnist delivers it:" >&2; \
+		echo "  make figures-structure MNIST=/path/to/mnist.npz" >&2; exit 1; }
+	@$(RUN) benchmarks.structure.surgery
+	@$(RUN) benchmarks.structure.figures "$(MNIST)"
 
 .PHONY: lock
 lock: ## Resolve the dependencies anew (needs uv and the network; UPGRADE=--upgrade moves versions)
