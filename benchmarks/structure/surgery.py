@@ -31,7 +31,7 @@ def mobilenet(target: Path) -> Path:
 
 
 def alone(path: Path) -> None:
-    """In a process of its own: processor time of the surgery, the process's peak memory, as JSON."""
+    """In a process of its own: processor time of the surgery and peak memory, as JSON."""
     from app.recipes.facts import ModelFormat
     from worker.engine.loading.models import load_model
 
