@@ -51,6 +51,12 @@ INT8_OPERATORS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# Integer operators without a fast kernel: slower than the float file on x86 (LiteRT 2.3), from
+# twice (selu) and eight times (hard_silu) to hundreds of times (softsign). Measured by
+# benchmarks/structure/activations.py.
+SLOW_IN_INT8 = frozenset({"hard_silu", "selu", "celu", "softsign"})
+
+
 def canonical(name: str) -> str:
     """The one name of a function that has two."""
     return SAME_AS.get(name, name)
@@ -65,4 +71,5 @@ def int8_words(name: str) -> str | None:
         return "part of the layer before it"
     if "DEQUANTIZE" in operators:
         return "in float, between conversions to float and back"
-    return f"integer operators: {', '.join(operators)}"
+    listed = f"integer operators: {', '.join(operators)}"
+    return f"{listed}; slower than float on x86" if name in SLOW_IN_INT8 else listed

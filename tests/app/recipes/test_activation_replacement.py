@@ -72,4 +72,5 @@ def test_words_say_where_an_int8_file_computes_an_activation() -> None:
     assert int8_words("relu6") == "part of the layer before it"
     assert int8_words("silu") == "integer operators: LOGISTIC, MUL"
     assert int8_words("elu") == "in float, between conversions to float and back"
+    assert int8_words("hard_silu") == "integer operators: HARD_SWISH; slower than float on x86"
     assert int8_words("prelu") is None

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from app.errors import StepFailed
-from app.recipes.activations import int8_words
+from app.recipes.activations import SLOW_IN_INT8, int8_words
 from app.recipes.steps.activation_replacement import ActivationReplacement
 from app.reports.report import SkippedLayer
 from worker.engine.context import StepContext, StepOutcome
@@ -111,6 +111,11 @@ def _warnings(
         yield (
             "activation_replacement changed nothing: the model has no activation that may be "
             f"replaced and is not {step.target} already."
+        )
+    if chosen and step.target in SLOW_IN_INT8:
+        yield (
+            f"{step.target} has no fast integer kernel on x86: an int8 file with it is likely to "
+            "be slower than float32 there. relu, relu6, hard_sigmoid and hard_tanh cost nothing."
         )
     if int8 and sum(int8[1].in_float.values()) > sum(int8[0].in_float.values()):
         named = ", ".join(f"{count} x {name}" for name, count in sorted(int8[1].in_float.items()))

@@ -134,6 +134,12 @@ def test_nothing_is_converted_when_there_is_nothing_to_replace(tmp_path: Path) -
     assert warning.startswith("activation_replacement changed nothing")
 
 
+def test_warning_says_that_an_int8_file_would_be_slow(tmp_path: Path) -> None:
+    [warning] = replaced(dense_model(), tmp_path, to="hard_swish").warnings
+
+    assert warning.startswith("hard_silu has no fast integer kernel on x86")
+
+
 def test_warning_says_what_an_int8_file_would_compute_in_float(tmp_path: Path) -> None:
     [warning] = replaced(dense_model(), tmp_path, to="elu").warnings
 
