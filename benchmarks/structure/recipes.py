@@ -70,8 +70,8 @@ def taught(epochs: int, seed: int, **changes: Any) -> Recipe:
     distillation = {
         "technique": "distillation",
         "student": "model",
-        "temperature": 8.0,
-        "distillation_weight": 0.9,
+        "temperature": 20.0,
+        "distillation_weight": 0.7,
         **_long(epochs),
         **changes,
     }

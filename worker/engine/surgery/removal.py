@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.recipes.keras_graph import Ref, Shape
 from worker.engine.context import Masks
 from worker.engine.surgery.bypass import Config, Edit, edited
+from worker.engine.surgery.removed import Removed
 from worker.engine.surgery.spans import Span
 from worker.engine.surgery.weights import assign_weights, named_weights
 
@@ -21,14 +22,6 @@ class Bridge:
 
     layers: tuple[keras.layers.Layer, ...]
     weights: Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Removed:
-    """What is left: the model, and the masks of the weights that it still has."""
-
-    model: keras.Model
-    masks: Masks
 
 
 def without_spans(

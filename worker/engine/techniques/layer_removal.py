@@ -77,7 +77,7 @@ def apply(step: LayerRemoval, model: keras.Model, context: StepContext) -> StepO
         skipped=tuple(
             SkippedLayer(layer=path, reason=why) for path, why in candidates.kept.items()
         ),
-        warnings=tuple(_warnings(step, choice, fits)),
+        warnings=(*_warnings(step, choice, fits), *recovered.warnings),
     )
 
 

@@ -1,7 +1,6 @@
 """Takes channels out of a model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -13,19 +12,12 @@ from app.recipes.keras_graph import is_model, layer_name
 from worker.engine.context import Masks
 from worker.engine.surgery.channels.calls import Keys
 from worker.engine.surgery.channels.groups import BoolArray, ChannelGraph, Keep
+from worker.engine.surgery.removed import Removed
 from worker.engine.surgery.weights import assign_weights, named_weights
 
 Config = dict[str, Any]
 # Path of a layer -> numbers in its configuration, by the keys that lead to them.
 Sizes = Mapping[str, Mapping[Keys, int]]
-
-
-@dataclass(frozen=True)
-class Removed:
-    """A smaller model, and the masks that fit it."""
-
-    model: keras.Model
-    masks: Masks
 
 
 def kept_axes(graph: ChannelGraph, keep: Keep) -> Mapping[str, Mapping[int, BoolArray]]:
