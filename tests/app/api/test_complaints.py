@@ -50,14 +50,14 @@ async def refused(content: str | bytes, content_type: str = "application/json") 
         (
             a_job_of({"recovery": {"epoch": 1}}),
             "/recipe/steps/0/recovery/epoch",
-            "did you mean 'epochs'? Allowed: batch_size,",
+            "did you mean 'epochs'? Allowed: augmentation,",
         ),
         (
             a_job_of({"technique": "magnitude_prunin"}),
             "/recipe/steps/0/technique",
             "did you mean 'magnitude_pruning'?",
         ),
-        (a_job(recipe={"steps": [{}]}), "/recipe/steps/0/technique", "missing. Allowed: batch_"),
+        (a_job(recipe={"steps": [{}]}), "/recipe/steps/0/technique", "missing. Allowed: activation_"),
         (a_job(recipe={"steps": [3]}), "/recipe/steps/0", "valid dictionary"),
         (a_job_of({"n": 4, "m": 4, "pattern": "n_m"}), "/recipe/steps/0", "n must be below m"),
         (a_job(constraint={}), "/constraint", "did you mean 'constraints'?"),
