@@ -154,7 +154,26 @@ def _head_differences(ours: Mapping[str, Head], theirs: Mapping[str, Head]) -> I
             )
 
 
-def _under_their_names(ours: Mapping[str, T], theirs: Mapping[str, T]) -> Mapping[str, T] | None:
+def scale_complaints(
+    teacher: ModelFacts, tasks: tuple[Task, ...], pointer: str
+) -> Iterator[Complaint]:
+    """What keeps logits from being read off a teacher's outputs, where they tell of classes."""
+    heads = {head.output: head for head in teacher.heads}
+    paired = _under_their_names({task.output: task for task in tasks}, heads) or {}
+    for name, task in paired.items():
+        if task.is_classification and heads[name].activation == "other":
+            yield Complaint(
+                pointer=pointer,
+                detail=f"output {name!r} of the teacher ends in none of softmax, sigmoid, "
+                "log_softmax or linear, so its answers cannot be turned into the logits that a "
+                f"student learns from ({task.kind}). Name a teacher that ends in one of these, or "
+                "train without distill",
+            )
+
+
+def _under_their_names(
+    ours: Mapping[str, T], theirs: Mapping[str, object]
+) -> Mapping[str, T] | None:
     """The only one goes with the only one, several by name; None where the names differ."""
     if len(ours) == len(theirs) == 1:
         return dict(zip(theirs, ours.values(), strict=True))

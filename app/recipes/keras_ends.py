@@ -69,7 +69,13 @@ AFFINE = frozenset(
 MERGING = AFFINE | {"Average"}
 RESHAPING = frozenset({"Flatten", "Reshape"})
 LOOKING_BACK = KEEPING | MERGING | RESHAPING | {"Activation", "Sigmoid", "Softmax"}
-PROMISES: dict[str, Activation] = {"softmax": "softmax", "sigmoid": "sigmoid", "linear": "linear"}
+# A log_softmax only moves all logits of a row by one number, which no softmax sees.
+PROMISES: dict[str, Activation] = {
+    "softmax": "softmax",
+    "sigmoid": "sigmoid",
+    "linear": "linear",
+    "log_softmax": "linear",
+}
 OTHER = End("other", None)
 
 
@@ -135,8 +141,9 @@ def _end_of_layer(layer: Config, before: End) -> End:
     if kind in KEEPING:
         return _unless_channels_first(before, is_channels_first)
     if kind == "Activation":
-        activation = promise_of(config.get("activation"))
-        return before if activation == "linear" else End(activation, before.units)
+        if _name_of(config.get("activation")) in (None, "linear"):
+            return before
+        return End(promise_of(config.get("activation")), before.units)
     if kind == "Softmax":
         return End("softmax" if config.get("axis", -1) in (-1, [-1]) else "other", before.units)
     if kind == "Sigmoid":
@@ -163,15 +170,20 @@ def _merged(kind: str, ends: Sequence[End]) -> End:
     return End(ends[0].activation if is_kept else "other", units)
 
 
+def _name_of(activation: Any) -> Any:
+    """Of a function, whether written by its name or as an object; anything else as it is."""
+    if isinstance(activation, dict) and activation["class_name"] == "function":
+        return activation["config"]
+    return activation
+
+
 def promise_of(activation: Any) -> Activation:
     """A layer's `activation`: a name, a function object, or an activation layer; None is linear."""
     if activation is None:
         return "linear"
-    if isinstance(activation, str):
-        return PROMISES.get(activation, "other")
-    kind = activation["class_name"]
-    if kind == "function":
-        return PROMISES.get(activation["config"], "other")
-    if kind == "Softmax" and activation["config"].get("axis", -1) == -1:
+    name = _name_of(activation)
+    if isinstance(name, str):
+        return PROMISES.get(name, "other")
+    if activation["class_name"] == "Softmax" and activation["config"].get("axis", -1) == -1:
         return "softmax"
     return "other"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from app.errors import Complaint
 from app.recipes.facts import ModelFacts
-from app.recipes.fit import model_complaints
+from app.recipes.fit import model_complaints, read_tasks, scale_complaints
 from app.recipes.steps.base import KERAS_FORMATS, Given, Step
 
 
@@ -15,6 +15,7 @@ def other_model_complaints(step: Step, given: Given) -> Iterator[Complaint]:
     """
     training = step.training()
     teachers = training.teacher_model_ids if training is not None and training.distill else ()
+    tasks = read_tasks(given.model, given.dataset)[0] if given.dataset else ()
     for pointer, model_id in step.model_ids():
         other = given.others.get(model_id)
         if other is None:
@@ -24,6 +25,7 @@ def other_model_complaints(step: Step, given: Given) -> Iterator[Complaint]:
             yield Complaint(pointer=pointer, detail=obstacle)
         elif model_id in teachers:
             yield from model_complaints(given.model, other, pointer)
+            yield from scale_complaints(other, tasks, pointer)
 
 
 def _obstacle(other: ModelFacts) -> str | None:

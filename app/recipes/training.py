@@ -5,6 +5,7 @@ from itertools import chain
 
 from app.errors import Complaint
 from app.recipes.facts import DatasetFacts, LabelArray
+from app.recipes.fit import scale_complaints
 from app.recipes.losses import loss_obstacles
 from app.recipes.recipe import Recipe
 from app.recipes.steps.base import Given
@@ -32,9 +33,18 @@ def training_complaints(
             _smoothing_complaints(training, tasks),
             _warm_up_complaints(training, given.dataset),
             _augmentation_complaints(training, given, labels),
+            _scale_complaints(training, given, tasks),
         )
         for complaint in found:
             yield complaint.model_copy(update={"pointer": base + complaint.pointer})
+
+
+def _scale_complaints(
+    training: Recovery, given: Given, tasks: tuple[Task, ...]
+) -> Iterator[Complaint]:
+    """Of the job's own model: it is a teacher, or the student that is to answer as one does."""
+    if training.distill:
+        yield from scale_complaints(given.model, tasks, "")
 
 
 def _labels_of(tasks: tuple[Task, ...], dataset: DatasetFacts) -> Mapping[str, LabelArray]:

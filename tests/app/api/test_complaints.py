@@ -57,7 +57,11 @@ async def refused(content: str | bytes, content_type: str = "application/json") 
             "/recipe/steps/0/technique",
             "did you mean 'magnitude_pruning'?",
         ),
-        (a_job(recipe={"steps": [{}]}), "/recipe/steps/0/technique", "missing. Allowed: activation_"),
+        (
+            a_job(recipe={"steps": [{}]}),
+            "/recipe/steps/0/technique",
+            "missing. Allowed: activation_",
+        ),
         (a_job(recipe={"steps": [3]}), "/recipe/steps/0", "valid dictionary"),
         (a_job_of({"n": 4, "m": 4, "pattern": "n_m"}), "/recipe/steps/0", "n must be below m"),
         (a_job(constraint={}), "/constraint", "did you mean 'constraints'?"),

@@ -12,10 +12,25 @@ from app.recipes.recipe import Recipe
 from app.recipes.steps.base import Given
 from app.recipes.steps.distillation import Distillation
 from app.recipes.steps.initialization import InitialWeights
+from app.recipes.task import TaskKind
 from tests.app.recipes.test_check import classifier, digits
 
 NO_TARGETS = Constraints.model_validate({})
 MODEL = {"student": "model", "student_model_id": "mdl_student"}
+
+VALUES = digits(
+    labels=(
+        LabelArray(
+            name=None,
+            shape=(10,),
+            dtype="float32",
+            encoding="real",
+            class_count=None,
+            minimum=0,
+            maximum=1,
+        ),
+    )
+)
 
 
 def ending(activation: str, *, name: str = "logits", units: int = 10) -> dict[str, Any]:
@@ -120,21 +135,7 @@ def test_hard_loss_is_short_for_a_loss() -> None:
 
 
 def test_hard_cross_entropy_of_values_is_refused() -> None:
-    values = digits(
-        labels=(
-            LabelArray(
-                name=None,
-                shape=(10,),
-                dtype="float32",
-                encoding="real",
-                class_count=None,
-                minimum=0,
-                maximum=1,
-            ),
-        )
-    )
-
-    refused = complaint({"hard_loss": "cross_entropy"}, data=values)
+    refused = complaint({"hard_loss": "cross_entropy"}, data=VALUES)
 
     assert refused.pointer == "/recipe/steps/0/hard_loss"
     assert "Allowed: auto, mse" in refused.detail
@@ -254,6 +255,31 @@ def test_teacher_that_does_not_fit_is_refused(changes: dict[str, Any], reason: s
 
     assert refused.pointer == "/recipe/steps/0/teacher_model_ids/0"
     assert reason in refused.detail
+
+
+def test_teacher_of_unknown_scale_is_refused() -> None:
+    other = classifier(**ending("other"))
+
+    refused = complaint({"teacher_model_ids": ["mdl_teacher"]}, teacher=other)
+
+    assert refused.pointer == "/recipe/steps/0/teacher_model_ids/0"
+    assert "cannot be turned into the logits" in refused.detail
+
+
+def test_model_of_unknown_scale_can_neither_teach_nor_learn() -> None:
+    (head,) = ending("other")["heads"]
+    compiled = head.model_copy(update={"compiled_loss": "sparse_categorical_crossentropy"})
+    model = classifier(**ending("other") | {"heads": (compiled,)})
+
+    assert complaint({}, model=model).pointer == "/recipe/steps/0"
+
+
+def test_values_may_end_in_anything() -> None:
+    model = classifier(**ending("other"))
+
+    plan = checked({"teacher_model_ids": ["mdl_teacher"]}, model=model, teacher=model, data=VALUES)
+
+    assert plan.tasks[0].kind is TaskKind.REGRESSION
 
 
 def test_unknown_removed_layer_is_refused() -> None:

@@ -84,6 +84,18 @@ def test_head_is_other_when_the_activation_promises_nothing(activation: str) -> 
     assert after(dense("out", 3, activation)).activation == "other"
 
 
+def test_log_softmax_leaves_logits() -> None:
+    assert after(dense("out", 3, "log_softmax")).activation == "linear"
+    end = layer("Activation", "end", activation="log_softmax")
+    assert after(dense("out", 3, "relu"), end).activation == "linear"
+
+
+def test_activation_that_does_nothing_is_looked_through_however_it_is_written() -> None:
+    written = {"module": "builtins", "class_name": "function", "config": "linear"}
+    end = layer("Activation", "end", activation=written)
+    assert after(dense("out", 3, "softmax"), end).activation == "softmax"
+
+
 def test_head_is_read_when_the_activation_is_a_function_object() -> None:
     written = {"module": "builtins", "class_name": "function", "config": "softmax"}
     assert after(dense("out", 3, written)).activation == "softmax"

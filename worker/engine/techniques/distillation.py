@@ -1,6 +1,6 @@
 """Distillation: a student learns from teachers and takes the place of the model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,10 @@ from worker.engine.training.teaching import Teaching
 from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
 
+TEACHES_LITTLE = (
+    "On the validation rows the teacher scores {teacher:.4f}, which is less than the {student:.4f} "
+    "of the student before it learned: what it teaches may do harm."
+)
 LEARNS_FROM_ITSELF = (
     "Student and teacher were the same model with the same weights, so only the labels had "
     "anything to teach. Name a teacher, or change the model in an earlier step."
@@ -36,20 +40,11 @@ def apply(step: Distillation, model: keras.Model, context: StepContext) -> StepO
     made = _student(step, model, context)
     student = _started(step, made, teachers[0], context)
     context.report_progress(0.0, f"a student of {student.model.count_params()} parameters")
-    rows = context.validation_of(step)
-    before = None
-    if rows is not None:
-        before = evaluate(student.model, rows, context.tasks, context.check_cancelled).score
-    teaching = Teaching(
-        teachers=teachers,
-        temperature=step.temperature,
-        distillation_weight=step.distillation_weight,
-        soft_loss=step.soft_loss,
-        features=step.feature_pairs(),
-        feature_weight=step.feature_weight,
-    )
+    before = _score(step, student, context)
+    teaching = _teaching(step, teachers)
     zeros = HeldZeros(student.model, student.masks)
     history = train(student.model, context, step, Interventions(zeros=zeros, teaching=teaching))
+    taught_by = _teacher_facts(step, teachers, context)
     return StepOutcome(
         model=student.model,
         masks=student.masks,
@@ -59,12 +54,35 @@ def apply(step: Distillation, model: keras.Model, context: StepContext) -> StepO
             "student_parameters": student.model.count_params(),
             "student_score_before": before,
             "student_score": history.kept_score,
-            "teachers": _teacher_facts(step, teachers, context),
+            "teachers": taught_by,
             **student.facts,
             **history.facts(),
         },
         skipped=student.skipped,
-        warnings=(*_warnings(step, model, context), *history.warnings),
+        warnings=(
+            *_warnings(step, model, context),
+            *_worse_teachers(taught_by, before),
+            *history.warnings,
+        ),
+    )
+
+
+def _score(step: Distillation, student: Student, context: StepContext) -> float | None:
+    """On validation rows; None where there are none."""
+    rows = context.validation_of(step)
+    if rows is None:
+        return None
+    return evaluate(student.model, rows, context.tasks, context.check_cancelled).score
+
+
+def _teaching(step: Distillation, teachers: Sequence[keras.Model]) -> Teaching:
+    return Teaching(
+        teachers=teachers,
+        temperature=step.temperature,
+        distillation_weight=step.distillation_weight,
+        soft_loss=step.soft_loss,
+        features=step.feature_pairs(),
+        feature_weight=step.feature_weight,
     )
 
 
@@ -72,6 +90,16 @@ def _warnings(step: Distillation, model: keras.Model, context: StepContext) -> I
     is_itself = step.student == "same" and model is context.baseline
     if is_itself and not step.teacher_model_ids and step.initialization is None:
         yield LEARNS_FROM_ITSELF
+
+
+def _worse_teachers(
+    teachers: Sequence[Mapping[str, Any]], student_score: float | None
+) -> Iterator[str]:
+    """A warning of each teacher that does worse than the student did when it came."""
+    for facts in teachers:
+        score = facts["score"]
+        if score is not None and student_score is not None and score < student_score:
+            yield TEACHES_LITTLE.format(teacher=score, student=student_score)
 
 
 def _teachers(step: Distillation, context: StepContext) -> list[keras.Model]:

@@ -42,7 +42,7 @@ class Teacher:
     """
 
     def __init__(self, model: keras.Model, tasks: Sequence[Task], rows: Split) -> None:
-        """Raises: StepFailed if it does not take these rows."""
+        """Raises: StepFailed if it does not take these rows, or no logits can be read off it."""
         self.model = model
         self.tasks = tasks
         self._input_order = _input_order(model, rows)
@@ -51,7 +51,7 @@ class Teacher:
         is_named = sorted(outputs) == sorted(names)
         self._output_order = [outputs.index(name) for name in names] if is_named else None
         self._output_is = [
-            _output_is(activation, task)
+            _output_is(model, activation, task)
             for activation, task in zip(self._activations(), tasks, strict=True)
         ]
 
@@ -115,11 +115,17 @@ def model_fingerprint(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _output_is(activation: str, task: Task) -> OutputIs:
-    """How a head is scaled: its own end tells, and where that does not, the task's."""
+def _output_is(model: keras.Model, activation: str, task: Task) -> OutputIs:
+    """How a head is scaled, as its own end tells."""
     if task.kind is TaskKind.REGRESSION:
         return "values"
-    return OUTPUT_IS.get(activation, task.output_is)
+    if activation not in OUTPUT_IS:
+        raise StepFailed(
+            f"an output of the teacher {model.name!r} ends in none of softmax, sigmoid, "
+            "log_softmax or linear, so its answers cannot be turned into logits",
+            hint="Name a teacher that ends in one of these.",
+        )
+    return OUTPUT_IS[activation]
 
 
 def _agree(ours: Shape, theirs: Shape) -> bool:

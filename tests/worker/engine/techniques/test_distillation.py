@@ -256,7 +256,40 @@ def test_student_that_is_its_own_teacher_is_told(tmp_path: Path) -> None:
     context = context_for(model, tmp_path)
 
     assert taught(model, context).warnings == (LEARNS_FROM_ITSELF,)
-    assert taught(model, context, student="width").warnings == ()
+    assert LEARNS_FROM_ITSELF not in taught(model, context, student="width").warnings
+
+
+def test_teacher_that_does_worse_than_the_student_is_told(tmp_path: Path) -> None:
+    model = dense_model()
+    context = context_for(model, tmp_path)
+    rows = context.validation_of(step("distillation"))
+    assert rows is not None
+    scored = {
+        float(evaluate(one, rows, context.tasks, context.check_cancelled).score or 0): one
+        for one in (randomized(dense_model(), seed=seed) for seed in range(8))
+    }
+    good, bad = scored[max(scored)], scored[min(scored)]
+    asked = {"teacher_model_ids": ["mdl_t"]}
+
+    warned = taught(good, with_others(context, mdl_t=bad), **asked).warnings
+    praised = taught(bad, with_others(context, mdl_t=good), **asked).warnings
+
+    assert any("may do harm" in warning for warning in warned)
+    assert not praised
+
+
+def test_softmax_teacher_and_one_of_log_softmax_teach_the_same(tmp_path: Path) -> None:
+    model, teacher = dense_model(), teacher_of_ranks()
+    logs = dense_model(activation="log_softmax")
+    logs.set_weights(teacher.get_weights())
+    context = with_others(context_for(model, tmp_path), mdl_s=teacher, mdl_l=logs)
+
+    of_softmax, of_logs = (
+        taught(model, context, teacher_model_ids=[named]).model for named in ("mdl_s", "mdl_l")
+    )
+
+    for one, other in zip(of_softmax.get_weights(), of_logs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_teacher_is_left_as_it_is(tmp_path: Path) -> None:

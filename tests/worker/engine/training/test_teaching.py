@@ -51,6 +51,15 @@ def distance(student: Any, teacher: Any, context: StepContext) -> float:
     return max(float(np.abs(mine - other).mean()) for mine, other in pairs)
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh", "hard_sigmoid"])
+def test_teacher_of_unknown_scale_is_refused(activation: str, tmp_path: Path) -> None:
+    student, teacher = dense_model(), dense_model(activation=activation)
+    context = context_for(student, tmp_path)
+
+    with pytest.raises(StepFailed, match="cannot be turned into logits"):
+        taught(student, context, Teaching([teacher]))
+
+
 @pytest.mark.parametrize("soft_loss", ["kl", "mse", "cosine"])
 @pytest.mark.parametrize("kind", ["dense", "conv", "branched", "embedding"])
 def test_train_brings_a_student_close_to_its_teacher(
