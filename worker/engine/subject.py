@@ -12,7 +12,13 @@ from app.recipes.task import Task, TaskKind
 from worker.engine.exporting.signature import RowShapes
 from worker.engine.exporting.source import KerasSource, Source, TfliteSource
 from worker.engine.loading.datasets import Dataset, load_dataset, read_tasks
-from worker.engine.loading.models import heads, input_specs, load_model, read_compile_config
+from worker.engine.loading.models import (
+    heads,
+    input_specs,
+    load_as_saved,
+    read_compile_config,
+)
+from worker.engine.loading.precision import in_float32, other_policies
 from worker.engine.loading.splits import Array
 from worker.engine.measuring.tflite_file import read_tflite
 from worker.engine.measuring.tflite_ports import tflite_heads, tflite_inputs
@@ -30,7 +36,10 @@ KIND_WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The uploaded model with its data. `model` is null for a tflite upload."""
+    """The uploaded model with its data. `model` is null for a tflite upload.
+
+    `saved_in` names the policies other than float32 that layers of the file have.
+    """
 
     model: keras.Model | None
     content: bytes
@@ -39,6 +48,7 @@ class Subject:
     data: Dataset | None
     tasks: tuple[Task, ...]
     seed: int
+    saved_in: tuple[str, ...] = ()
 
     @property
     def row_shapes(self) -> RowShapes:
@@ -74,6 +84,11 @@ class Subject:
     def understood(self) -> tuple[str, ...]:
         """Sentences on how model and data were read."""
         sentences = [_input_sentence(spec, self.row_shapes) for spec in self.inputs]
+        if self.saved_in:
+            sentences.append(
+                f"the model was saved with {' and '.join(self.saved_in)}; it is measured and "
+                "exported in float32"
+            )
         if self.data:
             sentences.append(
                 f"{len(self.data.train)} rows to train on, {len(self.data.test)} to test on"
@@ -96,19 +111,21 @@ def understand(order: Order) -> Subject:
     Raises: ModelNotLoadable, DataNotUsable.
     """
     file = order.model
+    saved_in: tuple[str, ...] = ()
     if file.format is ModelFormat.TFLITE:
         content = file.path.read_bytes()
         read = read_tflite(content)
         model, inputs, ends = None, tflite_inputs(read), tflite_heads(read)
     else:
         content = b""
-        model = load_model(file.path, file.format)
+        as_saved = load_as_saved(file.path, file.format)
+        model, saved_in = in_float32(as_saved), other_policies(as_saved)
         inputs = input_specs(model)
         ends = heads(model, read_compile_config(file.path, file.format))
     outputs = [head.output for head in ends]
     data = load_dataset(order.dataset, inputs, outputs) if order.dataset else None
     tasks = read_tasks(ends, data) if data else ()
-    return Subject(model, content, inputs, ends, data, tasks, order.recipe.seed)
+    return Subject(model, content, inputs, ends, data, tasks, order.recipe.seed, saved_in)
 
 
 def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:

@@ -420,3 +420,25 @@ def test_uploaded_student_is_exported_under_the_names_of_the_model(desk: Desk) -
     assert given.sum() == pytest.approx(1.0)
     reloaded = keras.saving.load_model(job.file("keras"))
     assert [head.output for head in heads(reloaded, None)] == ["classes"]
+
+
+def test_run_measures_and_exports_a_model_saved_in_mixed_precision_in_float32(desk: Desk) -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(8, activation="relu", dtype="mixed_bfloat16"),
+            keras.layers.Dense(3, activation="softmax", dtype="mixed_bfloat16"),
+        ]
+    )
+    order = desk.order(model, {"technique": "batch_norm_folding"}, outputs=("tflite", "keras"))
+
+    done = desk.done(order)
+
+    assert (
+        "the model was saved with mixed_bfloat16; it is measured and exported in float32"
+        in done.result.report.understood
+    )
+    assert {
+        one.dtype_policy.name for one in keras.saving.load_model(done.file("keras")).layers
+    } == {"float32"}
+    assert [one.variant for one in done.result.report.outputs] == ["float32", "float32"]

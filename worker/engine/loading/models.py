@@ -17,6 +17,7 @@ from app.recipes import keras_config
 from app.recipes.facts import Head, ModelFormat, TensorSpec
 from worker.engine.foreign import first_line, is_out_of_memory
 from worker.engine.loading.keras2 import as_keras3
+from worker.engine.loading.precision import in_float32
 from worker.engine.order import ModelFile
 
 Config = dict[str, Any]
@@ -35,11 +36,16 @@ class OtherModels:
 
 
 def load_model(path: Path, format: ModelFormat) -> keras.Model:
-    """A Functional or Sequential model with its weights, not compiled; no code of the file runs.
+    """A Functional or Sequential model in float32, not compiled; no code of the file runs.
 
     The path ends in `.keras` or `.h5`: Keras goes by it.
     Raises: ModelNotLoadable with what stood in the way.
     """
+    return in_float32(load_as_saved(path, format))
+
+
+def load_as_saved(path: Path, format: ModelFormat) -> keras.Model:
+    """Like `load_model`, but each layer computes in the type its author chose."""
     try:
         model = _load_h5(path) if format is ModelFormat.H5 else _load_keras(path)
     except ModelNotLoadable:
