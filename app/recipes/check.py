@@ -3,7 +3,8 @@
 What is wrong is collected, all of it, each with a JSON pointer into the job's body.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from app.errors import Complaint, Invalid
 from app.recipes.constraints import Constraints
@@ -37,6 +38,7 @@ def check(
     Raises: ImpossibleRecipe with every complaint found.
     """
     model, dataset = given.model, given.dataset
+    stages = tuple(_stages(recipe, given))
     tasks, label_complaints = read_tasks(model, dataset) if dataset else ((), ())
     complaints = [
         *_model_complaints(model),
@@ -44,10 +46,10 @@ def check(
         *_output_complaints(recipe, outputs, model),
         *_need_complaints(recipe, dataset),
         *_length_complaints(outputs, model, dataset),
-        *_layer_complaints(recipe, model),
+        *_layer_complaints(stages),
         *(input_complaints(model, dataset) if dataset else ()),
         *label_complaints,
-        *_step_complaints(recipe, given),
+        *_step_complaints(stages),
         *training_complaints(recipe, given, tasks),
         *_constraint_complaints(constraints, tasks),
     ]
@@ -55,10 +57,10 @@ def check(
         raise ImpossibleRecipe(complaints[0].detail, errors=complaints)
     return Plan(
         steps=tuple(_planned(step) for step in recipe.steps),
-        skipped=tuple(_skips(recipe, model)),
+        skipped=tuple(_skips(stages)),
         needs=tuple(sorted({need for step in recipe.steps for need in step.all_needs()})),
         understood=tuple(f"output {task.output!r}: {task.kind}, {task.because}" for task in tasks),
-        warnings=tuple(_warnings(recipe, dataset, tasks)),
+        warnings=tuple(_warnings(stages, tasks)),
         tasks=tasks,
         optimizer_steps=sum(
             step.training_runs() * optimizer_steps(dataset.train_rows, training)
@@ -66,6 +68,20 @@ def check(
             if dataset and (training := step.training())
         ),
     )
+
+
+class Stage(NamedTuple):
+    """A step with its place in the recipe, and what it is carried out on."""
+
+    index: int
+    step: Step
+    given: Given
+
+
+def _stages(recipe: Recipe, given: Given) -> Iterator[Stage]:
+    for index, step in enumerate(recipe.steps):
+        yield Stage(index, step, given)
+        given = step.given_after(given)
 
 
 def _model_complaints(model: ModelFacts) -> Iterator[Complaint]:
@@ -140,15 +156,15 @@ def _length_complaints(
             )
 
 
-def _layer_complaints(recipe: Recipe, model: ModelFacts) -> Iterator[Complaint]:
-    names = [layer.name for layer in model.layers]
-    for pointer, pattern in _patterns(recipe):
-        if not any(matches(pattern, name) for name in names):
-            yield Complaint(
-                pointer=pointer,
-                detail=f"{pattern!r} matches no layer. Layers: {_some(names)}",
-            )
-    for index, step in enumerate(recipe.steps):
+def _layer_complaints(stages: Sequence[Stage]) -> Iterator[Complaint]:
+    for index, step, given in stages:
+        names = [layer.name for layer in given.model.layers]
+        for pointer, pattern in _patterns(step):
+            if not any(matches(pattern, name) for name in names):
+                yield Complaint(
+                    pointer=f"/recipe/steps/{index}{pointer}",
+                    detail=f"{pattern!r} matches no layer. Layers: {_some(names)}",
+                )
         if isinstance(step, LayerTransform) and step.excludes_all_of(names):
             yield Complaint(
                 pointer=f"/recipe/steps/{index}/exclude",
@@ -156,16 +172,15 @@ def _layer_complaints(recipe: Recipe, model: ModelFacts) -> Iterator[Complaint]:
             )
 
 
-def _patterns(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Every layer pattern of the recipe, with the pointer that leads to it."""
-    for index, step in enumerate(recipe.steps):
-        for field in ("include", "exclude"):
-            for position, pattern in enumerate(getattr(step, field, ())):
-                yield f"/recipe/steps/{index}/{field}/{position}", pattern
+def _patterns(step: Step) -> Iterator[tuple[str, str]]:
+    """Every layer pattern of a step, with the pointer that leads to it."""
+    for field in ("include", "exclude"):
+        for position, pattern in enumerate(getattr(step, field, ())):
+            yield f"/{field}/{position}", pattern
 
 
-def _step_complaints(recipe: Recipe, given: Given) -> Iterator[Complaint]:
-    for index, step in enumerate(recipe.steps):
+def _step_complaints(stages: Sequence[Stage]) -> Iterator[Complaint]:
+    for index, step, given in stages:
         written_at = {
             named.pointer: given.pointers[named.model_id]
             for named in step.model_ids()
@@ -197,26 +212,30 @@ def _planned(step: Step) -> PlannedStep:
     )
 
 
-def _skips(recipe: Recipe, model: ModelFacts) -> Iterator[PlannedSkip]:
-    for index, step in enumerate(recipe.steps):
-        for layer in model.layers:
+def _skips(stages: Sequence[Stage]) -> Iterator[PlannedSkip]:
+    for index, step, given in stages:
+        for layer in given.model.layers:
             patterns = getattr(step, "exclude", ())
             if any(matches(pattern, layer.name) for pattern in patterns):
                 yield PlannedSkip(step=index, what=layer.name, reason="excluded by the recipe")
-        for skip in step.skips(model):
+        for skip in step.skips(given.model):
             yield PlannedSkip(step=index, what=skip.what, reason=skip.reason)
 
 
-def _warnings(
-    recipe: Recipe, dataset: DatasetFacts | None, tasks: tuple[Task, ...]
-) -> Iterator[str]:
+def _warnings(stages: Sequence[Stage], tasks: tuple[Task, ...]) -> Iterator[str]:
     if not tasks:
         yield (
             "No labelled data: size and latency are measured, accuracy is not. The optimized model "
             "may be useless without anything here saying so."
         )
-    for step in recipe.steps:
-        yield from step.warnings(dataset)
+    for index, step, given in stages:
+        yield from step.warnings(given.dataset)
+        if index and step.given_after(given).model is not given.model:
+            before = ", ".join(dict.fromkeys(stage.step.technique for stage in stages[:index]))
+            yield (
+                f"step {index}, {step.technique}: an uploaded student takes the place of the "
+                f"model, so what the steps before it did is thrown away: {before}."
+            )
 
 
 def _some(names: list[str], limit: int = 20) -> str:

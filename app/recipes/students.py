@@ -1,6 +1,6 @@
 """Whether an uploaded model can take the place of the job's model as its student; pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from app.errors import Complaint
 from app.recipes.facts import Head, ModelFacts
@@ -42,6 +42,39 @@ def paired(model: ModelFacts, student: ModelFacts) -> Iterator[tuple[Head, Head]
     theirs = {head.output: head for head in student.heads}
     for head in model.heads:
         yield head, student.heads[0] if len(student.heads) == 1 else theirs[head.output]
+
+
+def facts_in_the_place_of(model: ModelFacts, student: ModelFacts) -> ModelFacts:
+    """What is known of a student that fits, called and named as `model` is."""
+    theirs = {spec.name: spec.name for spec in student.inputs}
+    if len(model.inputs) == 1:
+        theirs = {student.inputs[0].name: model.inputs[0].name}
+    names = theirs | {other.output: head.output for head, other in paired(model, student)}
+    every = names_giving_way([layer.name for layer in student.layers], names)
+    layers = tuple(
+        layer.model_copy(update={"name": every.get(layer.name, layer.name)})
+        for layer in student.layers
+    )
+    as_before = {"inputs": model.inputs, "outputs": model.outputs, "heads": model.heads}
+    return student.model_copy(update={**as_before, "layers": layers})
+
+
+def names_giving_way(present: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """`names` (old -> new), and a new one for each other layer that has one of these already."""
+    taken = {*present, *names.values()}
+    every = dict(names)
+    for name in present:
+        if name not in names and name in names.values():
+            every[name] = _free(name, taken)
+            taken.add(every[name])
+    return every
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number = 1
+    while f"{name}_inner_{number}" in taken:
+        number += 1
+    return f"{name}_inner_{number}"
 
 
 def _is_replaceable(ours: Head, theirs: Head, student: ModelFacts) -> bool:

@@ -30,13 +30,20 @@ class Given:
     """What a recipe is to be carried out on.
 
     `others` are the other models it names, by id; `pointers` say where in the job's body each was
-    named first: a step may have been given the job's teacher.
+    named first: a step may have been given the job's teacher. `uploaded` is the job's model where
+    an earlier step has put another one in its place; null = `model` is still that one.
     """
 
     model: ModelFacts
     dataset: DatasetFacts | None
     others: Mapping[str, ModelFacts] = field(default_factory=dict)
     pointers: Mapping[str, str] = field(default_factory=dict)
+    uploaded: ModelFacts | None = None
+
+    @property
+    def baseline(self) -> ModelFacts:
+        """The job's model as it was uploaded: what teaches unless another is named."""
+        return self.uploaded or self.model
 
 
 class NamedModel(NamedTuple):
@@ -121,6 +128,10 @@ class Step(BaseModel):
     def complaints(self, given: Given) -> Iterator[Complaint]:
         """What of this technique's own keeps it from running; pointers lead into the step."""
         yield from ()
+
+    def given_after(self, given: Given) -> Given:
+        """What later steps are carried out on: another model, if this step puts one there."""
+        return given
 
     def skips(self, model: ModelFacts) -> Iterator[Skip]:
         """What of this technique's own there is nothing to do for."""

@@ -1,6 +1,7 @@
 """Parameters of distillation: who learns from whom, and how."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,7 +12,7 @@ from app.recipes.fit import read_tasks
 from app.recipes.steps.base import Given, NamedModel, Need, Transform
 from app.recipes.steps.initialization import InitialWeights, Scheme, source_complaints
 from app.recipes.steps.recovery import ModelId, Recovery
-from app.recipes.students import student_complaints
+from app.recipes.students import facts_in_the_place_of, student_complaints
 from app.recipes.task import TaskKind
 
 LayerName = Annotated[str, Field(min_length=1, max_length=400)]
@@ -195,6 +196,14 @@ class Distillation(Transform, Recovery):
             pointer = "/initialization/source_model_id"
             yield from source_complaints(student or given.model, source, pointer)
 
+    def given_after(self, given: Given) -> Given:
+        """The uploaded student is the model from here on, under the names of the one before."""
+        student = given.others.get(self.student_model_id or "")
+        if student is None or any(student_complaints(given.model, student, "")):
+            return given
+        standing = facts_in_the_place_of(given.model, student)
+        return replace(given, model=standing, uploaded=given.baseline)
+
     def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:
         yield from super().warnings(dataset)
         if self.distillation_weight == 0 and not self.feature_layers:
@@ -219,9 +228,9 @@ class Distillation(Transform, Recovery):
         for index, name in enumerate(self.removed_layers):
             yield from _unknown(name, given.model, f"/removed_layers/{index}", "the model")
         student = given.others.get(self.student_model_id or "", given.model)
-        teacher = given.model
+        teacher = given.baseline
         if self.teacher_model_ids:
-            teacher = given.others.get(self.teacher_model_ids[0], given.model)
+            teacher = given.others.get(self.teacher_model_ids[0], given.baseline)
         for index, (ours, theirs) in enumerate(self.feature_pairs()):
             pointer = f"/feature_layers/{index}"
             yield from _unknown(ours, student, pointer, "the student")

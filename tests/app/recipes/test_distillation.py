@@ -282,6 +282,68 @@ def test_values_may_end_in_anything() -> None:
     assert plan.tasks[0].kind is TaskKind.REGRESSION
 
 
+def rnn_student() -> ModelFacts:
+    """A student by other names, whose hidden layer has the name of the model's output."""
+    layers = ("photo", "InputLayer", 0), ("logits", "LSTM", 9), ("scores", "Dense", 9)
+    return classifier(
+        **ending("linear", name="scores")
+        | {
+            "inputs": (TensorSpec(name="photo", shape=(28, 28, 1), dtype="float32"),),
+            "layers": tuple(
+                LayerSpec(name=name, class_name=kind, parameter_count=count)
+                for name, kind, count in layers
+            ),
+            "is_recurrent": True,
+        }
+    )
+
+
+def complaints_of(*steps: dict[str, Any]) -> list[tuple[str, str]]:
+    given = Given(classifier(), digits(), {"mdl_student": rnn_student()})
+    asked = Recipe.model_validate({"steps": steps})
+    with pytest.raises(ImpossibleRecipe) as refused:
+        check(asked, ("keras", "tflite"), given, NO_TARGETS)
+    return [(complaint.pointer, complaint.detail) for complaint in refused.value.errors]
+
+
+def test_steps_after_an_uploaded_student_are_checked_against_it() -> None:
+    taught = {"technique": "distillation", **MODEL}
+    pruned = {"technique": "magnitude_pruning", "sparsity": 0.5, "include": ["conv_1"]}
+
+    (layer, recurrence) = complaints_of(taught, pruned, {"technique": "full_integer_quantization"})
+
+    assert layer == (
+        "/recipe/steps/1/include/0",
+        "'conv_1' matches no layer. Layers: image, logits_inner_1, logits",
+    )
+    assert recurrence[0] == "/recipe/steps/2/technique"
+    assert "recurrent" in recurrence[1]
+
+
+def test_features_after_an_uploaded_student_are_its_own_and_the_uploaded_teachers() -> None:
+    taught = {"technique": "distillation", **MODEL}
+    compared = {"technique": "distillation", "feature_layers": ["logits_inner_1:conv_1", "conv_1"]}
+
+    ((pointer, detail),) = complaints_of(taught, compared)
+
+    assert pointer == "/recipe/steps/1/feature_layers/1"
+    assert detail.startswith("the student has no layer 'conv_1'")
+
+
+def test_plan_warns_of_what_an_uploaded_student_throws_away() -> None:
+    pruned = {"technique": "magnitude_pruning", "sparsity": 0.5}
+    taught = {"technique": "distillation", **MODEL}
+    given = Given(classifier(), digits(), {"mdl_student": rnn_student()})
+
+    first, second = (
+        check(Recipe.model_validate({"steps": steps}), ("keras",), given, NO_TARGETS).warnings
+        for steps in ([taught, pruned], [pruned, taught])
+    )
+
+    assert not first
+    assert any("thrown away: magnitude_pruning" in warning for warning in second)
+
+
 def test_unknown_removed_layer_is_refused() -> None:
     refused = complaint({"student": "depth", "removed_layers": ["conv_1", "conv_9"]})
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from app.errors import StepFailed
 from app.recipes.facts import Head, TensorSpec, shape_text, shapes_agree
 from app.recipes.keras_graph import Graph, Ref, layer_name
-from app.recipes.students import REPLACEABLE, WITH_ACTIVATION
+from app.recipes.students import REPLACEABLE, WITH_ACTIVATION, names_giving_way
 from worker.engine.loading.models import heads, input_specs
 from worker.engine.measuring.calling import graph_of
 from worker.engine.surgery.weights import assign_weights, named_weights
@@ -34,8 +34,8 @@ def in_the_place_of(model: keras.Model, student: keras.Model) -> keras.Model:
     wanted = heads(model, None)
     found = heads(student, None)
     outputs = _output_order(wanted, found)
-    names = _every_name(
-        config,
+    names = names_giving_way(
+        [layer_name(layer) for layer in config["layers"]],
         _new_names(
             [graph.inputs[place] for place in inputs], [spec.name for spec in input_specs(model)]
         )
@@ -124,18 +124,6 @@ def _with_activation(config: Config, name: str, found: Head, wanted: Head) -> Co
     return {**config, "layers": [changed if one is layer else one for one in config["layers"]]}
 
 
-def _every_name(config: Config, names: Names) -> Names:
-    """These new names, and one for each other layer that has such a name and gives way."""
-    present = [layer_name(layer) for layer in config["layers"]]
-    taken = {*present, *names.values()}
-    every = dict(names)
-    for name in present:
-        if name not in names and name in names.values():
-            every[name] = _free(name, taken)
-            taken.add(every[name])
-    return every
-
-
 def _renamed_weights(student: keras.Model, names: Names) -> Iterator[tuple[str, Array]]:
     """By stable name, not by order: a model lists its layers by how far they are from outputs."""
     for name, weight in named_weights(student).items():
@@ -158,13 +146,6 @@ def _with_names(config: Config, names: Names) -> Config:
         )
     ends = {key: _renamed_refs(config[key], names) for key in ("input_layers", "output_layers")}
     return {**config, **ends, "layers": layers}
-
-
-def _free(name: str, taken: set[str]) -> str:
-    number = 1
-    while f"{name}_inner_{number}" in taken:
-        number += 1
-    return f"{name}_inner_{number}"
 
 
 def _renamed(value: Any, names: Names) -> Any:
