@@ -73,7 +73,7 @@ def check(
 class Stage(NamedTuple):
     """A step with its place in the recipe, and what it is carried out on."""
 
-    index: int
+    position: int
     step: Step
     given: Given
 

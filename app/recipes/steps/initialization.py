@@ -93,11 +93,12 @@ class InitialWeights(BaseModel):
 class Initialization(LayerTransform, InitialWeights):
     """Start the chosen layers again: the same architecture with new weights.
 
-    Kernels follow `scheme`. Biases, embeddings and all of a normalization start as in a new layer;
-    frozen layers and the statistics of a Normalization stay. `pretrained` takes whole layers from
-    another model: by name, else by order and shape; of a wider layer the channels with the largest
-    L1 norm. What earlier steps pruned stays zero. With `recovery` the report states the loss on
-    validation rows after 0, 1 and all epochs, for `scheme` and for each one in `compare`.
+    Kernels follow `scheme`. Biases, embeddings and all of a normalization start as in a new layer,
+    and so do recurrent kernels unless the scheme is orthogonal, zeros or pretrained; frozen layers
+    and the statistics of a Normalization stay. `pretrained` takes whole layers from another model:
+    by name, else by order and shape; of a wider layer the channels with the largest L1 norm. What
+    earlier steps pruned stays zero. With `recovery` the report states the loss on validation rows
+    after 0, 1 and all epochs, for `scheme` and for each one in `compare`.
     """
 
     technique: Literal["initialization"] = "initialization"

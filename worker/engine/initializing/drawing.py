@@ -22,6 +22,8 @@ SCALED: Mapping[Scheme, Callable[..., keras.initializers.Initializer]] = {
     "lecun_uniform": keras.initializers.LecunUniform,
     "lecun_normal": keras.initializers.LecunNormal,
 }
+# The schemes that recurrent kernels follow as well.
+RECURRENT: frozenset[Scheme] = frozenset({"orthogonal", "zeros"})
 
 
 def initializer_of(
@@ -68,7 +70,9 @@ def new_weights(
 ) -> dict[str, Array]:
     """All weights of the chosen layers anew, by stable name; the model stays as it is.
 
-    Kernels (of at least two axes) follow the scheme; all else is what a new layer has.
+    Kernels (of at least two axes) follow the scheme; all else is what a new layer has. So are the
+    recurrent kernels of a scheme that is for inputs: they lead a state back into itself, step after
+    step, for which Keras and others draw orthogonal ones (Saxe et al. 2013, arXiv:1312.6120).
     """
     like_new = named_weights(_like_new(model, seed))
     found = {kernel.name: kernel for kernel in kernels(model) if isinstance(kernel, Kernel)}
@@ -76,7 +80,7 @@ def new_weights(
     for leaf in chosen:
         by_equation = _kernels_by_equation(leaf)
         for name, variable in leaf.weights().items():
-            if name not in found or len(variable.shape) < 2:
+            if name not in found or len(variable.shape) < 2 or _is_left(name, scheme):
                 values[name] = like_new[name].numpy()
                 continue
             initializer = initializer_of(weights, scheme, stream(seed, name))
@@ -85,6 +89,12 @@ def new_weights(
             drawn = initializer(tuple(variable.shape), dtype=variable.dtype)
             values[name] = keras.ops.convert_to_numpy(drawn)
     return values
+
+
+def _is_left(name: str, scheme: Scheme) -> bool:
+    """Whether a kernel is recurrent, and the scheme none that says how those start."""
+    # Both directions of a layer have one; the second's ends in a number.
+    return name.rpartition("/")[2].startswith("recurrent_kernel") and scheme not in RECURRENT
 
 
 def _like_new(model: keras.Model, seed: int) -> keras.Model:

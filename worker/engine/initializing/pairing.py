@@ -45,23 +45,54 @@ def fit(ours: LayerShapes, theirs: LayerShapes) -> int:
 def pair_layers(ours: Sequence[LayerShapes], theirs: Sequence[LayerShapes]) -> dict[str, str]:
     """Path of each of our layers that has a counterpart -> path of that one; each is used once.
 
-    First by name, where the layer fits; a name that Keras made up counts only where the shapes are
-    equal. Then what is left, in order: the alignment that fits most.
+    First by names that somebody gave, where the layer fits. Names that Keras made up only count
+    layers made before, and go on counting in the next model: they are used, where shapes are equal,
+    if every one of ours has its counterpart or all pairs come in the same order in both models.
+    What is left is paired in order: the alignment that fits most.
     """
-    pairs = dict(_by_name(ours, theirs))
+    given = dict(_by_name([layer for layer in ours if layer.has_own_name], ours, theirs))
+    numbered = [layer for layer in ours if not layer.has_own_name]
+    counted = dict(_by_name(numbered, ours, theirs))
+    pairs = _completed(given | counted, ours, theirs)
+    if len(counted) == len(numbered) or _keeps_order(pairs, given, ours, theirs):
+        return pairs
+    return _completed(given, ours, theirs)
+
+
+def _completed(
+    pairs: Mapping[str, str], ours: Sequence[LayerShapes], theirs: Sequence[LayerShapes]
+) -> dict[str, str]:
+    """These pairs, and what is left of both in order."""
     used = set(pairs.values())
     left = [layer for layer in ours if layer.path not in pairs]
     free = [layer for layer in theirs if layer.path not in used]
-    return pairs | dict(_in_order(left, free))
+    return dict(pairs) | dict(_in_order(left, free))
+
+
+def _keeps_order(
+    pairs: Mapping[str, str],
+    given: Mapping[str, str],
+    ours: Sequence[LayerShapes],
+    theirs: Sequence[LayerShapes],
+) -> bool:
+    """Whether the pairs, but for the `given` ones, follow each other alike in both models."""
+    places = {layer.path: place for place, layer in enumerate(theirs)}
+    found = [
+        places[pairs[layer.path]]
+        for layer in ours
+        if layer.path in pairs and layer.path not in given
+    ]
+    return found == sorted(found)
 
 
 def _by_name(
-    ours: Sequence[LayerShapes], theirs: Sequence[LayerShapes]
+    named: Sequence[LayerShapes], ours: Sequence[LayerShapes], theirs: Sequence[LayerShapes]
 ) -> Iterator[tuple[str, str]]:
+    """Pairs of those of our layers that are `named`."""
     by_path = {layer.path: layer for layer in theirs}
     by_name = {layer.name: layer for layer in theirs}
     is_unique = len(by_name) == len(theirs) and len({layer.name for layer in ours}) == len(ours)
-    for layer in ours:
+    for layer in named:
         other = by_path.get(layer.path) or (by_name.get(layer.name) if is_unique else None)
         if other is None:
             continue

@@ -43,7 +43,10 @@ def in_the_place_of(model: keras.Model, student: keras.Model) -> keras.Model:
     )
     for head, place in zip(wanted, outputs, strict=True):
         if found[place].activation != head.activation:
-            config = _with_activation(config, graph.outputs[place].layer, found[place], head)
+            name = graph.outputs[place].layer
+            if _is_used_elsewhere(graph, name):
+                raise _shared(name, found[place], head)
+            config = _with_activation(config, name, found[place], head)
     ordered = {
         **config,
         "input_layers": _written([graph.inputs[place] for place in inputs]),
@@ -106,6 +109,24 @@ def _new_names(refs: Sequence[Ref], names: Sequence[str]) -> dict[str, str]:
             hint="End each output of the student in a layer of its own.",
         )
     return found
+
+
+def _is_used_elsewhere(graph: Graph, name: str) -> bool:
+    """Whether something besides one output depends on how this layer ends."""
+    calls = sum(layer == name for layer, _ in graph.calls)
+    outputs = sum(ref.layer == name for ref in graph.outputs)
+    is_read = any(ref.layer == name for fed in graph.calls.values() for ref in fed)
+    return is_read or calls > 1 or outputs > 1
+
+
+def _shared(name: str, found: Head, wanted: Head) -> StepFailed:
+    return StepFailed(
+        f"the student's output {found.output!r} ends in {found.activation}, that of the job's "
+        f"model in {wanted.activation}, and this cannot be changed in its last layer, {name!r}, "
+        "without changing what else uses that layer: it is called twice, or read by others",
+        hint="Build the student with the activation of the job's model, or end the output in a "
+        "layer of its own.",
+    )
 
 
 def _with_activation(config: Config, name: str, found: Head, wanted: Head) -> Config:

@@ -104,6 +104,15 @@ def test_new_recurrent_layer_forgets_little_as_a_new_one_does() -> None:
     assert not values["halves/recurrent_kernel"].any()
 
 
+@pytest.mark.parametrize("scheme", ["he_normal", "glorot_uniform", "normal"])
+def test_recurrent_kernels_start_as_in_a_new_layer(scheme: Scheme) -> None:
+    values = drawn(randomized(recurrent_model()), scheme)
+
+    for name in ("halves/recurrent_kernel", "halves/recurrent_kernel_1"):
+        # [units, 4 x units]: Keras draws orthogonal rows.
+        np.testing.assert_allclose(values[name] @ values[name].T, np.eye(4), atol=1e-5)
+
+
 def test_new_weights_of_attention_count_the_inputs_of_its_equations() -> None:
     given = keras.Input((5, 64))
     attended = keras.layers.MultiHeadAttention(4, 32, name="attention")(given, given)

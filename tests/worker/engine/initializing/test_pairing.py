@@ -48,6 +48,26 @@ def test_equal_layers_keep_their_names_when_one_is_missing() -> None:
     assert pair_layers(ours, theirs) == {layer.path: layer.path for layer in ours}
 
 
+def test_names_that_go_on_counting_do_not_rotate_the_layers() -> None:
+    # The second of two equal models that were made in one process, after a layer of neither.
+    theirs = [dense(f"dense{number}", 16, 16) for number in ("", "_1", "_2", "_3")]
+    ours = [dense(f"dense_{number}", 16, 16) for number in (1, 2, 3, 4)]
+
+    assert pair_layers(ours, theirs) == {
+        "dense_1": "dense",
+        "dense_2": "dense_1",
+        "dense_3": "dense_2",
+        "dense_4": "dense_3",
+    }
+
+
+def test_made_up_names_count_if_all_of_ours_are_there_whatever_their_order() -> None:
+    theirs = [dense("dense", 4, 4), dense("dense_1", 4, 4), dense("head", 4, 3)]
+    ours = [dense("dense_1", 4, 4), dense("dense", 4, 4), dense("head", 4, 3)]
+
+    assert pair_layers(ours, theirs) == {layer.path: layer.path for layer in ours}
+
+
 def test_what_is_left_is_paired_in_order() -> None:
     ours = [dense("first", 4, 8), conv("picture", 1, 2), dense("last", 8, 3)]
     theirs = [dense("a", 4, 8), dense("b", 8, 3)]

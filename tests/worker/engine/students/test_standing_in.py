@@ -158,6 +158,39 @@ def test_activation_that_is_a_layer_of_its_own_cannot_be_taken_off() -> None:
         in_the_place_of(dense_model(activation="linear"), student)
 
 
+def called_twice() -> Any:
+    given = keras.Input((4,))
+    shared = keras.layers.Dense(3, name="shared")
+    middle = keras.layers.Dense(4)(shared(given))
+    return keras.Model(given, shared(middle))
+
+
+def read_by_another_output() -> Any:
+    given = keras.Input((4,))
+    kind = keras.layers.Dense(3, name="kind")(given)
+    return keras.Model(given, [kind, keras.layers.Dense(1, name="amount")(kind)])
+
+
+def with_two_outputs() -> Any:
+    given = keras.Input((4,))
+    kind = keras.layers.Dense(3, activation="softmax", name="kind")(given)
+    return keras.Model(given, [kind, keras.layers.Dense(1, name="amount")(given)])
+
+
+@pytest.mark.parametrize(
+    ("model", "student", "layer"),
+    [
+        (dense_model(), called_twice(), "shared"),
+        (with_two_outputs(), read_by_another_output(), "kind"),
+    ],
+)
+def test_activation_of_a_layer_that_others_use_is_not_changed(
+    model: Any, student: Any, layer: str
+) -> None:
+    with pytest.raises(StepFailed, match=f"{layer!r}, without changing what else uses"):
+        in_the_place_of(model, student)
+
+
 def test_one_layer_cannot_have_the_names_of_two_outputs() -> None:
     left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
     shared = keras.layers.Dense(3, name="shared")
