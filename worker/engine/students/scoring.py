@@ -1,18 +1,21 @@
 """How good teachers are, on the rows that their student is validated on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from app.recipes.task import Task
 from worker.engine.context import StepContext
 from worker.engine.loading.splits import Split
-from worker.engine.measuring.accuracy import judge
-from worker.engine.training.evaluation import BATCH_SIZE, Evaluation, summary
+from worker.engine.training.evaluation import Evaluation, Evaluator
 from worker.engine.training.prediction import input_signature
 from worker.engine.training.teachers import Teacher
+
+Array = NDArray[Any]
 
 
 def evaluate_teacher(model: keras.Model, rows: Split, context: StepContext) -> Evaluation:
@@ -24,17 +27,18 @@ def evaluate_teacher(model: keras.Model, rows: Split, context: StepContext) -> E
     ask = tf.function(
         teacher.answers, input_signature=[input_signature(rows.columns)], autograph=False
     )
-    batches = []
-    for inputs, _ in rows.batches(BATCH_SIZE):
-        context.check_cancelled()
-        batches.append([answer.numpy() for answer in ask(list(inputs.values()))])
-    answers = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-    return summary(
-        tuple(
-            judge(task, answer, rows.labels[task.output]).figures
-            for task, answer in zip(_on_logits(context.tasks), answers, strict=True)
-        )
-    )
+    tasks = _on_logits(context.tasks)
+    return Evaluator(_Answers(ask), rows, tasks, context.check_cancelled)()
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """A compiled teacher as an `Evaluator` calls it."""
+
+    ask: Callable[[Sequence[Array]], Sequence[Any]]
+
+    def __call__(self, inputs: Mapping[str, Array]) -> list[Array]:
+        return [answer.numpy() for answer in self.ask(list(inputs.values()))]
 
 
 def _on_logits(tasks: Sequence[Task]) -> list[Task]:

@@ -1,19 +1,18 @@
 """Initialization: chosen layers start again, from a scheme or from another model."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
-from app.errors import StepFailed, TrainingDiverged
+from app.errors import StepFailed
 from app.recipes.steps.initialization import Initialization
 from app.reports.report import SkippedLayer
 from worker.engine.context import ReportProgress, StepContext, StepOutcome
 from worker.engine.initializing.starting import Start, started
 from worker.engine.surgery.weights import Leaf, leaves
-from worker.engine.training.evaluation import Evaluation, evaluate
-from worker.engine.training.history import TrainingHistory
+from worker.engine.training.evaluation import Evaluation
+from worker.engine.training.history import TrainingHistory, rank_of
 from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
 
@@ -21,8 +20,7 @@ from worker.engine.training.zeros import HeldZeros
 def apply(step: Initialization, model: keras.Model, context: StepContext) -> StepOutcome:
     """A copy with new weights in the chosen layers, trained if the step says so.
 
-    Raises: StepFailed if no layer is chosen or gets weights; what `train` raises for the scheme
-        that is kept.
+    Raises: StepFailed if no layer is chosen or gets weights; what `train` raises.
     """
     chosen, skipped = _chosen(step, model)
     source = _source(step, context)
@@ -39,8 +37,6 @@ def apply(step: Initialization, model: keras.Model, context: StepContext) -> Ste
         if kept is None or (step.keep == "best" and trial.rank() > kept.rank()):
             kept = trial
     assert kept is not None, "a step has a scheme"  # for the type checker
-    if kept.failure:
-        raise kept.failure
     return StepOutcome(
         model=kept.start.model,
         masks=context.masks,
@@ -58,14 +54,10 @@ class Trial:
     start: Start
     before: Evaluation | None = None
     history: TrainingHistory | None = None
-    failure: TrainingDiverged | None = None
 
     def rank(self) -> float:
-        """Higher is better: accuracy of the kept epoch, or its loss turned around in regression."""
-        best = self.history and self.history.epochs[self.history.kept_epoch - 1].validation
-        if not best:
-            return -math.inf
-        return best.accuracy if best.accuracy is not None else -best.loss
+        """Higher is better: that of the kept epoch."""
+        return rank_of(self.history.kept if self.history else None)
 
     def curve(self) -> dict[str, Any]:
         """What this start was worth: loss and score on validation rows after 0, 1 and n epochs."""
@@ -77,7 +69,6 @@ class Trial:
             "scheme": self.start.scheme,
             "validation": [_point(number, seen) for number, seen in points.items() if seen],
             "stopped": self.history.stopped if self.history else None,
-            "failure": self.failure.detail if self.failure else None,
         }
 
     def facts(self) -> dict[str, Any]:
@@ -98,20 +89,13 @@ class _Share:
 
 
 def _trial(step: Initialization, start: Start, context: StepContext) -> Trial:
-    """The start, trained in place. A training that diverges is told, and others go on."""
+    """The start, trained in place; one that diverges is as good as it was at the start."""
     training = step.training()
     if training is None:
         return Trial(start)
-    rows = context.validation_of(step)
-    before = None
-    if rows is not None:
-        before = evaluate(start.model, rows, context.tasks, context.check_cancelled)
     zeros = HeldZeros(start.model, context.masks)
-    try:
-        history = train(start.model, context, training, Interventions(zeros=zeros))
-    except TrainingDiverged as failure:
-        return Trial(start, before, failure=failure)
-    return Trial(start, before, history)
+    history = train(start.model, context, training, Interventions(zeros=zeros))
+    return Trial(start, history.before, history)
 
 
 def _chosen(

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
 from app.recipes.task import Task
 from app.reports.report import HeadMeasurement
 from worker.engine.loading.splits import Split
-from worker.engine.measuring.accuracy import judge
+from worker.engine.measuring.accuracy import Tally
 from worker.engine.training.prediction import Predictor
 
 BATCH_SIZE = 256
@@ -40,7 +39,10 @@ Predict = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Measures the same rows again and again; `predict` belongs to the model being changed."""
+    """Measures the same rows again and again; `predict` belongs to the model being changed.
+
+    Memory is that of one batch, however many rows there are.
+    """
 
     predict: Predict
     split: Split
@@ -48,17 +50,13 @@ class Evaluator:
     check_cancelled: Callable[[], None]
 
     def __call__(self) -> Evaluation:
-        batches = []
-        for inputs, _ in self.split.batches(self.split.batch_size(BATCH_SIZE)):
+        tallies = [Tally(task) for task in self.tasks]
+        for inputs, labels in self.split.batches(self.split.batch_size(BATCH_SIZE)):
             self.check_cancelled()
-            batches.append(self.predict(inputs))
-        outputs = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-        return summary(
-            tuple(
-                judge(task, output, self.split.labels[task.output]).figures
-                for task, output in zip(self.tasks, outputs, strict=True)
-            )
-        )
+            outputs = self.predict(inputs)
+            for task, tally, output in zip(self.tasks, tallies, outputs, strict=True):
+                tally.add(output, labels[task.output])
+        return summary(tuple(tally.figures() for tally in tallies))
 
 
 def evaluate(

@@ -1,6 +1,7 @@
 """What a training came to, epoch by epoch, and which epoch is the best."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,8 +28,11 @@ class Epoch:
 class TrainingHistory:
     """Every finished epoch, and the number (from 1) of the one whose weights the model now has.
 
-    `stopped` says why there are fewer epochs than asked for; null if there are not. `warnings` are
-    sentences for the report.
+    Epoch 0 is the model as it was before the training, which came to `before` on the rows set
+    aside; null without such rows, or where that model was not yet what it is to become. `stopped`
+    says why there are fewer epochs than asked for; null if there are not. `warnings` are sentences
+    for the report. `resumed_at_step` is where a later attempt of the job went on, whose time alone
+    the report holds; null if there was one attempt.
     """
 
     epochs: tuple[Epoch, ...]
@@ -36,12 +40,18 @@ class TrainingHistory:
     optimizer_steps: int
     stopped: Stopped | None = None
     warnings: tuple[str, ...] = ()
+    before: Evaluation | None = None
+    resumed_at_step: int | None = field(default=None, compare=False)
+
+    @property
+    def kept(self) -> Evaluation | None:
+        """What the kept epoch came to on the rows set aside; null without any."""
+        return self.epochs[self.kept_epoch - 1].validation if self.kept_epoch else self.before
 
     @property
     def kept_score(self) -> float | None:
         """Accuracy (r2 in regression) of the kept epoch on the rows set aside; null without any."""
-        validation = self.epochs[self.kept_epoch - 1].validation
-        return validation.score if validation else None
+        return self.kept.score if self.kept else None
 
     def facts(self) -> dict[str, Any]:
         """Plain values for a step's report."""
@@ -52,6 +62,7 @@ class TrainingHistory:
             "kept_epoch": self.kept_epoch,
             "optimizer_steps": self.optimizer_steps,
             "stopped": self.stopped,
+            "resumed_at_step": self.resumed_at_step,
             "train_loss": losses,
             "validation_score": scores,
         }
@@ -59,22 +70,24 @@ class TrainingHistory:
 
 @dataclass
 class Best:
-    """The best epoch so far: highest accuracy, or lowest loss in regression; ties go to the later.
+    """The best epoch so far by `rank_of`; ties go to the later.
 
     What is trained longer at full sparsity is better recovered, though a few rows cannot show it.
-    Without rows to judge by, the last is the best. `improved` is the last epoch that was better
-    than all before it, not as good.
+    Without rows to judge by, the last is the best. Epoch 0 is the model before its training.
+    `improved` is the last epoch from 1 on that was better than those from 1 on before it, which
+    came to `peak`: a training that first makes the model worse may yet make it better.
     """
 
     rank: float = -math.inf
     epoch: int = 0
     improved: int = 0
+    peak: float = -math.inf
     weights: list[Array] = field(default_factory=list)
 
     def offer(self, epoch: int, evaluation: Evaluation | None, model: keras.Model) -> None:
-        rank = _rank(evaluation)
-        if rank > self.rank:
-            self.improved = epoch
+        rank = rank_of(evaluation)
+        if epoch and rank > self.peak:
+            self.improved, self.peak = epoch, rank
         if rank >= self.rank:
             self.rank, self.epoch, self.weights = rank, epoch, model.get_weights()
 
@@ -83,7 +96,24 @@ class Best:
         return patience is not None and epoch - self.improved >= patience
 
 
-def _rank(evaluation: Evaluation | None) -> float:
-    if evaluation is None:
+def rank_of(evaluation: Evaluation | None) -> float:
+    """Higher is better: accuracy where every output classifies, else the loss turned around.
+
+    The accuracy of a model that also gives values says nothing of them; its loss knows all outputs.
+    Without rows, and where the loss is not a number, nothing is worse.
+    """
+    if evaluation is None or math.isnan(evaluation.loss):
         return -math.inf
-    return evaluation.accuracy if evaluation.accuracy is not None else -evaluation.loss
+    accuracy = evaluation.accuracy
+    return accuracy if accuracy is not None and evaluation.mse is None else -evaluation.loss
+
+
+def setback(before: Evaluation, epochs: Sequence[Epoch]) -> str:
+    """The warning of a training of which every epoch was worse than the model `before` it."""
+    after = max((epoch.validation for epoch in epochs), key=rank_of)
+    is_by_loss = before.accuracy is None or before.mse is not None
+    return (
+        f"Training made the model worse than it started ({'loss' if is_by_loss else 'accuracy'} "
+        f"{abs(rank_of(before)):.4g} -> {abs(rank_of(after)):.4g} on the rows set aside); the "
+        "weights are those from before it. Lower learning_rate."
+    )

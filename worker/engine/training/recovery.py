@@ -7,7 +7,6 @@ import keras
 
 from app.recipes.steps import Step
 from worker.engine.context import Masks, StepContext
-from worker.engine.training.evaluation import evaluate
 from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
 
@@ -33,9 +32,6 @@ def recover(step: Step, model: keras.Model, masks: Masks, context: StepContext) 
     training = step.training()
     if training is None:
         return Recovered()
-    rows = context.validation_of(step)
-    after_change = None
-    if rows is not None:
-        after_change = evaluate(model, rows, context.tasks, context.check_cancelled).score
     history = train(model, context, training, Interventions(zeros=HeldZeros(model, masks)))
+    after_change = history.before.score if history.before else None
     return Recovered(after_change, history.kept_score, history.facts(), history.warnings)

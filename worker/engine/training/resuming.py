@@ -14,14 +14,14 @@ from app.recipes.steps.recovery import Recovery
 from app.reports.report import HeadMeasurement
 from worker.engine.loading.splits import Split
 from worker.engine.training.checkpoints import State
-from worker.engine.training.evaluation import summary
-from worker.engine.training.history import Best, Epoch, Stopped
+from worker.engine.training.evaluation import Evaluation, summary
+from worker.engine.training.history import Best, Epoch, Stopped, TrainingHistory, setback
 from worker.engine.training.zeros import HeldZeros
 
 Array = NDArray[Any]
 
 # Raise it when what is saved, or how a training goes, changes its meaning.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Course:
     """How far a training is, but for its weights.
 
     `seen` rows of the present epoch were learned from, with `loss_sum` over them.
+    `resumed_at_step` is of this attempt alone.
     """
 
     steps_done: int = 0
@@ -38,6 +39,23 @@ class Course:
     best: Best = field(default_factory=Best)
     stopped: Stopped | None = None
     warnings: list[str] = field(default_factory=list)
+    resumed_at_step: int | None = None
+
+    def history(self, before: Evaluation | None) -> TrainingHistory:
+        """What it all came to; `before`: what epoch 0 did."""
+        is_chosen = bool(self.best.weights)
+        warnings = list(self.warnings)
+        if is_chosen and self.best.epoch == 0 and before and self.stopped != "training_diverged":
+            warnings.append(setback(before, self.epochs))
+        return TrainingHistory(
+            epochs=tuple(self.epochs),
+            kept_epoch=self.best.epoch if is_chosen else len(self.epochs),
+            optimizer_steps=self.steps_done,
+            stopped=self.stopped,
+            warnings=tuple(warnings),
+            before=before,
+            resumed_at_step=self.resumed_at_step,
+        )
 
 
 def fingerprint(
@@ -66,7 +84,7 @@ def state_of(course: Course, variables: Sequence[Any], zeros: HeldZeros | None) 
         "seen": course.seen,
         "loss_sum": course.loss_sum,
         "epochs": [_plain_epoch(epoch) for epoch in course.epochs],
-        "best": [course.best.rank, course.best.epoch, course.best.improved],
+        "best": [course.best.rank, course.best.epoch, course.best.improved, course.best.peak],
         "stopped": course.stopped,
         "warnings": course.warnings,
     }
@@ -80,14 +98,14 @@ def restored(state: State, variables: Sequence[Any], zeros: HeldZeros | None) ->
     for index, variable in enumerate(variables):
         variable.assign(state.arrays[f"variable/{index}"])
     facts = state.facts
-    rank, epoch, improved = facts["best"]
+    rank, epoch, improved, peak = facts["best"]
     weights = [value for _, value in _under("best/", state.arrays)]
     return Course(
         steps_done=facts["steps_done"],
         seen=facts["seen"],
         loss_sum=facts["loss_sum"],
         epochs=[_epoch(plain) for plain in facts["epochs"]],
-        best=Best(rank, epoch, improved, weights),
+        best=Best(rank, epoch, improved, peak, weights),
         stopped=facts["stopped"],
         warnings=list(facts["warnings"]),
     )

@@ -17,7 +17,7 @@ from worker.engine.context import StepContext
 from worker.engine.loading.splits import Split
 from worker.engine.training.augmentation import augmented
 from worker.engine.training.batch_norm import short_memory
-from worker.engine.training.evaluation import Evaluator
+from worker.engine.training.evaluation import Evaluation, Evaluator
 from worker.engine.training.history import Epoch, TrainingHistory
 from worker.engine.training.lessons import Lessons
 from worker.engine.training.losses import HeadLoss, class_weights_of
@@ -41,6 +41,12 @@ HALF_BITS_ON_A_CPU = (
 ASKED_EACH_TIME = (
     "Augmentation makes new images in every epoch, so the teachers ran on each batch and their "
     "answers could not be kept: this takes longer."
+)
+
+BEST_BEFORE = "The weights are those of epoch {epoch} of {epochs}, the best before."
+NOTHING_LEARNED = (
+    "The weights are those from before this training, so it taught the model nothing: one that "
+    "started at random is still random."
 )
 
 
@@ -71,10 +77,11 @@ def train(
 ) -> TrainingHistory:
     """Train `model` in place, a clone made for it, and leave it with the best epoch's weights.
 
+    The model as it was is one of those to choose from, epoch 0, unless epochs count only later on.
     The same seed gives the same weights, also where a later attempt of the job goes on from a
     checkpoint. If the loss or the weights become NaN or infinite the training ends with the best
     epoch so far, and the history says so.
-    Raises: TrainingDiverged if no epoch was finished before that; StepFailed if all is frozen or a
+    Raises: TrainingDiverged if no epoch counted before that; StepFailed if all is frozen or a
         teacher does not fit; Cancelled.
     """
     if not model.trainable_variables:
@@ -135,6 +142,7 @@ class _Run:
     def carried_out(self) -> TrainingHistory:
         """Train to the end, from where a checkpoint left off."""
         self._after_step()
+        before = self._judge_start()
         self._resume()
         is_resumed_at_its_end = self._is_over
         with self._keeping_the_best():
@@ -145,13 +153,7 @@ class _Run:
             self._save()
         if course.best.weights:
             self._model.set_weights(course.best.weights)
-        return TrainingHistory(
-            epochs=tuple(course.epochs),
-            kept_epoch=course.best.epoch or len(course.epochs),
-            optimizer_steps=course.steps_done,
-            stopped=course.stopped,
-            warnings=tuple(course.warnings),
-        )
+        return course.history(before)
 
     @property
     def _is_over(self) -> bool:
@@ -168,11 +170,21 @@ class _Run:
             if not best.weights:
                 raise
             self._course.stopped = "training_diverged"
+            kept = BEST_BEFORE if best.epoch else NOTHING_LEARNED
             self._course.warnings.append(
-                f"Training stopped early (training_diverged): {error.detail}. The weights are "
-                f"those of epoch {best.epoch} of {self._options.epochs}, the best before. "
-                f"{error.hint}"
+                f"Training stopped early (training_diverged): {error.detail}. "
+                f"{kept.format(epoch=best.epoch, epochs=self._options.epochs)} {error.hint}"
             )
+
+    def _judge_start(self) -> Evaluation | None:
+        """The model as it is now is the first to choose from, if it may be chosen at all."""
+        if self._interventions.counts_from:
+            return None
+        if self._interventions.zeros:
+            self._interventions.zeros.hold()
+        before = self._evaluator() if self._evaluator else None
+        self._course.best.offer(0, before, self._model)
+        return before
 
     def _epoch(self) -> None:
         """One pass in a new random order, or the rest of it, and how good the model is then."""
@@ -268,6 +280,7 @@ class _Run:
         if saved is None:
             return
         self._course = restored(saved, self._variables, self._interventions.zeros)
+        self._course.resumed_at_step = self._course.steps_done
         log.info("training.resumed", extra={"steps_done": self._course.steps_done})
         for _ in self._course.epochs:
             self._rng.permutation(len(self._rows))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.recipes.task import Task, TaskKind
-from worker.engine.measuring.accuracy import agreement, judge
+from worker.engine.measuring.accuracy import Tally, agreement, judge
 
 
 def task(kind: TaskKind, output_is: str, labels_are: str = "integer") -> Task:
@@ -24,6 +24,52 @@ def task(kind: TaskKind, output_is: str, labels_are: str = "integer") -> Task:
 
 def array(values: Any) -> Any:
     return np.asarray(values, np.float32)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_a_tally_of_batches_says_what_all_rows_at_once_do(batch: int) -> None:
+    """Values far from zero, where sums of squares would lose the spread."""
+    rng = np.random.default_rng(0)
+    values = array(rng.normal(size=(50, 3)) * [1, 5, 0.1] + [1e3, 0, -20])
+    truth = values + array(rng.normal(size=(50, 3)))
+    tally = Tally(task(TaskKind.REGRESSION, "values", "real"))
+
+    for start in range(0, 50, batch):
+        tally.add(values[start : start + batch], truth[start : start + batch])
+
+    errors, exact = values.astype(np.float64) - truth, truth.astype(np.float64)
+    spread = np.square(exact - exact.mean(axis=0)).sum(axis=0)
+    found = tally.figures()
+    assert found.mse == found.loss == pytest.approx(np.square(errors).mean(), rel=1e-12)
+    assert found.mae == pytest.approx(np.abs(errors).mean(), rel=1e-12)
+    r2 = (1 - np.square(errors).sum(axis=0) / spread).mean()
+    assert found.r2 == pytest.approx(r2, rel=1e-11)
+
+
+def test_a_constant_column_has_no_r2_in_batches_either() -> None:
+    tally = Tally(task(TaskKind.REGRESSION, "values", "real"))
+    for _ in range(7):
+        tally.add(array([[1.0], [2.0], [3.0]]), array([[0.1]] * 3))
+
+    assert tally.figures().r2 is None
+
+
+@pytest.mark.parametrize("kind", [TaskKind.CLASSIFICATION, TaskKind.MULTI_LABEL])
+def test_a_tally_of_decisions_in_batches_says_what_all_rows_at_once_do(kind: TaskKind) -> None:
+    rng = np.random.default_rng(0)
+    logits = array(rng.normal(size=(30, 5)))
+    labels = rng.integers(0, 5, 30) if kind is TaskKind.CLASSIFICATION else logits < 0.3
+    tally = Tally(task(kind, "logits"))
+
+    shares: list[Any] = [
+        tally.add(logits[start : start + 7], labels[start : start + 7]) for start in range(0, 30, 7)
+    ]
+
+    whole = judge(task(kind, "logits"), logits, labels)
+    assert whole.right_share is not None
+    np.testing.assert_array_equal(np.concatenate(shares), whole.right_share)
+    assert tally.figures().accuracy == whole.figures.accuracy == whole.right_share.mean()
+    assert tally.figures().loss == pytest.approx(whole.figures.loss, rel=1e-12)
 
 
 def test_judge_takes_the_largest_output_when_classifying() -> None:

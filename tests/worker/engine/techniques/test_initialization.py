@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from app.errors import StepFailed, TrainingDiverged
+from app.errors import StepFailed
 from tests.builders import (
     context_for,
     conv_model,
@@ -179,10 +179,20 @@ def test_comparison_goes_on_when_one_scheme_diverges(tmp_path: Path) -> None:
 
     first, second = started(model, context, **huge, recovery=recovery).facts["comparison"]
 
-    assert first["failure"] is None
-    assert "optimizer step" in second["failure"]
-    with pytest.raises(TrainingDiverged):
-        started(model, context, scheme="normal", mean=100.0, stddev=100.0, recovery=recovery)
+    assert (first["stopped"], second["stopped"]) == (None, "training_diverged")
+    assert len(second["validation"]) == 1
+
+
+def test_a_start_whose_training_diverges_is_kept_with_a_warning(tmp_path: Path) -> None:
+    model = dense_model(activation="linear", units=1)
+    huge = {"scheme": "normal", "mean": 100.0, "stddev": 100.0}
+    recovery = QUICK | {"optimizer": "sgd", "learning_rate": 10.0}
+
+    outcome = started(model, context_for(model, tmp_path), **huge, recovery=recovery)
+
+    assert (outcome.facts["stopped"], outcome.facts["kept_epoch"]) == ("training_diverged", 0)
+    assert "one that started at random is still random" in outcome.warnings[0]
+    assert all(np.isfinite(weight).all() for weight in outcome.model.get_weights())
 
 
 def test_progress_of_a_comparison_never_goes_back(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Figures of a model on labelled rows."""
 
+import tracemalloc
 from pathlib import Path
 
 import keras
@@ -24,6 +25,23 @@ def test_evaluate_equals_what_keras_says(tmp_path: Path) -> None:
     loss = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
     assert figures.loss == pytest.approx(float(np.mean(loss)), rel=1e-5)
     assert figures.score == figures.accuracy
+
+
+def test_evaluate_holds_one_batch_however_many_rows_there_are(tmp_path: Path) -> None:
+    """Answers of all rows, 60 MiB in float32, would be seen here."""
+    model = dense_model(units=400)
+    context = context_for(model, tmp_path)
+    assert context.data is not None
+    few = context.data.test
+    rows = few.select(np.resize(np.arange(len(few)), 40_000))
+    evaluate(model, few, context.tasks, context.check_cancelled)
+    tracemalloc.start()
+
+    evaluate(model, rows, context.tasks, context.check_cancelled)
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
 
 
 def test_evaluate_keeps_classes_and_values_of_several_outputs_apart(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_train_goes_on_from_where_it_was_cut_off(
     )
 
     assert len(steps) < history.optimizer_steps
+    assert again.resumed_at_step == steps[1] - 1
     assert again == history
     assert_same_weights(resumed, whole)
 
@@ -145,7 +146,8 @@ def test_a_gradual_pruning_goes_on_with_its_masks(tmp_path: Path) -> None:
     assert_same_weights(found.model, wanted.model)
     for name, mask in wanted.masks.items():
         np.testing.assert_array_equal(found.masks[name], mask)
-    assert found.facts == wanted.facts
+    assert 0 < found.facts["resumed_at_step"] < found.facts["optimizer_steps"]
+    assert found.facts | {"resumed_at_step": None} == wanted.facts
 
 
 def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from app.errors import Cancelled, StepFailed, TrainingDiverged
+from app.errors import Cancelled, StepFailed
 from app.recipes.steps.recovery import Recovery
+from app.recipes.task import TaskKind
+from app.reports.report import HeadMeasurement
 from tests.builders import (
     MODELS,
     branched_model,
@@ -22,12 +24,20 @@ from tests.builders import (
 from worker.engine.context import StepContext
 from worker.engine.surgery.cloning import clone_with_weights
 from worker.engine.surgery.weights import named_weights
-from worker.engine.training.evaluation import evaluate
-from worker.engine.training.history import TrainingHistory
+from worker.engine.training.evaluation import Evaluation, evaluate, summary
+from worker.engine.training.history import Best, TrainingHistory, rank_of
 from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
 
 QUICK = Recovery(epochs=2, learning_rate=0.02, batch_size=20)
+
+
+def accurate(accuracy: float, *others: HeadMeasurement) -> Evaluation:
+    """Of an output with classes, whose loss is 0.3, and of others."""
+    classes = {"output": "kind", "task": TaskKind.CLASSIFICATION, "loss": 0.3}
+    nothing = dict.fromkeys(("mse", "mae", "r2"))
+    head = HeadMeasurement.model_validate(classes | nothing | {"accuracy": accuracy})
+    return summary((head, *others))
 
 
 def trained(
@@ -235,12 +245,20 @@ def test_train_stops_at_the_next_batch_when_cancelled(tmp_path: Path) -> None:
     assert steps[-1] == 3
 
 
-def test_train_says_so_when_the_loss_is_not_finite(tmp_path: Path) -> None:
+def test_train_that_diverges_at_once_leaves_the_model_as_it_was(tmp_path: Path) -> None:
     model = dense_model(activation="linear", units=1)
     model.get_layer("hidden").kernel.assign(np.full((4, 8), 1e30))
+    before = model.get_weights()
 
-    with pytest.raises(TrainingDiverged, match="at optimizer step 1 of 10"):
-        trained(model, context_for(model, tmp_path))
+    history = trained(model, context_for(model, tmp_path))
+
+    assert (history.stopped, history.kept_epoch) == ("training_diverged", 0)
+    assert history.epochs == ()
+    (warning,) = history.warnings
+    assert "(training_diverged): the loss became inf at optimizer step 1 of 10" in warning
+    assert "The weights are those from before this training" in warning
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 def test_train_says_so_when_the_last_update_ruins_the_weights(tmp_path: Path) -> None:
@@ -252,10 +270,51 @@ def test_train_says_so_when_the_last_update_ruins_the_weights(tmp_path: Path) ->
         epochs=1, learning_rate=10, batch_size=1000, optimizer="sgd", validation_fraction=0
     )
 
-    with pytest.raises(TrainingDiverged, match=r"weights became NaN .* step 1 of 1") as caught:
-        trained(model, context_for(model, tmp_path), only_step)
+    (warning,) = trained(model, context_for(model, tmp_path), only_step).warnings
 
-    assert "learning_rate" in (caught.value.hint or "")
+    assert "weights became NaN or infinite at optimizer step 1 of 1" in warning
+    assert "Lower learning_rate (it was 10)" in warning
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_train_that_only_makes_a_model_worse_gives_it_back(tmp_path: Path) -> None:
+    model = dense_model()
+    context = context_for(model, tmp_path)
+    trained(model, context, Recovery(epochs=40, learning_rate=0.05, validation_fraction=0.3))
+    before = model.get_weights()
+    harmful = Recovery(epochs=2, learning_rate=10, optimizer="sgd", validation_fraction=0.3)
+
+    history = trained(model, context, harmful)
+
+    assert history.before is not None
+    assert (history.kept_epoch, history.stopped) == (0, None)
+    assert history.kept_score == history.before.score
+    (warning,) = history.warnings
+    assert warning.startswith("Training made the model worse than it started (accuracy ")
+    assert f"{history.before.score:.4g} -> " in warning
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_train_stops_early_by_its_own_epochs_not_by_the_start() -> None:
+    """The second epoch is better than the first, though both are worse than the start."""
+    best = Best()
+    for number, accuracy in enumerate((0.9, 0.5, 0.6)):
+        best.offer(number, accurate(accuracy), dense_model())
+
+    assert (best.epoch, best.improved) == (0, 2)
+    assert not best.is_stale(2, patience=1)
+    assert best.is_stale(3, patience=1)
+
+
+def test_epochs_of_classes_and_values_are_ranked_by_their_loss() -> None:
+    """Accuracy says nothing of an output that gives values."""
+    values = {"output": "amount", "task": TaskKind.REGRESSION, "accuracy": None, "mae": 1.0}
+    poor = HeadMeasurement.model_validate(values | {"loss": 9.0, "mse": 9.0, "r2": -5.0})
+    good = HeadMeasurement.model_validate(values | {"loss": 0.1, "mse": 0.1, "r2": 0.9})
+
+    assert rank_of(accurate(0.9)) > rank_of(accurate(0.89))
+    assert rank_of(accurate(0.9, poor)) < rank_of(accurate(0.89, good))
 
 
 def test_train_refuses_a_model_that_is_frozen(tmp_path: Path) -> None:
