@@ -1,6 +1,6 @@
 """What the rules write down while a model is walked through."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -97,6 +97,16 @@ class Ledger:
 
     def only_last(self, call: Call, tensor: Tensor) -> dict[int, IntArray]:
         return self.only(call, tensor, {tensor.rank - 1}, "it works along an axis they lie on")
+
+    def pass_over(self, call: Call, count: int, names: Collection[str]) -> None:
+        """Tensors stay as they are, but for the first `count` arguments and those of these names.
+
+        Of one tensor alone, there is none to pass over, however it is given.
+        """
+        others = [value for name, value in call.keywords.items() if name not in names]
+        for item in keras.tree.flatten((call.arguments[count:], others)):
+            if isinstance(item, Tensor) and len(call.inputs) > 1:
+                self.only(call, item, set(), "it is given them beside its data, as a mask is")
 
     def refuse(self, call: Call, why: str) -> list[Axes]:
         """The layer is not understood: all that it reads stays, nothing that it makes can go."""

@@ -69,7 +69,7 @@ def _enter(ledger: Ledger, node: Any, known: Mapping[int, Tensor], level: str) -
     """Calls a nested model. Its inputs state their shape, which changes with what it is given."""
     model = node.operation
     call, inner = _call_of(ledger, node, known, level), f"{level}{model.name}/"
-    # Without a mask, which may be a further argument.
+    ledger.pass_over(call, 1, {"inputs"})
     read = call.arguments[0] if call.arguments else call.keywords["inputs"]
     by_name = _is_by_name(model, read)
     if by_name:

@@ -67,6 +67,9 @@ def activation(ledger: Ledger, call: Call) -> list[Axes]:
 
 
 def softmax(ledger: Ledger, call: Call) -> list[Axes]:
+    """Over its axes; a mask says of each number whether it counts."""
+    if call.arguments[1:] or call.keywords.get("mask") is not None:
+        return ledger.refuse(call, "its mask has a place for each of them")
     axis = call.layer.axis
     summed = (
         {axis % call.given.rank} if isinstance(axis, int) else {a % call.given.rank for a in axis}

@@ -10,6 +10,7 @@ from worker.engine.surgery.channels.ledger import Ledger, replaced
 from worker.engine.surgery.channels.rules.kernels import altered
 from worker.engine.surgery.weights import sublayers
 
+READ = frozenset({"query", "value", "key"})
 _STEPS = "it works along the steps they lie on"
 
 
@@ -21,6 +22,7 @@ def multi_head(ledger: Ledger, call: Call) -> list[Axes]:
         return ledger.refuse(call, obstacle)
     heads = ledger.new(call, layer.num_heads, "heads")
     _project(ledger, call, dict.fromkeys(dense, heads))
+    _mask(ledger, call, heads)
     ledger.size(call, ("num_heads",), heads)
     output = dense["attention_output"]
     made = ledger.new(call, output.kernel.shape[2])
@@ -43,9 +45,10 @@ def grouped_query(ledger: Ledger, call: Call) -> list[Axes]:
     heads = np.repeat(shared, layer.num_query_heads // layer.num_key_value_heads)
     of_each = {name: shared if name in ("key", "value") else heads for name in dense}
     _project(ledger, call, of_each)
+    _mask(ledger, call, heads)
     ledger.size(call, ("num_query_heads",), heads)
     ledger.size(call, ("num_key_value_heads",), shared)
-    passing = call.given.along(-1)
+    passing = _read(call)["query"].along(-1)
     _bind_output(ledger, call, dense["attention_output"], passing)
     return _outputs(ledger, call, heads, passing)
 
@@ -71,6 +74,14 @@ def _project(ledger: Ledger, call: Call, heads: dict[str, IntArray]) -> None:
             ledger.bind(call, dense[name].kernel, 1, heads[name], "output")
             ledger.bind(call, dense[name].bias, 0, heads[name], "output")
     ledger.bind(call, dense["attention_output"].kernel, 0, heads["attention_output"], "input")
+
+
+def _mask(ledger: Ledger, call: Call, heads: IntArray) -> None:
+    """A mask of the scores is [batch, to, from], or [batch, heads, to, from]."""
+    given = (*call.arguments[3:], call.keywords.get("attention_mask"))
+    shapes = [getattr(mask, "shape", ()) for mask in given]
+    if any(len(shape) > 3 and shape[-3] != 1 for shape in shapes):
+        ledger.stop(call, heads, "its attention_mask has a part for each head")
 
 
 def _bind_output(ledger: Ledger, call: Call, output: Any, made: IntArray) -> None:

@@ -11,6 +11,7 @@ from worker.engine.surgery.channels.ids import IntArray
 from worker.engine.surgery.channels.ledger import Ledger
 from worker.engine.surgery.channels.rules.activations import activated
 
+READ = frozenset({"initial_state"})
 _RECURRENT = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
 
 

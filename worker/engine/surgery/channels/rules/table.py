@@ -137,6 +137,19 @@ RULES: Mapping[type, Rule] = {
     layers.TimeDistributed: time_distributed,
 }
 
+# What rules read, if more than the first argument: so many arguments, and those of these names.
+_READ: Mapping[Rule, tuple[int, frozenset[str]]] = {
+    attention.multi_head: (3, attention.READ),
+    attention.grouped_query: (3, attention.READ),
+    recurrent.recurrent: (2, recurrent.READ),
+    recurrent.bidirectional: (2, recurrent.READ),
+}
+# They ask for their arguments by name; the first tensor of a call need not be what others read.
+_NAMED = (attention.multi_head, attention.grouped_query)
+_ALL_READ = frozenset(
+    {merges.merge, merges.concatenate, operations.element_wise, operations.concatenate}
+)
+
 
 def outputs_of(ledger: Ledger, call: Call) -> list[Axes]:
     """The channels of each output of a call; the ledger hears what belongs to them."""
@@ -145,6 +158,12 @@ def outputs_of(ledger: Ledger, call: Call) -> list[Axes]:
         return ledger.refuse(call, f"there is no rule for {type(call.layer).__name__}")
     if getattr(call.layer, "data_format", None) == "channels_first":
         return ledger.refuse(call, "it keeps channels first")
+    if rule in _ALL_READ:
+        return rule(ledger, call)
+    count, names = _READ.get(rule, (1, frozenset()))
+    if len(call.inputs) > 1 and not call.arguments and rule not in _NAMED:
+        return ledger.refuse(call, "all its tensors are given by name")
+    ledger.pass_over(call, count, names)
     return rule(ledger, call)
 
 
