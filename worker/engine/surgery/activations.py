@@ -95,8 +95,9 @@ def _obstacle(layer: Config, names: set[str], *, is_end: bool) -> str | None:
     kinds = {part["class_name"] for part in _parts(layer)}
     if is_end:
         return "it makes an output of the model"
-    if names & ACROSS:
-        return f"{names.pop()} normalizes across an axis; no function of single values can"
+    if across := names & ACROSS:
+        named = " and ".join(sorted(across))
+        return f"{named} normalizes across an axis; no function of single values can"
     if kinds & CELLS:
         return "the cell's state is made for its own activation"
     if any(is_model(part) for part in _parts(layer)):

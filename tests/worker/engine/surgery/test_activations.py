@@ -137,6 +137,7 @@ def test_hidden_softmax_stays() -> None:
     model = chain(layers.Dense(3, activation="softmax", name="shares"))
 
     assert (obstacles(model)["shares"] or "").startswith("softmax normalizes across an axis")
+    assert names(model)["shares"] == "softmax"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Takes channels out of a model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
+from pathlib import PurePosixPath
 from typing import Any
 
 import keras
@@ -18,6 +19,8 @@ from worker.engine.surgery.weights import assign_weights, named_weights
 Config = dict[str, Any]
 # Path of a layer -> numbers in its configuration, by the keys that lead to them.
 Sizes = Mapping[str, Mapping[Keys, int]]
+
+_ZEROS = {"module": "keras.initializers", "class_name": "Zeros", "config": {}}
 
 
 def kept_axes(graph: ChannelGraph, keep: Keep) -> Mapping[str, Mapping[int, BoolArray]]:
@@ -46,7 +49,8 @@ def removed(model: keras.Model, graph: ChannelGraph, keep: Keep, masks: Masks) -
                 "`layer_removal` takes whole layers out.",
             )
     axes = kept_axes(graph, keep)
-    smaller = type(model).from_config(_resized(model.get_config(), _sizes(graph, keep)))
+    config = _resized(model.get_config(), _sizes(graph, keep), _layers_of(axes))
+    smaller = type(model).from_config(config)
     values = {
         name: _left(weight.numpy(), axes.get(name, {}))
         for name, weight in named_weights(model).items()
@@ -76,14 +80,24 @@ def _sizes(graph: ChannelGraph, keep: Keep) -> Sizes:
     return sizes
 
 
-def _resized(config: Config, sizes: Sizes, level: str = "") -> Config:
-    """The configuration with these numbers, and without the shapes that layers were built for."""
+def _layers_of(weights: Iterable[str]) -> frozenset[str]:
+    """Paths of the layers that have these weights, and of all that they lie in."""
+    return frozenset(str(path) for weight in weights for path in PurePosixPath(weight).parents)
+
+
+def _resized(config: Config, sizes: Sizes, sliced: Set[str], level: str = "") -> Config:
+    """The configuration with these numbers, and without the shapes that layers were built for.
+
+    Layers with `sliced` weights lose initial values that would not fit: they get others anyway.
+    """
     layers = []
     for layer in config["layers"]:
         path = f"{level}{layer_name(layer)}"
         inner = _unbuilt(layer["config"])
         if is_model(layer):
-            inner = _resized(inner, sizes, f"{path}/")
+            inner = _resized(inner, sizes, sliced, f"{path}/")
+        elif path in sliced:
+            inner = _without_arrays(inner)
         for keys, number in sizes.get(path, {}).items():
             inner = _with(inner, keys, number)
         layers.append({**_without_build(layer), "config": inner})
@@ -112,6 +126,17 @@ def _unbuilt(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_unbuilt(item) for item in value)
     return value
+
+
+def _without_arrays(value: Any) -> Any:
+    """Layers at any depth with zeros for initializers that hold one value for each weight."""
+    if isinstance(value, list | tuple):
+        return type(value)(_without_arrays(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if value.get("class_name") == "Constant":
+        return value if isinstance(value["config"]["value"], int | float) else _ZEROS
+    return {key: _without_arrays(item) for key, item in value.items()}
 
 
 def _without_build(config: Config) -> Config:

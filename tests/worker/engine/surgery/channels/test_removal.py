@@ -25,6 +25,7 @@ from worker.engine.surgery.channels.removal import kept_axes, removed
 from worker.engine.surgery.weights import named_weights
 
 layers = keras.layers
+Constant = keras.initializers.Constant
 EXAMPLE = Path(__file__).parents[5] / "examples" / "lenet5.keras"
 
 
@@ -192,6 +193,45 @@ def test_removed_keeps_names_policies_and_what_is_frozen() -> None:
     assert smaller.output_names == ["classes"]
     assert (layer.units, layer.trainable, layer.dtype_policy.name) == (2, False, "mixed_float16")
     assert layer.kernel_regularizer is not None
+
+
+def held() -> Any:
+    """Layers whose initial values are arrays, as those of a pretrained embedding."""
+    values = np.random.default_rng(0).normal(size=(20, 12))
+    words = keras.Input((7,), dtype="int32", name="words")
+    x = layers.Embedding(20, 12, embeddings_initializer=Constant(values), name="words_of")(words)
+    x = layers.Bidirectional(layers.GRU(4, recurrent_initializer=Constant(np.eye(4, 12))))(x)
+    x = layers.Dense(6, bias_initializer=Constant(list(range(6))), name="hidden")(x)
+    x = layers.BatchNormalization(gamma_initializer=Constant(np.arange(6.0)), name="norm")(x)
+    return keras.Model(words, layers.Dense(3, bias_initializer=Constant([1.0, 2.0, 3.0]))(x))
+
+
+def test_removed_does_without_initial_values_that_no_longer_fit(tmp_path: Path) -> None:
+    model = in_float64(held())
+    graph = channel_graph(model)
+    keep = random_keep(graph)
+
+    smaller = removed(model, graph, keep, {}).model
+    smaller.save(tmp_path / "smaller.keras")
+
+    inputs = rows_for(model, 2)
+    wanted = zeroed_outputs(model, graph, keep, list(inputs.values()))
+    reloaded = keras.saving.load_model(tmp_path / "smaller.keras")
+    np.testing.assert_allclose(outputs_of(smaller, inputs)[0], wanted[0], rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(outputs_of(reloaded, inputs), outputs_of(smaller, inputs))
+
+
+def test_removed_keeps_initial_values_where_they_fit() -> None:
+    features = keras.Input((4,))
+    free = layers.Dense(5, bias_initializer=Constant([1.0] * 5), name="free")
+    kept = layers.Dense(5, bias_initializer=Constant([1.0] * 5), name="kept")
+    joined = layers.Concatenate()([layers.Dense(3)(free(features)), kept(features)])
+    model = keras.Model(features, [layers.Dense(2)(joined), kept.output])
+
+    smaller = without(model, free=[0, 1])
+
+    assert type(smaller.get_layer("free").bias_initializer).__name__ == "Zeros"
+    assert type(smaller.get_layer("kept").bias_initializer).__name__ == "Constant"
 
 
 def test_removed_names_the_layer_of_which_nothing_would_be_left() -> None:
