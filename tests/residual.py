@@ -74,3 +74,15 @@ def nested_chain() -> Any:
     widened = LAYERS.Dense(4, name="first")(features)
     classes = LAYERS.Dense(3, activation="softmax", name="classes")(backbone(widened))
     return keras.Model(features, classes, name="nested_chain")
+
+
+def masked_sequences(blocks: int = 2) -> Any:
+    """Words, 0 standing for none, through residual blocks of GRUs both ways: [12] -> [3]."""
+    words = keras.Input((12,), dtype="int32", name="words")
+    x = LAYERS.Embedding(20, 8, mask_zero=True, name="words_of")(words)
+    for block in range(blocks):
+        gru = LAYERS.GRU(4, return_sequences=True)
+        y = LAYERS.Bidirectional(gru, name=f"both_ways_{block}")(x)
+        x = LAYERS.Add(name=f"add_{block}")([x, LAYERS.LayerNormalization(name=f"norm_{block}")(y)])
+    x = LAYERS.GlobalAveragePooling1D(name="pool")(x)
+    return keras.Model(words, LAYERS.Dense(3, name="classes")(x), name="masked_sequences")

@@ -23,19 +23,22 @@ Call = tuple[str, int]
 class Wiring:
     """The calls of one level in topological order, each with the tensors it is given.
 
-    Model inputs are tensors that no call makes. Nested models are called like layers.
+    Model inputs are tensors that no call makes. Nested models are called like layers. `masks` are
+    the tensors that say which steps count: they are made and read beside the data, and no path of
+    theirs parts from it or joins it.
     """
 
     calls: Mapping[Call, tuple[Ref, ...]]
+    masks: Mapping[Call, tuple[Ref, ...]]
     inputs: tuple[Ref, ...]
     outputs: tuple[Ref, ...]
 
     @cached_property
     def readers(self) -> Mapping[Ref, Sequence[Call]]:
-        """Who is given a tensor; outputs of the level are not counted."""
+        """Who is given a tensor, be it as a mask; outputs of the level are not counted."""
         found: dict[Ref, list[Call]] = defaultdict(list)
         for call, fed in self.calls.items():
-            for ref in dict.fromkeys(fed):
+            for ref in dict.fromkeys((*fed, *self.masks[call])):
                 found[ref].append(call)
         return found
 
@@ -128,13 +131,17 @@ def _level(model: keras.Model, path: str) -> Level:
     refs = refs_of(model)
     graph = graph_of(model)
     nodes = nodes_in_order(model)
-    calls = {
-        _call(refs[id(node.output_tensors[0])]): tuple(refs[id(t)] for t in node.input_tensors)
-        for node in nodes
-        if not node.is_input
-    }
+    calls: dict[Call, tuple[Ref, ...]] = {}
+    masks: dict[Call, tuple[Ref, ...]] = {}
+    for node in nodes:
+        if not node.is_input:
+            call = _call(refs[id(node.output_tensors[0])])
+            data, beside = _given(node)
+            calls[call] = tuple(refs[id(tensor)] for tensor in data)
+            masks[call] = tuple(refs[id(tensor)] for tensor in beside)
     wiring = Wiring(
         calls=calls,
+        masks=masks,
         inputs=tuple(refs[id(tensor)] for tensor in graph.inputs),
         outputs=tuple(refs[id(tensor)] for tensor in graph.outputs),
     )
@@ -145,6 +152,19 @@ def _level(model: keras.Model, path: str) -> Level:
         tensors={refs[id(t)]: t for node in nodes for t in node.output_tensors},
         operations={operation.name: operation for operation in graph.operations},
     )
+
+
+def _given(node: Any) -> tuple[list[Any], list[Any]]:
+    """The tensors that a layer is called with, data and masks: Keras gives those by name."""
+    options = node.arguments.kwargs
+    is_layer = isinstance(node.operation, keras.Layer)
+    names = {name for name in options if is_layer and name.endswith("mask")}
+    data = (node.arguments.args, [value for name, value in options.items() if name not in names])
+    return _tensors(data), _tensors([options[name] for name in names])
+
+
+def _tensors(structure: Any) -> list[Any]:
+    return [item for item in keras.tree.flatten(structure) if isinstance(item, keras.KerasTensor)]
 
 
 def _call(ref: Ref) -> Call:

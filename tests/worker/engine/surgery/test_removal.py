@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from tests.builders import outputs_of, randomized, rows_for
-from tests.residual import dense_chain, nested_chain, residual_model, transformer_model
+from tests.residual import (
+    dense_chain,
+    masked_sequences,
+    nested_chain,
+    residual_model,
+    transformer_model,
+)
 from worker.engine.surgery.removal import without_spans
 from worker.engine.surgery.spans import removable_spans
 from worker.engine.surgery.weights import named_weights
@@ -82,6 +88,45 @@ def test_everything_removable_goes_at_once_and_the_ends_stay(build: Any, tmp_pat
     np.testing.assert_array_equal(outputs_of(again, inputs)[0], outputs_of(smaller, inputs)[0])
     assert smaller.layers[-1].name == model.layers[-1].name
     assert [spec.name for spec in smaller.inputs] == [spec.name for spec in model.inputs]
+
+
+@pytest.mark.parametrize("gone", [("add_0",), ("add_1",), ("add_0", "add_1")])
+def test_what_is_left_of_a_masked_model_counts_the_same_steps(
+    gone: tuple[str, ...], tmp_path: Path
+) -> None:
+    model = randomized(masked_sequences())
+    words = np.array([[3, 1, 4, 1, 5, 0, 0, 0, 0, 0, 0, 0], [2, 7, 0, 8, 0, 0, 1, 8, 2, 8, 4, 0]])
+
+    smaller = without(model, *gone)
+    smaller.save(tmp_path / "smaller.keras")
+
+    mask = keras.ops.not_equal(words, 0)
+    x = model.get_layer("words_of")(words)
+    for block in (0, 1):
+        if f"add_{block}" not in gone:
+            y = model.get_layer(f"both_ways_{block}")(x, mask=mask)
+            x = x + model.get_layer(f"norm_{block}")(y)
+    wanted = model.get_layer("classes")(model.get_layer("pool")(x, mask=mask))
+    reloaded = keras.saving.load_model(tmp_path / "smaller.keras")
+    for rebuilt in (smaller, reloaded):
+        np.testing.assert_allclose(rebuilt(words), wanted, rtol=0, atol=1e-6)
+
+
+def test_blocks_around_a_given_attention_mask_go_one_by_one_and_all_together() -> None:
+    given, mask = keras.Input((5, 6), name="given"), keras.Input((5, 5), name="mask", dtype="bool")
+    x = given
+    for block in (0, 1):
+        attention = LAYERS.MultiHeadAttention(2, 3, name=f"attention_{block}")
+        x = LAYERS.Add(name=f"add_{block}")([x, attention(x, x, attention_mask=mask)])
+    model = randomized(keras.Model([given, mask], LAYERS.Dense(2, name="last")(x)))
+    rows = {"given": np.ones((2, 5, 6), np.float32), "mask": np.stack([np.tri(5, dtype=bool)] * 2)}
+
+    once, twice = without(model, "add_0"), without(model, "add_0", "add_1")
+
+    x = rows["given"]
+    np.testing.assert_allclose(twice(rows), model.get_layer("last")(x), rtol=0, atol=1e-6)
+    x = x + model.get_layer("attention_1")(x, x, attention_mask=rows["mask"])
+    np.testing.assert_allclose(once(rows), model.get_layer("last")(x), rtol=0, atol=1e-6)
 
 
 def test_given_model_stays_as_it_was() -> None:

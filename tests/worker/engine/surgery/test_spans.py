@@ -10,6 +10,7 @@ from app.recipes.keras_graph import Ref
 from tests.builders import branched_model, normalization_model
 from tests.residual import (
     dense_chain,
+    masked_sequences,
     nested_chain,
     residual_block,
     residual_model,
@@ -222,6 +223,26 @@ def test_layers_of_a_nested_model_that_is_used_twice_stay() -> None:
 
     assert spans.matching == ()
     assert spans.kept["twice/inner"] == "it is shared: used more than once"
+
+
+def test_masks_of_steps_are_no_paths_of_their_own() -> None:
+    model = masked_sequences()
+
+    found = matching(model)
+    reloaded = matching(type(model).from_config(model.get_config()))
+
+    assert list(found) == list(reloaded) == ["add_0", "add_1"]
+    assert found["add_0"].entry == Ref("words_of", 0, 0)
+    assert found["add_0"].layers == ("both_ways_0", "norm_0", "add_0")
+
+
+def test_block_that_a_mask_is_made_of_is_none() -> None:
+    given = keras.Input((5, 6))
+    hidden = LAYERS.Dense(6, name="hidden")(given)
+    x = LAYERS.Add(name="add")([given, hidden])
+    x = LAYERS.GRU(4)(x, mask=hidden[:, :, 0] > 0)
+
+    assert "add" not in matching(keras.Model(given, LAYERS.Dense(2)(x)))
 
 
 def test_outputs_stay() -> None:

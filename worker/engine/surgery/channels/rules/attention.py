@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.engine.surgery.channels.calls import Axes, Call, Tensor
+from worker.engine.surgery.channels.calls import Axes, Call, Shape, Tensor
 from worker.engine.surgery.channels.ids import IntArray
 from worker.engine.surgery.channels.ledger import Ledger, replaced
 from worker.engine.surgery.channels.rules.kernels import altered
@@ -79,7 +79,7 @@ def _project(ledger: Ledger, call: Call, heads: dict[str, IntArray]) -> None:
 def _mask(ledger: Ledger, call: Call, heads: IntArray) -> None:
     """A mask of the scores is [batch, to, from], or [batch, heads, to, from]."""
     given = (*call.arguments[3:], call.keywords.get("attention_mask"))
-    shapes = [getattr(mask, "shape", ()) for mask in given]
+    shapes: list[Shape] = [getattr(mask, "shape", ()) for mask in given]
     if any(len(shape) > 3 and shape[-3] != 1 for shape in shapes):
         ledger.stop(call, heads, "its attention_mask has a part for each head")
 
