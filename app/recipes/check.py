@@ -19,7 +19,7 @@ from app.recipes.steps import Conversion, Step
 from app.recipes.steps.base import Given, LayerTransform, Need
 from app.recipes.steps.recovery import optimizer_steps
 from app.recipes.task import Task
-from app.recipes.training import training_complaints
+from app.recipes.training import training_complaints, training_warnings
 
 
 class ImpossibleRecipe(Invalid):
@@ -60,7 +60,7 @@ def check(
         skipped=tuple(_skips(stages)),
         needs=tuple(sorted({need for step in recipe.steps for need in step.all_needs()})),
         understood=tuple(f"output {task.output!r}: {task.kind}, {task.because}" for task in tasks),
-        warnings=tuple(_warnings(stages, tasks)),
+        warnings=(*_warnings(stages, tasks), *training_warnings(recipe, tasks)),
         tasks=tasks,
         optimizer_steps=sum(
             step.training_runs() * optimizer_steps(dataset.train_rows, training)

@@ -12,6 +12,26 @@ REPLACEABLE = frozenset({"softmax", "sigmoid", "linear"})
 WITH_ACTIVATION = WEIGHTED | {"Activation"}
 
 
+# Layers without weights that change shapes or positions: outside a block none of them can go.
+SHAPING = ("InputLayer", "Flatten", "Reshape", "Permute", "Pooling", "Padding", "Cropping")
+MERGES = frozenset(
+    {"Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract"}
+)
+
+
+def reason_to_keep(path: str, model: ModelFacts) -> str | None:
+    """Why a shallower student cannot do without a layer, as far as facts tell."""
+    if path in {head.output for head in model.heads}:
+        return "it is an output of the model"
+    if MERGES & {layer.class_name for layer in model.layers}:
+        return None
+    for layer in model.layers:
+        is_shaping = any(word in layer.class_name for word in SHAPING)
+        if layer.name == path and layer.parameter_count == 0 and is_shaping:
+            return f"a {layer.class_name} has no weights, and is in no block that could go"
+    return None
+
+
 def student_complaints(model: ModelFacts, student: ModelFacts, pointer: str) -> Iterator[Complaint]:
     """What keeps `student` from having the inputs and outputs of `model`."""
     found = tuple(model_complaints(model, student, pointer))

@@ -12,6 +12,8 @@ from app.recipes.steps.base import Given
 from app.recipes.steps.recovery import Recovery, optimizer_steps
 from app.recipes.task import Task, TaskKind
 
+# Parameters of teaching that are read where classes are told apart.
+OF_LOGITS = frozenset({"temperature", "soft_loss"})
 WEIGHTED = frozenset({TaskKind.CLASSIFICATION, TaskKind.BINARY_CLASSIFICATION})
 
 
@@ -37,6 +39,23 @@ def training_complaints(
         )
         for complaint in found:
             yield complaint.model_copy(update={"pointer": base + complaint.pointer})
+
+
+def training_warnings(recipe: Recipe, tasks: tuple[Task, ...]) -> Iterator[str]:
+    """What is given for the comparison with a teacher, and not read where values are predicted."""
+    if not tasks or any(task.is_classification for task in tasks):
+        return
+    for step in recipe.steps:
+        training = step.training()
+        if training is None or not training.distill:
+            continue
+        fields = type(training).model_fields
+        for name in OF_LOGITS & fields.keys():
+            if getattr(training, name) != fields[name].default:
+                yield (
+                    f"{step.technique}: {name} has no effect, for every output predicts values, "
+                    "which are compared with the teacher's by squared error."
+                )
 
 
 def _scale_complaints(

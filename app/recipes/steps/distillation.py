@@ -12,8 +12,7 @@ from app.recipes.fit import read_tasks
 from app.recipes.steps.base import Given, NamedModel, Need, Transform
 from app.recipes.steps.initialization import InitialWeights, Scheme, source_complaints
 from app.recipes.steps.recovery import ModelId, Recovery
-from app.recipes.students import facts_in_the_place_of, student_complaints
-from app.recipes.task import TaskKind
+from app.recipes.students import facts_in_the_place_of, reason_to_keep, student_complaints
 
 LayerName = Annotated[str, Field(min_length=1, max_length=400)]
 Squared = "mean_squared_error"
@@ -110,8 +109,9 @@ class Distillation(Transform, Recovery):
     @model_validator(mode="before")
     @classmethod
     def _hard_loss_names_the_loss(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("hard_loss") == "mse":
-            return {"loss": Squared, **data}
+        is_squared = isinstance(data, dict) and data.get("hard_loss") == "mse"
+        if is_squared and data.get("loss", "auto") == "auto":
+            return {**data, "loss": Squared}
         return data
 
     @model_validator(mode="after")
@@ -213,11 +213,17 @@ class Distillation(Transform, Recovery):
             )
 
     def _loss_complaints(self, given: Given) -> Iterator[Complaint]:
-        if self.hard_loss != "cross_entropy" or given.dataset is None:
-            return
-        tasks, _ = read_tasks(given.model, given.dataset)
+        tasks = read_tasks(given.model, given.dataset)[0] if given.dataset else ()
+        heads = {head.output: head for head in given.model.heads}
         for task in tasks:
-            if task.kind is TaskKind.REGRESSION:
+            is_single = heads[task.output].units == 1 and task.is_classification
+            if self.soft_loss == "cosine" and is_single:
+                yield Complaint(
+                    pointer="/soft_loss",
+                    detail=f"output {task.output!r} is one unit, and the cosine of single numbers "
+                    "is 1 or -1 however far they are apart. Allowed: kl, mse",
+                )
+            if self.hard_loss == "cross_entropy" and not task.is_classification:
                 yield Complaint(
                     pointer="/hard_loss",
                     detail=f"cross_entropy compares classes, and output {task.output!r} predicts "
@@ -226,15 +232,32 @@ class Distillation(Transform, Recovery):
 
     def _layer_complaints(self, given: Given) -> Iterator[Complaint]:
         for index, name in enumerate(self.removed_layers):
-            yield from _unknown(name, given.model, f"/removed_layers/{index}", "the model")
+            pointer = f"/removed_layers/{index}"
+            yield from _unknown(name, given.model, pointer, "the model")
+            reason = reason_to_keep(name, given.model)
+            if reason:
+                detail = f"layer {name!r} cannot be taken out: {reason}"
+                yield Complaint(pointer=pointer, detail=detail)
         student = given.others.get(self.student_model_id or "", given.model)
         teacher = given.baseline
         if self.teacher_model_ids:
             teacher = given.others.get(self.teacher_model_ids[0], given.baseline)
         for index, (ours, theirs) in enumerate(self.feature_pairs()):
             pointer = f"/feature_layers/{index}"
-            yield from _unknown(ours, student, pointer, "the student")
-            yield from _unknown(theirs, teacher, pointer, "the teacher")
+            yield from _incomparable(ours, student, pointer, "the student")
+            yield from _incomparable(theirs, teacher, pointer, "the teacher")
+
+
+def _incomparable(path: str, model: ModelFacts, pointer: str, whose: str) -> Iterator[Complaint]:
+    """A complaint where a model has no such layer, or has it inside a nested one."""
+    if "/" in path:
+        yield Complaint(
+            pointer=pointer,
+            detail=f"{path!r} of {whose} leads into a nested model, whose layers cannot be "
+            "compared: name the nested model itself, or a layer beside it",
+        )
+    else:
+        yield from _unknown(path, model, pointer, whose)
 
 
 def _unknown(path: str, model: ModelFacts, pointer: str, whose: str) -> Iterator[Complaint]:

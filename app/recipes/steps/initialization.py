@@ -157,6 +157,15 @@ class Initialization(LayerTransform, InitialWeights):
 
     def complaints(self, given: Given) -> Iterator[Complaint]:
         yield from super().complaints(given)
+        chosen = [layer for layer in given.model.layers if self.selects(layer.name)]
+        if chosen and all(layer.parameter_count == 0 for layer in chosen):
+            weighted = [layer.name for layer in given.model.layers if layer.parameter_count]
+            yield Complaint(
+                pointer="/exclude" if self.exclude else "/include",
+                detail="none of the chosen layers has weights. Layers with weights: "
+                + ", ".join(weighted[:20])
+                + (f", ... ({len(weighted)} in all)" if len(weighted) > 20 else ""),
+            )
         source = given.others.get(self.source_model_id or "")
         if source:
             yield from source_complaints(given.model, source, "/source_model_id")

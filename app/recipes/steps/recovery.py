@@ -203,6 +203,14 @@ class Recovery(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _teachers_are_named_once(self) -> Self:
+        named = self.teacher_model_ids
+        twice = next((one for place, one in enumerate(named) if one in named[:place]), None)
+        if twice is not None:
+            raise ValueError(f"teacher_model_ids names {twice} twice: its answers count once")
+        return self
+
+    @model_validator(mode="after")
     def _clips_in_one_way(self) -> Self:
         if self.gradient_clip_norm is not None and self.gradient_clip_value is not None:
             raise ValueError("give gradient_clip_norm or gradient_clip_value, not both")

@@ -106,7 +106,8 @@ def test_parameter_without_effect_is_refused(
         ({"distill": False}, "distill"),
         ({"feature_weight": 2.0}, "feature_weight has no effect without feature_layers"),
         ({"feature_layers": ["conv_1:"]}, "`name` or `student:teacher`"),
-        ({"hard_loss": "mse", "loss": "auto"}, "hard_loss is mse, but loss is auto"),
+        ({"hard_loss": "mse", "loss": "huber"}, "hard_loss is mse, but loss is huber"),
+        ({"teacher_model_ids": ["mdl_1", "mdl_2", "mdl_1"]}, "names mdl_1 twice"),
         (
             {"hard_loss": "cross_entropy", "loss": "huber"},
             "hard_loss is cross_entropy, but loss is huber",
@@ -131,6 +132,7 @@ def test_stored_step_with_every_default_is_taken(hard_loss: str, student: str) -
 
 def test_hard_loss_is_short_for_a_loss() -> None:
     assert Distillation(hard_loss="mse").training().loss == "mean_squared_error"
+    assert Distillation(hard_loss="mse", loss="auto").training().loss == "mean_squared_error"
     assert Distillation(hard_loss="cross_entropy").training().loss == "auto"
 
 
@@ -349,6 +351,59 @@ def test_unknown_removed_layer_is_refused() -> None:
 
     assert refused.pointer == "/recipe/steps/0/removed_layers/1"
     assert "conv_1, logits" in refused.detail
+
+
+def test_cosine_of_one_unit_is_refused() -> None:
+    two_classes = digits().labels[0].model_copy(update={"class_count": 2, "maximum": 1})
+    given = {
+        "model": classifier(**ending("sigmoid", units=1)),
+        "data": digits(labels=(two_classes,)),
+    }
+
+    refused = complaint({"soft_loss": "cosine"}, **given)
+
+    assert refused.pointer == "/recipe/steps/0/soft_loss"
+    assert "Allowed: kl, mse" in refused.detail
+    assert checked({"soft_loss": "mse"}, **given).steps
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("logits", "an output of the model"), ("flat", "a Flatten has no weights")]
+)
+def test_removed_layer_that_has_to_stay_is_refused(name: str, reason: str) -> None:
+    flat = LayerSpec(name="flat", class_name="Flatten", parameter_count=0)
+    model = classifier(layers=(*classifier().layers, flat))
+
+    refused = complaint({"student": "depth", "removed_layers": [name]}, model=model)
+
+    assert refused.pointer == "/recipe/steps/0/removed_layers/0"
+    assert reason in refused.detail
+
+
+def test_layer_without_weights_may_name_the_block_it_is_in() -> None:
+    block = (
+        LayerSpec(name="pool", class_name="MaxPooling2D", parameter_count=0),
+        LayerSpec(name="sum", class_name="Add", parameter_count=0),
+    )
+    model = classifier(layers=(*classifier().layers, *block))
+
+    assert checked({"student": "depth", "removed_layers": ["pool"]}, model=model).steps
+
+
+def test_feature_layer_inside_a_nested_model_is_refused() -> None:
+    refused = complaint({"feature_layers": ["conv_1:block/conv_1"]})
+
+    assert refused.pointer == "/recipe/steps/0/feature_layers/0"
+    assert "'block/conv_1' of the teacher leads into a nested model" in refused.detail
+
+
+@pytest.mark.parametrize("parameter", [{"temperature": 2.0}, {"soft_loss": "mse"}])
+def test_plan_warns_of_what_regression_does_not_read(parameter: dict[str, Any]) -> None:
+    (name,) = parameter
+
+    assert any(f"{name} has no effect" in w for w in checked(parameter, data=VALUES).warnings)
+    assert not checked(parameter).warnings
+    assert not checked({}, data=VALUES).warnings
 
 
 def test_unknown_feature_layer_is_told_whose_it_is() -> None:

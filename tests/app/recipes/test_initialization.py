@@ -16,10 +16,16 @@ from tests.app.recipes.test_check import classifier, digits
 NO_TARGETS = Constraints.model_validate({})
 
 
-def checked(step: dict[str, Any], source: ModelFacts | None = None, **data: Any) -> Any:
+def checked(
+    step: dict[str, Any],
+    source: ModelFacts | None = None,
+    *,
+    model: ModelFacts | None = None,
+    **data: Any,
+) -> Any:
     asked = Recipe.model_validate({"steps": [{"technique": "initialization", **step}]})
     others = {"mdl_source": source} if source else {}
-    given = Given(classifier(), digits(**data), others)
+    given = Given(model or classifier(), digits(**data), others)
     return check(asked, ("keras",), given, NO_TARGETS)
 
 
@@ -135,6 +141,21 @@ def test_source_that_cannot_fit_is_refused(changes: dict[str, Any], reason: str)
 
 def test_layers_that_match_nothing_are_refused() -> None:
     assert complaint({"include": ["nowhere"]}).pointer == "/recipe/steps/0/include/0"
+
+
+@pytest.mark.parametrize(
+    ("choice", "field"), [({"include": ["flat"]}, "include"), ({"exclude": ["conv.*"]}, "exclude")]
+)
+def test_choice_of_layers_without_weights_is_refused(choice: dict[str, Any], field: str) -> None:
+    layers = (
+        LayerSpec(name="conv_1", class_name="Conv2D", parameter_count=9),
+        LayerSpec(name="flat", class_name="Flatten", parameter_count=0),
+    )
+
+    refused = complaint(choice, model=classifier(layers=layers))
+
+    assert refused.pointer == f"/recipe/steps/0/{field}"
+    assert "Layers with weights: conv_1" in refused.detail
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from worker.engine.students.standing_in import in_the_place_of
 from worker.engine.students.student import Student
 from worker.engine.surgery.weights import leaves
 from worker.engine.training.evaluation import evaluate
+from worker.engine.training.teachers import model_fingerprint
 from worker.engine.training.teaching import Teaching
 from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
@@ -26,7 +27,7 @@ TEACHES_LITTLE = (
 )
 LEARNS_FROM_ITSELF = (
     "Student and teacher were the same model with the same weights, so only the labels had "
-    "anything to teach. Name a teacher, or change the model in an earlier step."
+    "anything to teach. Name another teacher, or change the model in an earlier step."
 )
 
 
@@ -60,7 +61,7 @@ def apply(step: Distillation, model: keras.Model, context: StepContext) -> StepO
         },
         skipped=student.skipped,
         warnings=(
-            *_warnings(step, model, context),
+            *_warnings(step, model, teachers, context),
             *_worse_teachers(taught_by, before),
             *history.warnings,
         ),
@@ -86,10 +87,22 @@ def _teaching(step: Distillation, teachers: Sequence[keras.Model]) -> Teaching:
     )
 
 
-def _warnings(step: Distillation, model: keras.Model, context: StepContext) -> Iterator[str]:
-    is_itself = step.student == "same" and model is context.baseline
-    if is_itself and not step.teacher_model_ids and step.initialization is None:
+def _warnings(
+    step: Distillation,
+    model: keras.Model,
+    teachers: Sequence[keras.Model],
+    context: StepContext,
+) -> Iterator[str]:
+    starts_as_uploaded = step.student == "same" and model is context.baseline
+    if starts_as_uploaded and step.initialization is None and _are_all(teachers, model):
         yield LEARNS_FROM_ITSELF
+
+
+def _are_all(teachers: Sequence[keras.Model], model: keras.Model) -> bool:
+    """Whether each is this model, or the same one loaded again: the job's own, named by its id."""
+    others = [teacher for teacher in teachers if teacher is not model]
+    wanted = model_fingerprint(model) if others else ""
+    return all(model_fingerprint(teacher) == wanted for teacher in others)
 
 
 def _worse_teachers(

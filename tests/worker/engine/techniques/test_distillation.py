@@ -256,6 +256,8 @@ def test_student_that_is_its_own_teacher_is_told(tmp_path: Path) -> None:
     context = context_for(model, tmp_path)
 
     assert taught(model, context).warnings == (LEARNS_FROM_ITSELF,)
+    named = with_others(context, mdl_own=dense_model())
+    assert taught(model, named, teacher_model_ids=["mdl_own"]).warnings == (LEARNS_FROM_ITSELF,)
     assert LEARNS_FROM_ITSELF not in taught(model, context, student="width").warnings
 
 
