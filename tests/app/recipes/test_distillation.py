@@ -355,7 +355,7 @@ def test_unknown_removed_layer_is_refused() -> None:
 
 def test_cosine_of_one_unit_is_refused() -> None:
     two_classes = digits().labels[0].model_copy(update={"class_count": 2, "maximum": 1})
-    given = {
+    given: dict[str, Any] = {
         "model": classifier(**ending("sigmoid", units=1)),
         "data": digits(labels=(two_classes,)),
     }
