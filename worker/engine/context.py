@@ -15,6 +15,7 @@ from app.recipes.task import Task
 from app.reports.report import SkippedLayer
 from worker.engine.exporting.signature import RowShapes
 from worker.engine.loading.datasets import Dataset, Split
+from worker.engine.surgery.lineage import Lineage
 from worker.engine.training.checkpoints import Checkpoints
 
 BoolArray = NDArray[np.bool_]
@@ -45,7 +46,8 @@ class StepContext:
     `check_cancelled` raises Cancelled once the job is to stop; call it at every batch. `baseline`
     is the uploaded model as it was; `load_model` gives another uploaded one by its id. `scratch` is
     a folder for what is too large for memory; it goes with the job. `checkpoints` is where
-    trainings leave what a later attempt of the job goes on from.
+    trainings leave what a later attempt of the job goes on from. `lineage` says what the model has
+    of the uploaded one.
     """
 
     seed: int
@@ -58,6 +60,7 @@ class StepContext:
     load_model: LoadModel
     scratch: Path
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    lineage: Lineage = field(default_factory=Lineage)
 
     def divided(self, validation_fraction: float) -> tuple[Split, Split | None]:
         """Training rows and validation rows, both out of the training split; test is never touched.
@@ -101,11 +104,13 @@ class StepOutcome:
 
     `accuracy_after_change` (r2 for regression) is that of the validation rows before any recovery;
     None where nothing trained after the change or there are no labels. `facts` are plain JSON,
-    `warnings` sentences for the report.
+    `warnings` sentences for the report. `masks` and `lineage` go to the next step; a step that
+    takes no weight out and adds none passes on the lineage it was given.
     """
 
     model: keras.Model
     masks: Masks
+    lineage: Lineage
     accuracy_after_change: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     skipped: tuple[SkippedLayer, ...] = ()

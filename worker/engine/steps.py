@@ -52,7 +52,7 @@ class Workpiece:
         outcome: StepOutcome = technique(step.technique).apply(step, self.model, self._context)
         self.model = outcome.model
         self.warnings += outcome.warnings
-        self._context = replace(self._context, masks=outcome.masks)
+        self._context = replace(self._context, masks=outcome.masks, lineage=outcome.lineage)
         after = self._validation_score(step)
         changed = outcome.accuracy_after_change if step.training() else after
         report = self._report(

@@ -61,7 +61,8 @@ class InitialWeights(BaseModel):
     source_model_id: ModelId | None = Field(
         None,
         description="pretrained: the uploaded model whose weights are taken; null = the job's "
-        "model as it was uploaded, in `distillation` the teacher.",
+        "model as it was uploaded (of its channels those that are left), in `distillation` the "
+        "teacher.",
     )
 
     def schemes(self) -> tuple[Scheme, ...]:
@@ -96,9 +97,10 @@ class Initialization(LayerTransform, InitialWeights):
     Kernels follow `scheme`. Biases, embeddings and all of a normalization start as in a new layer,
     and so do recurrent kernels unless the scheme is orthogonal, zeros or pretrained; frozen layers
     and the statistics of a Normalization stay. `pretrained` takes whole layers from another model:
-    by name, else by order and shape; of a wider layer the channels with the largest L1 norm. What
-    earlier steps pruned stays zero. With `recovery` the report states the loss on validation rows
-    after 0, 1 and all epochs, for `scheme` and for each one in `compare`.
+    by name, else by order and shape; of a wider layer the channels with the largest L1 norm; of the
+    job's own upload exactly the channels that earlier steps left (rewinding). What they pruned
+    stays zero. With `recovery` the report states the loss on validation rows after 0, 1 and all
+    epochs, for `scheme` and for each one in `compare`.
     """
 
     technique: Literal["initialization"] = "initialization"

@@ -389,6 +389,24 @@ def test_run_goes_on_with_the_trainings_of_an_attempt_before_it(
     assert again.file("tflite").read_bytes() == tflite
 
 
+def test_later_steps_know_which_channels_survived_earlier_ones(desk: Desk) -> None:
+    rewinding = {"technique": "initialization", "scheme": "pretrained"}
+    pruning = {"technique": "channel_pruning", "pruning_ratio": 0.5, "importance": "random"}
+
+    first, last = [
+        keras.saving.load_model(
+            desk.done(desk.order(dense_model(), *steps, data=False, outputs=("keras",))).file(
+                "keras"
+            )
+        )
+        for steps in ([pruning], [pruning, rewinding])
+    ]
+
+    assert first.count_params() < dense_model().count_params()
+    for now, was in zip(last.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_array_equal(now, was)
+
+
 def test_uploaded_student_is_exported_under_the_names_of_the_model(desk: Desk) -> None:
     student = keras.Sequential(
         [

@@ -11,7 +11,8 @@ from app.recipes.steps.initialization import InitialWeights, Scheme
 from app.reports.report import SkippedLayer
 from worker.engine.context import StepContext
 from worker.engine.initializing.drawing import held, new_weights, reason_to_stay
-from worker.engine.initializing.taking import take_weights
+from worker.engine.initializing.rewinding import rewound_weights
+from worker.engine.initializing.taking import Taken, take_weights
 from worker.engine.surgery.cloning import clone_with_weights
 from worker.engine.surgery.weights import Leaf
 
@@ -67,7 +68,7 @@ def _taken(
         raise StepFailed(
             "`pretrained` has no model to take weights from", hint="Give source_model_id."
         )
-    taken = take_weights(model, source, chosen)
+    taken = _weights_from(source, model, chosen, context)
     skipped = tuple(
         SkippedLayer(layer=path.rpartition("/")[2], reason=reason)
         for path, reason in taken.left.items()
@@ -79,6 +80,15 @@ def _taken(
         )
     copy = clone_with_weights(model, held(taken.values, context.masks))
     return Start("pretrained", copy, {"scheme": "pretrained", **taken.facts()}, skipped)
+
+
+def _weights_from(
+    source: keras.Model, model: keras.Model, chosen: Sequence[Leaf], context: StepContext
+) -> Taken:
+    """Of the uploaded model what is left of it here; of any other what fits best."""
+    if source is context.baseline and context.lineage.descends:
+        return rewound_weights(source, chosen, context.lineage)
+    return take_weights(model, source, chosen)
 
 
 def _listed(skipped: Sequence[SkippedLayer]) -> str:

@@ -52,7 +52,8 @@ def narrow_student(model: keras.Model, width_multiplier: float, masks: Masks) ->
             hint="Choose a smaller width_multiplier, or another student.",
         )
     smaller = removed(model, graph, keep, masks)
-    return Student(smaller.model, smaller.masks, inherited(smaller.model, model), skipped)
+    facts = inherited(smaller.model, model)
+    return Student(smaller.model, smaller.masks, facts, skipped, smaller.kept)
 
 
 def shallow_student(model: keras.Model, removed_layers: Sequence[str], masks: Masks) -> Student:

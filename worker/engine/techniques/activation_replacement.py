@@ -33,6 +33,7 @@ def apply(step: ActivationReplacement, model: keras.Model, context: StepContext)
     return StepOutcome(
         model=changed,
         masks=masks,
+        lineage=context.lineage,
         accuracy_after_change=recovered.accuracy_after_change,
         facts={
             "replaced": {found.path: found.name for found in chosen},

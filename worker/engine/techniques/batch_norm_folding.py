@@ -40,6 +40,8 @@ _TRANSPOSED = (
     keras.layers.Conv3DTranspose,
 )
 
+FOLDED = "a normalization was folded into it since; its uploaded weights would lack that"
+
 
 def apply(step: BatchNormFolding, model: keras.Model, context: StepContext) -> StepOutcome:
     """A copy without the normalizations that could be folded; what it computes is the same."""
@@ -51,13 +53,14 @@ def apply(step: BatchNormFolding, model: keras.Model, context: StepContext) -> S
     config = without_layers(_with_bias(model.get_config(), with_bias), bypassed)
     folded = type(model).from_config(config)
     values = {name: weight.numpy() for name, weight in named_weights(model).items()}
-    for fold in folds:
-        values.update(fold.new_weights())
+    changed = {name: value for fold in folds for name, value in fold.new_weights().items()}
+    values.update(changed)
     assign_weights(folded, {name: values[name] for name in named_weights(folded)})
     context.report_progress(1.0, f"{len(folds)} normalizations folded")
     return StepOutcome(
         model=folded,
         masks=context.masks,
+        lineage=context.lineage.with_foreign(changed, FOLDED),
         facts={"folded": [fold.norm.name for fold in folds]},
         skipped=tuple(item for item in found if isinstance(item, SkippedLayer)),
     )

@@ -15,6 +15,7 @@ from worker.engine.pruning.selection import TOLERANCE
 from worker.engine.surgery.channels.graph import channel_graph
 from worker.engine.surgery.channels.groups import ChannelGraph
 from worker.engine.surgery.channels.removal import removed
+from worker.engine.surgery.lineage import Lineage
 from worker.engine.training.recovery import Recovered, recover
 
 
@@ -29,7 +30,7 @@ def apply(step: ChannelPruning, model: keras.Model, context: StepContext) -> Ste
     graph = channel_graph(model)
     chosen = choice(step, model, graph)
     beginning = Beginning.of(step, model, chosen, context)
-    current = _State(model, context.masks, graph)
+    current = _State(model, context.masks, context.lineage, graph)
     rounds: list[_Done] = []
     for number in range(1, step.steps + 1):
         rounds.append(_round(step, beginning, current, context, number))
@@ -38,6 +39,7 @@ def apply(step: ChannelPruning, model: keras.Model, context: StepContext) -> Ste
     return StepOutcome(
         model=current.model,
         masks=current.masks,
+        lineage=current.lineage,
         accuracy_after_change=rounds[-1].recovered.accuracy_after_change,
         facts={
             "macs_ratio": macs_ratio,
@@ -55,6 +57,7 @@ class _State:
 
     model: keras.Model
     masks: Masks
+    lineage: Lineage
     graph: ChannelGraph
 
 
@@ -96,7 +99,8 @@ def _round(
     smaller = removed(current.model, current.graph, keep, current.masks)
     progress(0.0, f"channels taken out, round {number} of {step.steps}")
     recovered = recover(step.of_round(number), smaller.model, smaller.masks, own)
-    state = _State(smaller.model, smaller.masks, channel_graph(smaller.model))
+    lineage = current.lineage.narrowed(smaller.kept)
+    state = _State(smaller.model, smaller.masks, lineage, channel_graph(smaller.model))
     return _Done(state, sum(_counts(state.graph, beginning).values()), recovered)
 
 

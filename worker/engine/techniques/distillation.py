@@ -14,6 +14,7 @@ from worker.engine.students.making import narrow_student, same_student, shallow_
 from worker.engine.students.scoring import evaluate_teacher
 from worker.engine.students.standing_in import in_the_place_of
 from worker.engine.students.student import Student
+from worker.engine.surgery.lineage import Lineage
 from worker.engine.surgery.weights import leaves
 from worker.engine.training.evaluation import evaluate
 from worker.engine.training.teachers import model_fingerprint
@@ -39,7 +40,8 @@ def apply(step: Distillation, model: keras.Model, context: StepContext) -> StepO
     context.check_cancelled()
     teachers = _teachers(step, context)
     made = _student(step, model, context)
-    student = _started(step, made, teachers[0], context)
+    lineage = _lineage(step, made, context)
+    student = _started(step, made, teachers[0], replace(context, lineage=lineage))
     context.report_progress(0.0, f"a student of {student.model.count_params()} parameters")
     before = _score(step, student, context)
     teaching = _teaching(step, teachers)
@@ -49,6 +51,7 @@ def apply(step: Distillation, model: keras.Model, context: StepContext) -> StepO
     return StepOutcome(
         model=student.model,
         masks=student.masks,
+        lineage=lineage,
         accuracy_after_change=before,
         facts={
             "student": step.student,
@@ -138,6 +141,12 @@ def _student(step: Distillation, model: keras.Model, context: StepContext) -> St
         uploaded = in_the_place_of(model, context.load_model(step.student_model_id))
         return Student(uploaded, masks={}, facts={"scheme": None, "inherited_layers": []})
     return same_student(model, context.masks)
+
+
+def _lineage(step: Distillation, student: Student, context: StepContext) -> Lineage:
+    if step.student == "model":
+        return Lineage(descends=False)
+    return context.lineage.narrowed(student.kept)
 
 
 def _started(

@@ -17,6 +17,7 @@ def apply(step: FineTuning, model: keras.Model, context: StepContext) -> StepOut
     return StepOutcome(
         model=trained,
         masks=context.masks,
+        lineage=context.lineage,
         facts=history.facts(),
         warnings=history.warnings,
     )

@@ -40,6 +40,7 @@ def apply(step: Initialization, model: keras.Model, context: StepContext) -> Ste
     return StepOutcome(
         model=kept.start.model,
         masks=context.masks,
+        lineage=context.lineage,
         accuracy_after_change=kept.before.score if kept.before else None,
         facts={**kept.facts(), "comparison": comparison},
         skipped=(*skipped, *kept.start.skipped),

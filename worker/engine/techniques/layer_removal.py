@@ -39,6 +39,7 @@ from worker.engine.training.recovery import Recovered, recover
 CHOOSING = 0.3
 # Half of the variance: below, a projection hits more than it misses.
 POOR_FIT = math.sqrt(0.5)
+BRIDGED = "it is a bridge that layer_removal put in; the uploaded model has none"
 
 
 def apply(step: LayerRemoval, model: keras.Model, context: StepContext) -> StepOutcome:
@@ -72,6 +73,7 @@ def apply(step: LayerRemoval, model: keras.Model, context: StepContext) -> StepO
     return StepOutcome(
         model=smaller,
         masks=removed.masks,
+        lineage=context.lineage.with_foreign(_weights_of(used), BRIDGED),
         accuracy_after_change=recovered.accuracy_after_change,
         facts={**_facts(choice, candidates, fits), **recovered.facts},
         skipped=tuple(
@@ -210,6 +212,11 @@ def _some(rows: Split, count: int, seed: int) -> Split:
         return rows
     order = stratified_order(rows.strata(), np.random.default_rng(seed))
     return rows.select(np.sort(order[:count]))
+
+
+def _weights_of(bridges: Mapping[str, Bridge]) -> Iterator[str]:
+    for bridge in bridges.values():
+        yield from bridge.weights
 
 
 def _in_turn(spans: Sequence[Span], attempt: Try | None) -> Iterator[Removal]:

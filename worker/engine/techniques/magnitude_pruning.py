@@ -48,6 +48,7 @@ def apply(step: MagnitudePruning, model: keras.Model, context: StepContext) -> S
     return StepOutcome(
         model=pruned,
         masks=zeros.masks,
+        lineage=context.lineage,
         accuracy_after_change=recovered.accuracy_after_change,
         facts={**_facts(step, chosen, zeros.masks), **recovered.facts},
         skipped=skipped,

@@ -13,6 +13,7 @@ from app.recipes.keras_graph import is_model, layer_name
 from worker.engine.context import Masks
 from worker.engine.surgery.channels.calls import Keys
 from worker.engine.surgery.channels.groups import BoolArray, ChannelGraph, Keep
+from worker.engine.surgery.lineage import KeptAxes
 from worker.engine.surgery.removed import Removed
 from worker.engine.surgery.weights import assign_weights, named_weights
 
@@ -23,7 +24,7 @@ Sizes = Mapping[str, Mapping[Keys, int]]
 _ZEROS = {"module": "keras.initializers", "class_name": "Zeros", "config": {}}
 
 
-def kept_axes(graph: ChannelGraph, keep: Keep) -> Mapping[str, Mapping[int, BoolArray]]:
+def kept_axes(graph: ChannelGraph, keep: Keep) -> KeptAxes:
     """What is left along each axis of each weight; whatever is not named stays whole."""
     left: dict[str, dict[int, BoolArray]] = {}
     for name, kept in keep.items():
@@ -59,6 +60,7 @@ def removed(model: keras.Model, graph: ChannelGraph, keep: Keep, masks: Masks) -
     return Removed(
         model=smaller,
         masks={name: _left(mask, axes.get(name, {})) for name, mask in masks.items()},
+        kept=axes,
     )
 
 
