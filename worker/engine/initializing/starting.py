@@ -75,8 +75,9 @@ def _taken(
     )
     if not taken.values:
         raise StepFailed(
-            "no layer can take weights from the other model: " + _listed(skipped),
-            hint="Layers are paired by name, else by order, kind and shape.",
+            "no layer can take weights: " + _listed(skipped),
+            hint="Choose other layers, or another model in source_model_id: its layers are paired "
+            "by name, else by order, kind and shape.",
         )
     copy = clone_with_weights(model, held(taken.values, context.masks))
     return Start("pretrained", copy, {"scheme": "pretrained", **taken.facts()}, skipped)
