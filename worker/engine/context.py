@@ -48,6 +48,9 @@ class StepContext:
     a folder for what is too large for memory; it goes with the job. `checkpoints` is where
     trainings leave what a later attempt of the job goes on from. `lineage` says what the model has
     of the uploaded one.
+    trainings leave what a later attempt of the job goes on from. `better_teacher` is the model that
+    the step was given, where it does clearly better on validation rows than `baseline` and the
+    step has no teacher named.
     """
 
     seed: int
@@ -61,6 +64,7 @@ class StepContext:
     scratch: Path
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     lineage: Lineage = field(default_factory=Lineage)
+    better_teacher: keras.Model | None = None
 
     def divided(self, validation_fraction: float) -> tuple[Split, Split | None]:
         """Training rows and validation rows, both out of the training split; test is never touched.

@@ -70,7 +70,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
 
     control = _control(order, progress, subject, context, rated.baseline)
     with progress.phase("reporting"):
-        done = Done(after.source, steps, tuple(work.warnings), exports, control)
+        done = Done(after.source, steps, tuple(work.all_warnings()), exports, control)
         return result_of(order, folder, subject, rated, done)
 
 

@@ -1,6 +1,7 @@
 """Carries out a recipe's steps one after another, each on the model the last one made."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,9 @@ from worker.engine.exporting.source import Converted, Source
 from worker.engine.order import Event
 from worker.engine.progress import Clock, Progress
 from worker.engine.proving.costs import Costs
+from worker.engine.reporting.standing import Fall, Standing, other_teacher_sentence
+from worker.engine.standings import Standings
 from worker.engine.techniques import technique
-from worker.engine.training.evaluation import evaluate
 
 
 def phase_of(index: int, step: Step) -> str:
@@ -43,22 +45,25 @@ class Workpiece:
         self._progress = progress
         self._costs = costs
         self._clock = clock
-        self._score: tuple[keras.Model, int, float | None] | None = None
+        self._standings = Standings(context)
+        self._falls: list[Fall] = []
 
     def transform(self, step: Transform) -> None:
         """Apply a step; it takes the place of the model so far."""
         started = self._clock()
-        before = self._validation_score(step)
-        outcome: StepOutcome = technique(step.technique).apply(step, self.model, self._context)
+        before = self._standings.of(self.model, step)
+        context = self._taught(step, before)
+        outcome: StepOutcome = technique(step.technique).apply(step, self.model, context)
         self.model = outcome.model
         self.warnings += outcome.warnings
         self._context = replace(self._context, masks=outcome.masks, lineage=outcome.lineage)
-        after = self._validation_score(step)
-        changed = outcome.accuracy_after_change if step.training() else after
+        after = self._standings.of(self.model, step)
+        self._note_fall(step, before, after)
+        changed = outcome.accuracy_after_change if step.training() else _score(after)
         report = self._report(
             step,
             started,
-            accuracies=(before, changed, after),
+            accuracies=(_score(before), changed, _score(after)),
             facts=outcome.facts,
             skipped=outcome.skipped,
         )
@@ -72,12 +77,20 @@ class Workpiece:
         report = self._report(
             step,
             started,
-            accuracies=(self._score[2] if self._score else None, None, None),
+            accuracies=(_score(self._standings.latest), None, None),
             facts=converted.facts,
             skipped=converted.skipped,
         )
         self._keep(report)
         return converted
+
+    def all_warnings(self) -> Iterator[str]:
+        """Those of steps, and the falls in accuracy that no later step made good."""
+        last = self._standings.latest
+        for fall in self._falls:
+            if last is None or last.is_clearly_below(fall.before):
+                yield fall.sentence()
+        yield from self.warnings
 
     def _with_costs(self, report: StepReport, model: keras.Model) -> StepReport:
         before, after = self._costs.add(model)
@@ -90,18 +103,21 @@ class Workpiece:
             }
         )
 
-    def _validation_score(self, step: Step) -> float | None:
-        """Accuracy (r2) of the present model on the step's validation rows, computed once."""
-        rows = self._context.validation_of(step)
-        if rows is None or self.model is None:
-            return None
-        known = self._score
-        if known is None or known[0] is not self.model or known[1] != len(rows):
-            context = self._context
-            figures = evaluate(self.model, rows, context.tasks, context.check_cancelled)
-            known = (self.model, len(rows), figures.score)
-            self._score = known
-        return known[2]
+    def _taught(self, step: Step, given: Standing | None) -> StepContext:
+        """The context in which a step learns from the better model where nobody named one."""
+        if not step.leaves_teacher_open() or given is None:
+            return self._context
+        uploaded = self._standings.of_uploaded(step)
+        if uploaded is None or not uploaded.is_clearly_below(given):
+            return self._context
+        number = len(self.reports) + 1
+        self.warnings.append(other_teacher_sentence(number, step.technique, given, uploaded))
+        return replace(self._context, better_teacher=self.model)
+
+    def _note_fall(self, step: Step, before: Standing | None, after: Standing | None) -> None:
+        if before and after and after.is_clearly_below(before):
+            number, is_trained = len(self.reports) + 1, step.training() is not None
+            self._falls.append(Fall(number, step.technique, before, after, is_trained))
 
     def _report(
         self,
@@ -136,3 +152,7 @@ class Workpiece:
                 },
             )
         )
+
+
+def _score(standing: Standing | None) -> float | None:
+    return None if standing is None else standing.score

@@ -121,6 +121,11 @@ class Step(BaseModel):
         recovery = training.model_copy(update={"teacher_model_ids": (teacher,)})
         return self.model_copy(update={"recovery": recovery})
 
+    def leaves_teacher_open(self) -> bool:
+        """Whether it distills after a change and nobody said from which model."""
+        training = self.training()
+        return training is not None and training.distill and not training.teacher_model_ids
+
     def _is(self, training: object) -> bool:
         """Whether the step is its own training, as fine-tuning and distillation are."""
         return training is self

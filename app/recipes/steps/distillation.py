@@ -152,6 +152,10 @@ class Distillation(Transform, Recovery):
     def training(self) -> Recovery:
         return self
 
+    def leaves_teacher_open(self) -> bool:
+        """Never: to learn from the uploaded model is what it was asked for."""
+        return False
+
     def initial_weights(self) -> InitialWeights | None:
         """`initialization` in its full form."""
         if isinstance(self.initialization, str):

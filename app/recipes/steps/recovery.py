@@ -150,8 +150,8 @@ class Recovery(BaseModel):
     )
     distill: bool = Field(
         False,
-        description="Also learn from what the teachers say: the uploaded model as it was, or "
-        "`teacher_model_ids`.",
+        description="Also learn from what the teachers say: `teacher_model_ids`, else the uploaded "
+        "model, or the one the step was given where that is clearly better on validation rows.",
     )
     teacher_model_ids: tuple[ModelId, ...] = Field(
         (),

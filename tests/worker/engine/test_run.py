@@ -460,3 +460,55 @@ def test_run_measures_and_exports_a_model_saved_in_mixed_precision_in_float32(de
         one.dtype_policy.name for one in keras.saving.load_model(done.file("keras")).layers
     } == {"float32"}
     assert [one.variant for one in done.result.report.outputs] == ["float32", "float32"]
+
+
+@pytest.fixture(scope="module")
+def poor_upload_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """Untrained weights, trained, then distilled a little, then lost again."""
+    desk = Desk(tmp_path_factory.mktemp("poor") / "job")
+    half = {"validation_fraction": 0.5, "batch_size": 8}
+    return desk.done(
+        desk.order(
+            dense_model(),
+            {"technique": "fine_tuning", "epochs": 40, "learning_rate": 0.05, **half},
+            {
+                "technique": "magnitude_pruning",
+                "sparsity": 0.0,
+                "recovery": {"epochs": 1, "learning_rate": 1e-6, "distill": True, **half},
+            },
+            {"technique": "initialization", "scheme": "zeros"},
+        )
+    )
+
+
+def test_run_teaches_from_the_better_model_when_the_upload_is_worse(poor_upload_job: Job) -> None:
+    report = poor_upload_job.result.report
+    (said,) = [warning for warning in report.warnings if "learned from the model" in warning]
+    assert "Step 2 (magnitude_pruning)" in said
+    assert f"scores {report.steps[1].accuracy_before:.4f} on 60 validation rows" in said
+    assert f"scores {report.steps[0].accuracy_before:.4f}. " in said
+
+
+def test_run_names_the_step_that_lost_accuracy(poor_upload_job: Job) -> None:
+    report = poor_upload_job.result.report
+    (said,) = [warning for warning in report.warnings if "lowered the accuracy" in warning]
+    step = report.steps[2]
+    assert said.startswith("Step 3 (initialization) lowered the accuracy on 12 validation rows")
+    assert f"from {step.accuracy_before:.4f} to {step.accuracy_after:.4f}. Nothing trained" in said
+
+
+def test_run_says_nothing_of_a_fall_that_a_later_step_made_good(desk: Desk) -> None:
+    half = {"validation_fraction": 0.5, "batch_size": 8, "learning_rate": 0.05}
+    training = {"technique": "fine_tuning", "epochs": 40, **half}
+    order = desk.order(
+        dense_model(), training, {"technique": "initialization", "scheme": "zeros"},
+        {"technique": "initialization", "recovery": {"epochs": 40, **half}},
+    )  # fmt: skip
+
+    report = desk.done(order).result.report
+
+    fell = report.steps[1]
+    assert fell.accuracy_before is not None
+    assert fell.accuracy_after is not None
+    assert fell.accuracy_after < fell.accuracy_before - 0.2
+    assert not [warning for warning in report.warnings if "lowered the accuracy" in warning]

@@ -42,3 +42,13 @@ def mcnemar_p_value(only_first_right: int, only_second_right: int) -> float:
     log_tail = largest + math.log(math.fsum(math.exp(term - largest) for term in log_terms))
     log_p = math.log(2) + log_tail
     return min(1.0, math.exp(log_p)) if log_p > SMALLEST else 0.0
+
+
+def is_beyond_chance(first: float, second: float, trials: int, z: float = Z_95) -> bool:
+    """Whether two shares, of as many trials each, differ by more than chance explains.
+
+    |a - b| > z · sqrt(2p(1-p)/n), p = their mean (two-proportion z-test). Two models on the same
+    rows differ by chance even less, so where this says yes, it is so.
+    """
+    share = (first + second) / 2
+    return abs(first - second) > z * math.sqrt(2 * share * (1 - share) / trials)

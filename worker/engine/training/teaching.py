@@ -45,7 +45,9 @@ class Teaching:
 
 
 def asked_teaching(options: Recovery, context: StepContext) -> Teaching | None:
-    """Teaching by `teacher_model_ids`, else by the uploaded model, where `distill` is on.
+    """Teaching by `teacher_model_ids` where `distill` is on.
+
+    Where none is named: by the uploaded model, or the one the step was given if it is better.
 
     Raises: StepFailed if there is no such model; ModelNotLoadable.
     """
@@ -53,6 +55,8 @@ def asked_teaching(options: Recovery, context: StepContext) -> Teaching | None:
         return None
     if options.teacher_model_ids:
         teachers = [context.load_model(model_id) for model_id in options.teacher_model_ids]
+    elif context.better_teacher is not None:
+        teachers = [context.better_teacher]
     elif context.baseline is not None:
         teachers = [context.baseline]
     else:

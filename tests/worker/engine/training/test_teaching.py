@@ -26,7 +26,7 @@ from worker.engine.surgery.weights import named_weights
 from worker.engine.training import teachers
 from worker.engine.training.history import TrainingHistory
 from worker.engine.training.lessons import Lessons
-from worker.engine.training.teaching import Teaching
+from worker.engine.training.teaching import Teaching, asked_teaching
 from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
 
@@ -360,3 +360,18 @@ def test_features_refuse_a_layer_that_is_called_twice(tmp_path: Path) -> None:
         taught(
             model, context_for(model, tmp_path), Teaching([model], features=[("shared", "shared")])
         )
+
+
+def test_default_teacher_is_the_model_the_step_was_given_where_that_is_better(
+    tmp_path: Path,
+) -> None:
+    uploaded, given = dense_model(), dense_model()
+    context = context_for(uploaded, tmp_path)
+    options = Recovery(distill=True)
+
+    usual = asked_teaching(options, context)
+    better = asked_teaching(options, replace(context, better_teacher=given))
+
+    assert usual is not None
+    assert better is not None
+    assert (usual.teachers, better.teachers) == ([uploaded], [given])
