@@ -82,6 +82,18 @@ class ChannelPruning(LayerTransform):
             return {**data, "pruning_ratio": DEFAULT_RATIO}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _several_rounds_recover(cls, data: object) -> object:
+        """Rounds cannot do without a recovery: what the recipe says is what runs."""
+        rounds = data.get("steps") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(rounds, int) or rounds < 2:
+            return data
+        if data.get("recovery") is not None:
+            return data
+        default = Recovery.model_fields["epochs"].default
+        return {**data, "recovery": {"epochs": max(default, rounds)}}
+
     @model_validator(mode="after")
     def _parameters_agree(self) -> Self:
         if self.pruning_ratio is not None and self.target_macs_ratio is not None:
@@ -108,10 +120,7 @@ class ChannelPruning(LayerTransform):
         return needs | LabelledData if self.importance == "taylor" else needs
 
     def training(self) -> Recovery | None:
-        """The recovery of all rounds together; several rounds cannot do without."""
-        if self.recovery is None and self.steps > 1:
-            default = Recovery()
-            return default.model_copy(update={"epochs": max(default.epochs, self.steps)})
+        """The recovery of all rounds together."""
         return self.recovery
 
     def of_round(self, number: int) -> Self:

@@ -128,6 +128,14 @@ class Initialization(LayerTransform, InitialWeights):
     def schemes(self) -> tuple[Scheme, ...]:
         return (self.scheme, *self.compare)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_comparison_trains(cls, data: object) -> object:
+        """It cannot do without a recovery: what the recipe says is what runs."""
+        if isinstance(data, dict) and data.get("compare") and data.get("recovery") is None:
+            return {**data, "recovery": {}}
+        return data
+
     @model_validator(mode="after")
     def _schemes_can_be_compared(self) -> Self:
         if len(set(self.schemes())) < len(self.schemes()):
@@ -144,9 +152,6 @@ class Initialization(LayerTransform, InitialWeights):
         return self
 
     def training(self) -> Recovery | None:
-        """The recovery; a comparison cannot do without."""
-        if self.recovery is None and self.compare:
-            return Recovery()
         return self.recovery
 
     def training_runs(self) -> int:

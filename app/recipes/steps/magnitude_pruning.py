@@ -12,6 +12,7 @@ from app.recipes.steps.recovery import Recovery, optimizer_steps
 BlockEdge = Annotated[int, Field(ge=1, le=256)]
 
 
+GRADUAL = ("constant", "polynomial")
 # Parameters that a schedule or a pattern does not read.
 _WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "one_shot": ("begin_step", "end_step", "frequency", "initial_sparsity"),
@@ -81,6 +82,14 @@ class MagnitudePruning(LayerTransform):
                 return {**data, "sparsity": 1 - n / m}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_schedule_recovers(cls, data: object) -> object:
+        """It cannot do without a recovery: what the recipe says is what runs."""
+        if not isinstance(data, dict) or data.get("recovery") is not None:
+            return data
+        return {**data, "recovery": {}} if data.get("schedule") in GRADUAL else data
+
     @model_validator(mode="after")
     def _every_parameter_has_an_effect(self) -> Self:
         """Compared with the defaults, not with what was given: a stored step holds them all."""
@@ -117,9 +126,6 @@ class MagnitudePruning(LayerTransform):
         return self
 
     def training(self) -> Recovery | None:
-        """The recovery; a gradual schedule cannot do without."""
-        if self.recovery is None and self.schedule != "one_shot":
-            return Recovery()
         return self.recovery
 
     def complaints(self, given: Given) -> Iterator[Complaint]:

@@ -115,3 +115,23 @@ def test_layer_pattern_must_match_the_whole_name() -> None:
 
     assert step.selects("dense")
     assert not step.selects("dense_1")
+
+
+@pytest.mark.parametrize(
+    ("step", "epochs"),
+    [
+        ({"technique": "channel_pruning", "steps": 2}, 2),
+        ({"technique": "channel_pruning", "steps": 5, "recovery": None}, 5),
+        ({"technique": "initialization", "compare": ["he_normal"]}, 2),
+        ({"technique": "magnitude_pruning", "sparsity": 0.5, "schedule": "polynomial"}, 2),
+        ({"technique": "magnitude_pruning", "sparsity": 0.5, "schedule": "constant"}, 2),
+    ],
+)
+def test_a_step_that_cannot_do_without_recovery_holds_the_one_that_runs(
+    step: dict[str, Any], epochs: int
+) -> None:
+    read = Recipe.model_validate({"steps": [step]}).steps[0]
+
+    assert read.training() is not None
+    assert read.model_dump(mode="json")["recovery"]["epochs"] == epochs
+    assert type(read).model_validate_json(read.model_dump_json()) == read

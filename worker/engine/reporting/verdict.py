@@ -89,7 +89,7 @@ def _cost_warnings(comparison: Comparison) -> Iterator[str]:
     baseline, optimized = comparison.baseline, comparison.optimized
     if comparison.is_slower:
         yield (
-            f"{optimized.variant} is slower than {baseline.variant} here: "
+            f"{_called(optimized.variant)} is slower than {baseline.variant} here: "
             f"{optimized.latency_ms_p50:.4g} ms against {baseline.latency_ms_p50:.4g} ms (p50)."
         )
     if comparison.delta.compression_ratio < 1:
@@ -130,6 +130,11 @@ def _sparsity_warnings(comparison: Comparison) -> Iterator[str]:
             "only when compressed, and this runtime multiplies by them all the same: zeros alone "
             "give no speed-up."
         )
+
+
+def _called(variant: str) -> str:
+    """A variant in words that say what it is."""
+    return "an int8 file with operators in float (mixed)" if variant == "mixed" else variant
 
 
 def _zeros(measurement: Measurement) -> float:

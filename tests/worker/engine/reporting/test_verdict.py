@@ -45,7 +45,7 @@ def measured(**changes: Any) -> Measurement:
 def compared(
     *, control: Control | None = None, delta: dict[str, Any] | None = None, **changes: Any
 ) -> Comparison:
-    baseline, optimized = measured(), measured(variant="int8", **changes)
+    baseline, optimized = measured(), measured(**{"variant": "int8", **changes})
     assert baseline.latency_ms_p50
     figures = {
         "accuracy_drop": (baseline.accuracy or 0) - (optimized.accuracy or 0),
@@ -111,6 +111,11 @@ def test_warnings_say_that_it_became_slower_and_bigger() -> None:
     text = warned(compared(latency_ms_p50=4.0, compressed_size_bytes=5000))
     assert "int8 is slower than float32 here: 4 ms against 2 ms" in text
     assert "bigger: 5000 bytes after gzip against 3600" in text
+
+
+def test_warnings_say_what_a_mixed_file_is() -> None:
+    text = warned(compared(latency_ms_p50=4.0, variant="mixed"))
+    assert "an int8 file with operators in float (mixed) is slower than float32 here" in text
 
 
 def test_warnings_are_none_when_everything_got_better() -> None:
