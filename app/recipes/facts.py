@@ -38,13 +38,17 @@ class LayerSpec(Facts):
     """One layer as configured: its name, its Keras class, its weights if known.
 
     `removable_units` are its channels where they can surely be taken out; null where only the
-    engine can tell, and in inspections from before this was looked at.
+    engine can tell, and in inspections from before this was looked at. `activation` is its name
+    as a recipe says it, "linear" where there is none; null as before. `is_output` says that what
+    the layer gives is surely an output of the model; false where that was not looked at.
     """
 
     name: str
     class_name: str
     parameter_count: int | None
     removable_units: int | None = None
+    activation: str | None = None
+    is_output: bool = False
 
 
 Activation = Literal["softmax", "sigmoid", "linear", "other"]

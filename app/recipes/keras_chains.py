@@ -5,7 +5,7 @@ a request is refused for it before anything is loaded.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from app.recipes.keras_graph import Config, Graph
@@ -44,11 +44,22 @@ ACTIVATIONS = frozenset(
 def removable_units(config: Config) -> dict[str, int]:
     """Layer -> its channels: all that one other summing layer alone reads, within one level.
 
-    Nested models are not walked into.
+    Nested models are not walked into. Heads of an attention belong to nothing else.
     """
     chains = _Chains.of(Graph.of(config))
     found = {name: _units(layer) for name, layer in chains.layers.items()}
-    return {name: units for name, units in found.items() if units and chains.ends_in_a_sum(name)}
+    channels = {
+        name: units for name, units in found.items() if units and chains.ends_in_a_sum(name)
+    }
+    return channels | dict(_heads(chains.layers))
+
+
+def _heads(layers: Mapping[str, Config]) -> Iterator[tuple[str, int]]:
+    for name, layer in layers.items():
+        heads, config = layer["config"].get("num_heads"), layer["config"]
+        is_plain = not config.get("output_shape") and not config.get("quantization_config")
+        if layer["class_name"] == "MultiHeadAttention" and is_plain and isinstance(heads, int):
+            yield name, heads
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,15 @@
 """Parameters of activation replacement."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from app.errors import Complaint
 from app.recipes.activations import Source, Target, canonical
-from app.recipes.steps.base import LayerTransform
+from app.recipes.facts import ModelFacts
+from app.recipes.steps.base import Given, LayerTransform, Skip
 from app.recipes.steps.recovery import Recovery
 
 
@@ -68,6 +72,33 @@ class ActivationReplacement(LayerTransform):
     @property
     def target(self) -> str:
         return canonical(self.to)
+
+    def given_after(self, given: Given) -> Given:
+        return replace(given, are_activations_changed=True)
+
+    def complaints(self, given: Given) -> Iterator[Complaint]:
+        """Activations that no hidden layer has, where those of all chosen layers are known."""
+        hidden = [
+            layer
+            for layer in given.model.layers
+            if self.selects(layer.name) and not layer.is_output
+        ]
+        names = {layer.activation for layer in hidden}
+        if self.sources is None or given.are_activations_changed or None in names:
+            return
+        if not self.sources & names:
+            there = ", ".join(sorted(name for name in names if name and name != "linear"))
+            yield Complaint(
+                pointer="/from",
+                detail=f"no chosen hidden layer has the activation "
+                f"{' or '.join(sorted(self.sources))}; there are: {there or 'none'}",
+            )
+
+    def skips(self, model: ModelFacts) -> Iterator[Skip]:
+        for layer in model.layers:
+            is_wanted = layer.activation not in (None, "linear", self.target)
+            if layer.is_output and is_wanted and self.selects(layer.name):
+                yield Skip(layer.name, "it makes an output of the model")
 
     def training(self) -> Recovery | None:
         return self.recovery

@@ -32,6 +32,7 @@ class Given:
     `others` are the other models it names, by id; `pointers` say where in the job's body each was
     named first: a step may have been given the job's teacher. `uploaded` is the job's model where
     an earlier step has put another one in its place; null = `model` is still that one.
+    `are_activations_changed` says that an earlier step replaced some of what `model` tells of.
     """
 
     model: ModelFacts
@@ -39,6 +40,7 @@ class Given:
     others: Mapping[str, ModelFacts] = field(default_factory=dict)
     pointers: Mapping[str, str] = field(default_factory=dict)
     uploaded: ModelFacts | None = None
+    are_activations_changed: bool = False
 
     @property
     def baseline(self) -> ModelFacts:

@@ -6,11 +6,17 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from app.errors import Complaint
-from app.recipes.facts import DatasetFacts, ModelFacts
-from app.recipes.steps.base import Fraction, Given, LayerTransform, Need
+from app.recipes.facts import DatasetFacts, LayerSpec, ModelFacts
+from app.recipes.steps.base import Fraction, Given, LayerTransform, Need, Skip
 from app.recipes.steps.recovery import Recovery
 
 DEFAULT_RATIO = 0.5
+ATTENTION = "MultiHeadAttention"
+# Kinds of which each channel of the output is one that the layer makes.
+MAKING = frozenset(
+    {"Dense", "Conv1D", "Conv2D", "Conv3D"}
+    | {"Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"}
+)
 LabelledData = frozenset({Need.TRAINING_DATA, Need.LABELS})
 
 
@@ -152,6 +158,7 @@ class ChannelPruning(LayerTransform):
     def complaints(self, given: Given) -> Iterator[Complaint]:
         """Layers it would empty, a scale that none has, multiply-accumulates not to be counted."""
         yield from self._emptied_layers(given.model)
+        yield from self._nothing_to_prune(given.model)
         kinds = {layer.class_name for layer in given.model.layers}
         if self.importance == "bn_scale" and "BatchNormalization" not in kinds:
             yield Complaint(
@@ -170,6 +177,26 @@ class ChannelPruning(LayerTransform):
                     "pruning_ratio",
                 )
 
+    def skips(self, model: ModelFacts) -> Iterator[Skip]:
+        for layer in model.layers:
+            if _is_output_channels(layer) and self.selects(layer.name):
+                yield Skip(layer.name, "its channels are an output of the model")
+
+    def _nothing_to_prune(self, model: ModelFacts) -> Iterator[Complaint]:
+        """Where all that is chosen surely keeps its width."""
+        chosen = [
+            layer
+            for layer in model.layers
+            if self.selects(layer.name) and layer.parameter_count != 0
+        ]
+        if chosen and self.pruning_ratio != 0 and all(map(_is_output_channels, chosen)):
+            named = ", ".join(layer.name for layer in chosen)
+            yield Complaint(
+                pointer="/include" if self.include else "",
+                detail=f"what is chosen makes an output of the model, which keeps its width: "
+                f"{named}. Choose hidden layers",
+            )
+
     def _emptied_layers(self, model: ModelFacts) -> Iterator[Complaint]:
         for layer in model.layers:
             units = layer.removable_units or 0
@@ -177,7 +204,8 @@ class ChannelPruning(LayerTransform):
             if is_wide_enough and self.would_empty(units):
                 yield Complaint(
                     pointer="/pruning_ratio",
-                    detail=f"{self.pruning_ratio:g} would take all {units} channels of layer "
+                    detail=f"{self.pruning_ratio:g} would take all {units} "
+                    f"{'heads' if layer.class_name == ATTENTION else 'channels'} of layer "
                     f"{layer.name!r}. {self.way_out(units)}",
                 )
 
@@ -187,3 +215,7 @@ class ChannelPruning(LayerTransform):
                 "channel_pruning without `recovery`: nothing trains after channels are taken out, "
                 "so accuracy will drop, often to that of guessing. Add a recovery or fine_tuning."
             )
+
+
+def _is_output_channels(layer: LayerSpec) -> bool:
+    return layer.is_output and layer.class_name in MAKING

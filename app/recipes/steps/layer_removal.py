@@ -7,10 +7,12 @@ from pydantic import Field, model_validator
 
 from app.errors import Complaint
 from app.recipes.division import rows_set_aside
+from app.recipes.facts import ModelFacts
 from app.recipes.patterns import matches
-from app.recipes.steps.base import Given, LayerPatterns, LayerTransform, Need
+from app.recipes.steps.base import Given, LayerPatterns, LayerTransform, Need, Skip
 from app.recipes.steps.recovery import Recovery
 
+OUTPUT_STAYS = "it is an output of the model, whose name would be lost"
 Drop = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -123,6 +125,7 @@ class LayerRemoval(LayerTransform):
                     detail=f"{pattern!r} matches no layer. Layers: {', '.join(names[:20])}"
                     + (f", ... ({len(names)} in all)" if len(names) > 20 else ""),
                 )
+        yield from self._staying(given.model)
         if given.dataset is None or not self.measures_losses():
             return
         training, rows = self.training() or Recovery(), given.dataset.train_rows
@@ -132,4 +135,28 @@ class LayerRemoval(LayerTransform):
                 detail="which layers go is measured on rows kept aside from training, and a "
                 f"validation_fraction of {training.validation_fraction:g} of {rows} rows keeps "
                 "none",
+            )
+
+    def skips(self, model: ModelFacts) -> Iterator[Skip]:
+        for layer in model.layers:
+            if layer.is_output and layer.parameter_count != 0:
+                yield Skip(layer.name, OUTPUT_STAYS)
+
+    def _staying(self, model: ModelFacts) -> Iterator[Complaint]:
+        """Named layers that surely stay, and more spans than there are layers to begin them."""
+        for index, pattern in enumerate(self.layers):
+            if any(layer.is_output and layer.name == pattern for layer in model.layers):
+                yield Complaint(
+                    pointer=f"/layers/{index}",
+                    detail=f"layer {pattern!r} cannot be removed: {OUTPUT_STAYS}",
+                )
+        # A span is called after a layer; a nested model is one, too, but its last layer is none.
+        able = sum(
+            not layer.is_output and layer.class_name != "InputLayer" for layer in model.layers
+        )
+        if self.count is not None and self.count > able:
+            yield Complaint(
+                pointer="/count",
+                detail=f"count is {self.count}, but the model has only {able} layers beside its "
+                "inputs and outputs; no more spans than that can go",
             )

@@ -7,12 +7,13 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from app.errors import RejectedUpload
 from app.recipes import keras_config
 from app.recipes.facts import LayerSpec, ModelFacts, ModelFormat
+from app.recipes.keras_activations import sure_activation
 from app.recipes.keras_chains import removable_units
 from app.recipes.keras_graph import Config, layer_name
 from app.uploads.archive import open_archive
@@ -164,9 +165,7 @@ def _facts(
             inputs=keras_config.inputs(config),
             outputs=keras_config.outputs(config),
             heads=keras_config.heads(config, compile_config),
-            layers=_layer_specs(
-                layers, tuple(counts), sum(sizes.values()), removable_units(config)
-            ),
+            layers=_layer_specs(config, layers, tuple(counts), sum(sizes.values())),
             layer_count=len(layers),
             parameter_count=sum(sizes.values()),
             is_recurrent=keras_config.is_recurrent(config),
@@ -181,18 +180,22 @@ def _facts(
 
 
 def _layer_specs(
-    layers: tuple[Config, ...], counts: tuple[int, ...], total: int, units: Mapping[str, int]
+    config: Config, layers: tuple[Config, ...], counts: tuple[int, ...], total: int
 ) -> tuple[LayerSpec, ...]:
     """Where the counts do not add up, a layer without any may have some elsewhere: null."""
     is_complete = sum(counts) == total
     uses = Counter(map(layer_name, layers))
+    # A nested model may have a layer of the same name.
+    single = {name for name, count in uses.items() if count == 1}
+    units, ends = removable_units(config), {spec.name for spec in keras_config.outputs(config)}
     return tuple(
         LayerSpec(
             name=layer_name(layer),
             class_name=layer["class_name"],
             parameter_count=count if is_complete or count else None,
-            # A nested model may have a layer of the same name.
-            removable_units=units.get(layer_name(layer)) if uses[layer_name(layer)] == 1 else None,
+            removable_units=units.get(layer_name(layer)) if layer_name(layer) in single else None,
+            activation=sure_activation(layer),
+            is_output=layer_name(layer) in ends & single,
         )
         for layer, count in zip(layers, counts, strict=True)
     )

@@ -7,9 +7,12 @@ import pytest
 from pydantic import ValidationError
 
 from app.recipes.activations import INT8_OPERATORS, Target, canonical, int8_words
+from app.recipes.facts import LayerSpec, ModelFacts
+from app.recipes.keras_activations import sure_activation
 from app.recipes.recipe import Recipe
 from app.recipes.steps.activation_replacement import ActivationReplacement
-from app.recipes.steps.base import Need
+from app.recipes.steps.base import Given, Need, Skip
+from tests.app.recipes.test_check import classifier
 
 
 def asked(**parameters: Any) -> ActivationReplacement:
@@ -74,3 +77,70 @@ def test_words_say_where_an_int8_file_computes_an_activation() -> None:
     assert int8_words("elu") == "in float, between conversions to float and back"
     assert int8_words("hard_silu") == "integer operators: HARD_SWISH; slower than float on x86"
     assert int8_words("prelu") is None
+
+
+def model_of(*activations: str | None) -> ModelFacts:
+    """Hidden layers with these, and an output with tanh."""
+    hidden = [
+        LayerSpec(name=f"h{index}", class_name="Dense", parameter_count=9, activation=name)
+        for index, name in enumerate(activations)
+    ]
+    last = LayerSpec(
+        name="out", class_name="Dense", parameter_count=9, activation="tanh", is_output=True
+    )
+    return classifier(layers=(*hidden, last))
+
+
+@pytest.mark.parametrize(
+    ("activations", "parameters", "is_refused"),
+    [
+        (("relu", "linear"), {"from": "tanh"}, True),
+        (("relu", "tanh"), {"from": "tanh", "include": ["h0"]}, True),
+        (("relu", "tanh"), {"from": "tanh"}, False),
+        (("relu", None), {"from": "tanh"}, False),
+        (("relu",), {"to": "relu"}, False),
+    ],
+)
+def test_activations_that_no_hidden_layer_has_are_complained_of(
+    activations: tuple[str | None, ...], parameters: dict[str, Any], is_refused: bool
+) -> None:
+    given = Given(model_of(*activations), None)
+
+    found = list(asked(**parameters).complaints(given))
+
+    assert [one.pointer for one in found] == ["/from"] * is_refused
+    assert all("activation tanh; there are: relu" in one.detail for one in found)
+
+
+def test_activations_are_not_known_after_they_were_replaced() -> None:
+    given = asked(to="tanh").given_after(Given(model_of("relu"), None))
+
+    assert list(asked(**{"from": "tanh"}).complaints(given)) == []
+
+
+def test_activation_of_an_output_is_planned_to_stay() -> None:
+    assert list(asked().skips(model_of("sigmoid"))) == [
+        Skip("out", "it makes an output of the model")
+    ]
+    assert list(asked(to="tanh").skips(model_of("sigmoid"))) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "name"),
+    [
+        ("Dense", {"activation": "swish"}, "silu"),
+        ("Conv2D", {"activation": {"class_name": "function", "config": "gelu"}}, "gelu"),
+        ("Dense", {"activation": {"class_name": "ReLU", "config": {}}}, None),
+        ("Dense", {"activation": None}, "linear"),
+        ("ReLU", {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}, "relu"),
+        ("ReLU", {"max_value": 6.0}, "relu6"),
+        ("ReLU", {"max_value": 6.0, "negative_slope": 0.1}, None),
+        ("LeakyReLU", {}, "leaky_relu"),
+        ("Flatten", {}, "linear"),
+        ("TimeDistributed", {"layer": {}}, None),
+    ],
+)
+def test_activation_is_read_where_that_is_sure(
+    kind: str, config: dict[str, Any], name: str | None
+) -> None:
+    assert sure_activation({"class_name": kind, "config": config}) == name

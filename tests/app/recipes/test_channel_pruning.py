@@ -125,3 +125,44 @@ def test_a_ratio_that_would_empty_a_layer_is_complained_of(
 
     assert [one.pointer for one in found] == ["/pruning_ratio"] * is_refused
     assert all("all 8 channels of layer 'conv'" in one.detail for one in found)
+
+
+def ending(kind: str = "Dense") -> Any:
+    out = LayerSpec(name="out", class_name=kind, parameter_count=9, is_output=True)
+    conv = LayerSpec(name="conv", class_name="Conv2D", parameter_count=9)
+    return classifier(layers=(conv, out))
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "is_refused"),
+    [
+        ("Dense", {"include": ["out"]}, True),
+        ("Dense", {}, False),
+        ("Dense", {"include": ["out"], "pruning_ratio": 0.0}, False),
+        # Its units are an output, its heads are not.
+        ("MultiHeadAttention", {"include": ["out"]}, False),
+    ],
+)
+def test_layers_that_surely_keep_their_width_are_complained_of(
+    kind: str, parameters: dict[str, Any], is_refused: bool
+) -> None:
+    found = list(asked(**parameters).complaints(Given(ending(kind), None)))
+
+    assert [one.pointer for one in found] == ["/include"] * is_refused
+    assert all("keeps its width: out" in one.detail for one in found)
+
+
+def test_channels_of_an_output_are_planned_to_stay() -> None:
+    assert [skip.what for skip in asked().skips(ending())] == ["out"]
+    assert list(asked(exclude=["out"]).skips(ending())) == []
+
+
+def test_heads_are_called_so() -> None:
+    spec = LayerSpec(
+        name="mha", class_name="MultiHeadAttention", parameter_count=9, removable_units=4
+    )
+    given = Given(classifier(layers=(spec,)), None)
+
+    (found,) = asked(pruning_ratio=0.9).complaints(given)
+
+    assert "all 4 heads of layer 'mha'" in found.detail

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from app.recipes.check import ImpossibleRecipe, check
 from app.recipes.constraints import Constraints
+from app.recipes.facts import LayerSpec
 from app.recipes.recipe import Recipe
 from app.recipes.steps.base import Given, Need
 from app.recipes.steps.layer_removal import LayerRemoval
@@ -97,3 +98,28 @@ def test_rows_to_measure_on_are_missed() -> None:
 
     assert found.pointer == "/recipe/steps/0/recovery/validation_fraction"
     assert "keeps none" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("parameters", "pointers"),
+    [
+        ({"layers": ["conv", "out"]}, ["/layers/1"]),
+        ({"layers": ["conv"]}, []),
+        ({"count": 2}, ["/count"]),
+        ({"count": 1}, []),
+    ],
+)
+def test_what_surely_stays_is_complained_of(
+    parameters: dict[str, Any], pointers: list[str]
+) -> None:
+    layers = (
+        LayerSpec(name="in", class_name="InputLayer", parameter_count=0),
+        LayerSpec(name="conv", class_name="Conv2D", parameter_count=9),
+        LayerSpec(name="out", class_name="Dense", parameter_count=9, is_output=True),
+    )
+    given = Given(classifier(layers=layers), digits())
+
+    found = list(removal(**parameters).complaints(given))
+
+    assert [one.pointer for one in found] == pointers
+    assert [skip.what for skip in removal(**parameters).skips(given.model)] == ["out"]

@@ -169,6 +169,20 @@ def test_read_keras_tells_which_channels_can_surely_be_taken_out() -> None:
     }
 
 
+def test_read_keras_tells_activations_and_which_layer_makes_the_output() -> None:
+    arrays = {"layers/dense/vars/0": kernel(4, 5), "layers/dense_1/vars/0": kernel(5, 3)}
+    hidden = dense("hidden", 5)
+    hidden["config"]["activation"] = "swish"
+
+    facts = read_keras(keras_file(sequential(hidden, dense("out")), arrays))
+
+    assert [(one.name, one.activation, one.is_output) for one in facts.layers] == [
+        ("in", "linear", False),
+        ("hidden", "silu", False),
+        ("out", "softmax", True),
+    ]
+
+
 def test_read_keras_takes_the_objects_that_keras_itself_writes() -> None:
     seed = {"module": "keras.random", "class_name": "SeedGenerator", "config": {"seed": 3}}
     start = {"module": "keras.initializers", "class_name": "Zeros", "config": {"seed": seed}}
