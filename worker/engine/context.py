@@ -47,10 +47,8 @@ class StepContext:
     is the uploaded model as it was; `load_model` gives another uploaded one by its id. `scratch` is
     a folder for what is too large for memory; it goes with the job. `checkpoints` is where
     trainings leave what a later attempt of the job goes on from. `lineage` says what the model has
-    of the uploaded one.
-    trainings leave what a later attempt of the job goes on from. `better_teacher` is the model that
-    the step was given, where it does clearly better on validation rows than `baseline` and the
-    step has no teacher named.
+    of the uploaded one. `better_teacher` is the model that the step was given, where it does
+    clearly better on validation rows than `baseline` and the step has no teacher named.
     """
 
     seed: int
