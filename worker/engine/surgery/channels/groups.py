@@ -65,9 +65,10 @@ class Size:
 class ChannelGraph:
     """What can be taken out of a model.
 
-    `frozen` names the layers whose outputs cannot shrink, and why. `renormalized` names those whose
-    statistics run over channels (layer normalization and its like): without some channels they
-    compute something else, namely what they would have if those channels had never been.
+    `frozen` names the layers whose outputs, or parts of them, cannot shrink, and why.
+    `renormalized` names those whose statistics run over channels (layer normalization and its
+    like): without some channels they compute something else, namely what they would have if those
+    channels had never been.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -185,8 +186,14 @@ def _names(firsts: list[Source]) -> list[str]:
 def _frozen(ledger: Ledger, classes: Classes) -> Iterator[SkippedLayer]:
     for (layer, part), ids in ledger.in_order().items():
         stops = classes.stops[ids]
-        if (stops >= 0).all():
-            name = f"{layer}:{part}" if part else layer
-            yield SkippedLayer(layer=name, reason=ledger.ids.reasons[stops.min()])
+        stopped = stops[stops >= 0]
+        if stopped.size:
+            reason = ledger.ids.reasons[stopped.min()]
+            yield SkippedLayer(
+                layer=f"{layer}:{part}" if part else layer,
+                reason=reason
+                if stopped.size == ids.size
+                else f"{stopped.size} of its {ids.size} channels stay: {reason}",
+            )
     for layer, reason in ledger.refused.items():
         yield SkippedLayer(layer=layer, reason=reason)

@@ -60,6 +60,12 @@ class Ids:
             self._stopped.append((named, len(self.reasons)))
             self.reasons.append(reason)
 
+    def stop_foremost(self, ids: IntArray, reason: str) -> None:
+        """These channels have to stay, which is to be said rather than any reason there was."""
+        self.reasons.insert(0, reason)
+        later = [(stopped, place + 1) for stopped, place in self._stopped]
+        self._stopped = [(ids[ids != FIXED], 0), *later]
+
     def classes(self) -> Classes:
         first = np.concatenate([_NONE, *(pair[0] for pair in self._pairs)])
         second = np.concatenate([_NONE, *(pair[1] for pair in self._pairs)])

@@ -25,9 +25,10 @@ def walk(model: keras.Model) -> Ledger:
             id(weight): name for leaf in found for name, weight in leaf.weights().items()
         },
     )
-    for axes in _walked(ledger, model, [{} for _ in graph_of(model).inputs], ""):
-        for ids in axes.values():
-            ledger.ids.stop(ids, "it makes an output of the model")
+    ends = _walked(ledger, model, [{} for _ in graph_of(model).inputs], "")
+    made = [ids for axes in ends for ids in axes.values()]
+    if made:
+        ledger.ids.stop_foremost(np.concatenate(made), "it makes an output of the model")
     return ledger
 
 

@@ -15,7 +15,7 @@ from worker.engine.surgery.channels.removal import removed
 # The smallest pictures that a network takes: its arithmetic is the same for larger ones.
 SIDES = {"InceptionV3": 75, "Xception": 71}
 GROUPS = {
-    "ConvNeXtTiny": 18,
+    "ConvNeXtTiny": 22,
     "DenseNet121": 120,
     "DenseNet169": 168,
     "DenseNet201": 200,

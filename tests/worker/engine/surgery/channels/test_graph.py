@@ -209,8 +209,33 @@ def test_channel_graph_freezes_what_makes_an_output() -> None:
     graph = channel_graph(NETS["several_ends"][0]())
 
     assert {layer.layer: layer.reason for layer in graph.frozen} == {
-        "first": "its activation, softmax, mixes its channels",
+        "first": "it makes an output of the model",
         "second": "it makes an output of the model",
+    }
+
+
+def test_channel_graph_prefers_to_say_that_a_softmax_is_an_output() -> None:
+    graph = channel_graph(chain((5,), layers.Dense(8, name="a"), layers.Softmax(name="end")))
+    named = keras.Input((5,))
+    end = layers.Activation("softmax")(layers.Dense(4, name="a")(named))
+
+    assert channel_graph(keras.Model(named, end)).frozen[0].reason == (
+        "it makes an output of the model"
+    )
+    assert graph.frozen[0].reason == "its channels reach 'end': softmax mixes the channels"
+
+
+def test_channel_graph_names_a_layer_of_which_a_part_stays() -> None:
+    features = keras.Input((3,))
+    joined = layers.Concatenate()([features, layers.Dense(4, name="d")(features)])
+    x = layers.Add(name="add")([layers.Dense(7, name="a")(features), joined])
+
+    graph = channel_graph(keras.Model(features, layers.Dense(3, name="classes")(x)))
+
+    assert graph.by_name["d"].producers == ("d", "a")
+    assert {layer.layer: layer.reason for layer in graph.frozen} == {
+        "a": "3 of its 7 channels stay: 'add' merges it with channels that have to stay",
+        "classes": "it makes an output of the model",
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from keras.src.applications import convnext
 
 from app.errors import StepFailed
 from app.recipes.facts import ModelFormat
@@ -232,6 +233,25 @@ def test_removed_keeps_initial_values_where_they_fit() -> None:
 
     assert type(smaller.get_layer("free").bias_initializer).__name__ == "Zeros"
     assert type(smaller.get_layer("kept").bias_initializer).__name__ == "Constant"
+
+
+def test_removed_is_exact_for_the_layer_scale_of_convnext() -> None:
+    picture = keras.Input((6, 6, 3), name="picture")
+    stem = layers.Conv2D(8, 3, name="stem")(picture)
+    y = layers.Conv2D(8, 1, name="inside")(stem)
+    y = convnext.LayerScale(1.0, 8, name="scale")(y)
+    y = convnext.StochasticDepth(0.5, name="depth")(y)
+    x = layers.Flatten()(layers.Add()([stem, y]))
+    model = in_float64(keras.Model(picture, layers.Dense(3)(x)))
+    graph = channel_graph(model)
+    keep = random_keep(graph)
+
+    smaller = removed(model, graph, keep, {}).model
+
+    inputs = rows_for(model, 2)
+    (wanted,) = zeroed_outputs(model, graph, keep, list(inputs.values()))
+    assert graph.by_name["stem"].producers == ("stem", "inside")
+    np.testing.assert_allclose(outputs_of(smaller, inputs)[0], wanted, rtol=0, atol=1e-9)
 
 
 def test_removed_names_the_layer_of_which_nothing_would_be_left() -> None:

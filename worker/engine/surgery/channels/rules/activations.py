@@ -63,7 +63,9 @@ def activation(ledger: Ledger, call: Call) -> list[Axes]:
     coupling = couples(call.layer.activation)
     if coupling is None:
         return [call.given.ids]
-    return ledger.refuse(call, f"{coupling} mixes the channels")
+    # They pass all the same: should they be those of an output, that is the reason to give.
+    ledger.only(call, call.given, set(), f"{coupling} mixes the channels")
+    return [call.given.ids]
 
 
 def softmax(ledger: Ledger, call: Call) -> list[Axes]:

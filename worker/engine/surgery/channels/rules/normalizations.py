@@ -52,6 +52,13 @@ def group_normalization(ledger: Ledger, call: Call) -> list[Axes]:
     return [passing]
 
 
+def layer_scale(ledger: Ledger, call: Call) -> list[Axes]:
+    """`gamma`, [channels], is multiplied with the last axis (Touvron et al. 2021)."""
+    ledger.bind(call, call.layer.gamma, 0, call.given.along(-1), "output")
+    ledger.size(call, ("projection_dim",), call.given.along(-1))
+    return [call.given.ids]
+
+
 def normalization(ledger: Ledger, call: Call) -> list[Axes]:
     """Its statistics were adapted to data; they stand at inputs, whose channels stay anyway."""
     if not call.given.ids:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import keras
+from keras.src.applications import convnext
 
 from worker.engine.surgery.channels.calls import Axes, Call, Tensor, without
 from worker.engine.surgery.channels.ledger import Ledger
@@ -135,6 +136,8 @@ RULES: Mapping[type, Rule] = {
     layers.MultiHeadAttention: attention.multi_head,
     layers.GroupQueryAttention: attention.grouped_query,
     layers.TimeDistributed: time_distributed,
+    convnext.LayerScale: normalizations.layer_scale,
+    convnext.StochasticDepth: shapes.same,
 }
 
 # What rules read, if more than the first argument: so many arguments, and those of these names.
