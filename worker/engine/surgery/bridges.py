@@ -91,7 +91,10 @@ def plan_of(span: Span, last: Any) -> Plan | str:
         return "it keeps channels first"
     cost = math.prod(width or 0 for width in widths) + (after[-1] or 0)
     if cost >= span.parameter_count:
-        return f"a projection in its place has {cost} weights, it has {span.parameter_count}"
+        return (
+            f"nothing would be saved: it has {span.parameter_count} weights, and a projection from "
+            f"{change} in its place would have {cost}"
+        )
     return Plan(span, tuple(_layers(span, last)))
 
 

@@ -281,7 +281,10 @@ class _Finder:
         if isinstance(operation, INPUT_SCALINGS):
             return "it scales an input"
         if isinstance(operation, NORMALIZATIONS + ACTIVATIONS + REGULARIZERS):
-            return "it goes only with the layer before it"
+            return (
+                "it belongs to what comes before it: it would go together with a layer or block "
+                "that can go, and with none it does"
+            )
         if len(fed) != 1 or len(made) != 1:
             return f"it has {len(fed)} inputs and {len(made)} outputs"
         if not of_shape:

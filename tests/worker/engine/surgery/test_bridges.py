@@ -145,7 +145,10 @@ def test_bridge_keeps_relu_of_what_it_replaces() -> None:
         (
             LAYERS.Dense(6, name="layer"),
             (4,),
-            "a projection in its place has 30 weights, it has 30",
+            (
+                "nothing would be saved: it has 30 weights, and a projection from (4) to (6) in "
+                "its place would have 30"
+            ),
         ),
         (
             LAYERS.Conv2DTranspose(4, 3, strides=2, name="layer"),
