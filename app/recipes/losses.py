@@ -34,6 +34,17 @@ FITTING_LOSSES: Mapping[TaskKind, frozenset[str]] = {
     TaskKind.MULTI_LABEL: DISTANCES | OVERLAPS | OF_TWO_OUTCOMES,
     TaskKind.REGRESSION: DISTANCES | OF_VALUES,
 }
+# What Keras calls them for short, and where it spells them in another way.
+ALIASES: Mapping[str, str] = {
+    "mse": "mean_squared_error",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "msle": "mean_squared_logarithmic_error",
+    "bce": "binary_crossentropy",
+    "kld": "kl_divergence",
+    "kullback_leibler_divergence": "kl_divergence",
+    "logcosh": "log_cosh",
+}
 # Their logarithm is of the labels, or they count events.
 OF_NO_NEGATIVES = frozenset({"mean_squared_logarithmic_error", "poisson"})
 # Those whose targets may be smoothed.
@@ -47,6 +58,11 @@ SMOOTHED = frozenset(
         "binary_focal_crossentropy",
     }
 )
+
+
+def full_name(loss: object) -> object:
+    """A loss by its own name; what is no alias stays as it is. Keras also takes MSE for mse."""
+    return ALIASES.get(loss.lower(), loss) if isinstance(loss, str) else loss
 
 
 def loss_obstacles(loss: str, task: Task, labels: LabelArray) -> Iterator[str]:

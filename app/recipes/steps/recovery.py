@@ -3,10 +3,10 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.recipes.division import rows_set_aside
-from app.recipes.losses import OVERLAPS, SMOOTHED
+from app.recipes.losses import OVERLAPS, SMOOTHED, full_name
 
 ModelId = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -104,7 +104,7 @@ class Recovery(BaseModel):
         le=1_000_000,
         description="Optimizer steps in which the learning rate grows from 0 to its peak.",
     )
-    loss: Loss = Field(
+    loss: Annotated[Loss, BeforeValidator(full_name)] = Field(
         "auto",
         description="Any that fits the head; `auto` reads the head and the labels: the "
         "cross-entropy of a classifier, the squared error of values. Distances and overlaps of a "

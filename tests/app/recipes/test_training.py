@@ -104,6 +104,29 @@ def test_training_that_fits_is_not_complained_of(training: dict[str, Any]) -> No
     assert complaints_of(training) == []
 
 
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("mse", "mean_squared_error"),
+        ("MAE", "mean_absolute_error"),
+        ("mape", "mean_absolute_percentage_error"),
+        ("msle", "mean_squared_logarithmic_error"),
+        ("bce", "binary_crossentropy"),
+        ("kld", "kl_divergence"),
+        ("logcosh", "log_cosh"),
+        ("huber", "huber"),
+    ],
+)
+def test_losses_are_known_by_what_keras_calls_them_for_short(short: str, full: str) -> None:
+    assert Recovery.model_validate({"loss": short}).model_dump()["loss"] == full
+
+
+@pytest.mark.parametrize("loss", ["mean_square", 3, None])
+def test_unknown_losses_are_refused_with_what_is_allowed(loss: Any) -> None:
+    with pytest.raises(ValueError, match="Input should be 'auto'"):
+        Recovery.model_validate({"loss": loss})
+
+
 def test_poisson_and_cosine_take_what_fits_them() -> None:
     assert complaints_of({"loss": "poisson"}, labels()) == []
     assert complaints_of({"loss": "cosine_similarity"}, labels(shape=(3,))) == []

@@ -88,8 +88,11 @@ def warnings_of(comparison: Comparison, constraints: Constraints) -> Iterator[st
 def _cost_warnings(comparison: Comparison) -> Iterator[str]:
     baseline, optimized = comparison.baseline, comparison.optimized
     if comparison.is_slower:
+        is_alike = optimized.variant == baseline.variant
+        slow = "The optimized file" if is_alike else _called(optimized.variant)
+        fast = "the baseline" if is_alike else baseline.variant
         yield (
-            f"{_called(optimized.variant)} is slower than {baseline.variant} here: "
+            f"{slow} is slower than {fast} here: "
             f"{optimized.latency_ms_p50:.4g} ms against {baseline.latency_ms_p50:.4g} ms (p50)."
         )
     if comparison.delta.compression_ratio < 1:

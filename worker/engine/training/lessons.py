@@ -27,8 +27,8 @@ class Lessons:
     """Answers of the teachers for each batch, and the losses that follow from them.
 
     Answers are read from disk, where they were written once. Teachers run on the batch itself where
-    that cannot be: rows that augmentation makes anew each time, hidden features, or answers too
-    large to keep.
+    that cannot be: rows that augmentation makes anew each time, or answers too large to keep. So
+    does the first one where its hidden features are asked for: its answers come with them.
     """
 
     def __init__(
@@ -53,10 +53,12 @@ class Lessons:
             if teaching.features
             else None
         )
+        self._asked_once = self._teachers[1:] if self._features else self._teachers
         self._cached = None if is_augmented else self._cache(rows, context)
 
     @property
     def is_cached(self) -> bool:
+        """Whether what need not be asked on each batch is on disk."""
         return self._cached is not None
 
     @property
@@ -69,7 +71,10 @@ class Lessons:
         return self._features.of_student if self._features else student
 
     def answers(self, positions: NDArray[np.int64]) -> list[Array]:
-        """Mean logits for these rows from disk, an array an output; none where not kept."""
+        """Mean logits for these rows from disk, an array an output; none where not kept.
+
+        The mean is over the teachers that do not run on each batch.
+        """
         means = []
         for files in self._cached or ():
             means.append(np.stack([file[positions] for file in files]).mean(0, dtype=np.float32))
@@ -96,7 +101,7 @@ class Lessons:
         """
         teaching = self._teaching
         given, hidden = outputs[: len(self._tasks)], outputs[len(self._tasks) :]
-        asked, theirs = self._ask(inputs)
+        asked, theirs = self._ask(inputs, answers)
         soft = tf.add_n(
             [
                 soft_loss(
@@ -106,7 +111,7 @@ class Lessons:
                     tf.stop_gradient(answer),
                     logits_of(task.kind, task.output_is, output),
                 )
-                for task, answer, output in zip(self._tasks, answers or asked, given, strict=True)
+                for task, answer, output in zip(self._tasks, asked, given, strict=True)
             ]
         )
         weight = teaching.distillation_weight
@@ -120,28 +125,33 @@ class Lessons:
     def _cache(self, rows: Split, context: StepContext) -> list[list[Array]] | None:
         """By output, the files of each teacher; None where one could not be kept."""
         kept = []
-        for teacher in self._teachers:
+        for teacher in self._asked_once:
             files = cached_answers(teacher, rows, context)
             if files is None:
                 return None
             kept.append(files)
         return [list(files) for files in zip(*kept, strict=True)]
 
-    def _ask(self, inputs: Sequence[Any]) -> tuple[list[Any], Sequence[Any]]:
-        """Mean logits of a batch, unless they are on disk, and the first teacher's features."""
+    def _ask(
+        self, inputs: Sequence[Any], answers: Sequence[Any]
+    ) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Mean logits of all teachers for a batch, and the first one's features."""
         hidden: Sequence[Any] = ()
         said = []
-        for index, teacher in enumerate(self._teachers):
-            if index == 0 and self._features:
-                runner = self._features.of_teacher
-                given = keras.tree.flatten(teacher.given(inputs))
-                outputs = flat_outputs(runner(given, training=False))
-                said.append(teacher.logits(outputs[: len(self._tasks)]))
-                hidden = outputs[len(self._tasks) :]
-            elif not self.is_cached:
-                said.append(teacher.answers(inputs))
-        means = [tf.add_n(list(parts)) / len(parts) for parts in zip(*said, strict=True)]
-        return means, hidden
+        if self._features:
+            first = self._teachers[0]
+            given = keras.tree.flatten(first.given(inputs))
+            outputs = flat_outputs(self._features.of_teacher(given, training=False))
+            said.append(first.logits(outputs[: len(self._tasks)]))
+            hidden = outputs[len(self._tasks) :]
+        if not self.is_cached:
+            said.extend(teacher.answers(inputs) for teacher in self._asked_once)
+        if not said:
+            return answers, hidden
+        if answers:
+            said.append([len(self._asked_once) * answer for answer in answers])
+        count = len(self._teachers)
+        return [tf.add_n(list(parts)) / count for parts in zip(*said, strict=True)], hidden
 
 
 def _check_cosine(teaching: Teaching, student: keras.Model, context: StepContext) -> None:

@@ -83,7 +83,10 @@ class HeadLoss:
         return ops.categorical_crossentropy(smooth, output, from_logits=is_logits)
 
     def _focal(self, y: Any, output: Any) -> Any:
-        """(1 - p)^2 times the cross-entropy, p that of the truth (Lin et al., arXiv:1708.02002)."""
+        """(1 - p)^2 times the cross-entropy, p that of the truth (Lin et al., arXiv:1708.02002).
+
+        Of classes, it is a quarter of that: Keras' alpha, the same for all of them.
+        """
         is_classes = self.task.kind is TaskKind.CLASSIFICATION
         focal = (
             keras.losses.categorical_focal_crossentropy

@@ -7,6 +7,7 @@ from keras import ops
 from app.recipes.task import TaskKind
 
 SoftLoss = Literal["kl", "mse", "cosine"]
+LEAST_NORM = 0.1
 
 
 def soft_loss(
@@ -51,9 +52,13 @@ def squared_error(teacher: Any, student: Any) -> Any:
 
 
 def cosine_distance(teacher: Any, student: Any) -> Any:
-    """1 - cosine over the units, in [0, 2]."""
-    product = ops.normalize(teacher, axis=-1) * ops.normalize(student, axis=-1)
-    return ops.mean(1 - ops.sum(product, axis=-1))
+    """1 - cosine over the units, in [0, 2]; a student's norm below `LEAST_NORM` counts as that.
+
+    The slope of a cosine is as 1 / norm: a student that starts at zeros would leap.
+    """
+    squares = ops.sum(ops.square(student), axis=-1, keepdims=True)
+    direction = student / ops.sqrt(ops.maximum(squares, LEAST_NORM**2))
+    return ops.mean(1 - ops.sum(ops.normalize(teacher, axis=-1) * direction, axis=-1))
 
 
 def centered(logits: Any) -> Any:

@@ -118,6 +118,11 @@ def test_warnings_say_what_a_mixed_file_is() -> None:
     assert "an int8 file with operators in float (mixed) is slower than float32 here" in text
 
 
+def test_warnings_tell_apart_files_of_the_same_variant() -> None:
+    text = warned(compared(latency_ms_p50=4.0, variant="float32"))
+    assert "The optimized file is slower than the baseline here: 4 ms against 2 ms" in text
+
+
 def test_warnings_are_none_when_everything_got_better() -> None:
     better = compared(latency_ms_p50=1.0, compressed_size_bytes=1000, size_bytes=1000)
     assert warned(better) == ""

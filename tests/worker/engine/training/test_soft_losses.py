@@ -87,6 +87,19 @@ def test_mse_and_cosine_of_classes_do_not_see_a_constant_in_a_row() -> None:
     assert loss_of([[3.0, 1.0]], [[4.0, 8.0]], "cosine") == pytest.approx(2.0)
 
 
+def test_cosine_does_not_throw_a_student_that_starts_at_zeros() -> None:
+    student = tf.zeros((1, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        loss = soft_loss(
+            TaskKind.CLASSIFICATION, "cosine", 1.0, np.array([[3, 0, -3]], "float32"), student
+        )
+
+    assert float(loss) == 1.0
+    slope = tape.gradient(loss, student).numpy()
+    np.testing.assert_allclose(slope, np.array([[-1, 0, 1]]) / (0.1 * np.sqrt(2)), atol=1e-5)
+
+
 def test_losses_average_over_the_positions_of_a_sequence() -> None:
     wanted = loss_of(TEACHER, STUDENT) / 2
 

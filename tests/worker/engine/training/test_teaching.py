@@ -30,7 +30,8 @@ from worker.engine.training.teaching import Teaching, asked_teaching
 from worker.engine.training.trainer import Interventions, train
 from worker.engine.training.zeros import HeldZeros
 
-PURE = Recovery(epochs=30, learning_rate=0.02, batch_size=24)
+# Teachers here know nothing of the labels, so no epoch is chosen by those.
+PURE = Recovery(epochs=30, learning_rate=0.02, batch_size=24, validation_fraction=0)
 
 
 def taught(
@@ -334,6 +335,28 @@ def test_features_weigh_the_mean_squared_difference(tmp_path: Path) -> None:
     (epoch,) = taught(student, context_for(student, tmp_path), teaching, once).epochs
 
     assert epoch.train_loss == pytest.approx(12.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_teacher_whose_features_are_asked_for_answers_with_them(
+    count: int, tmp_path: Path
+) -> None:
+    """Nothing of it is kept on disk; the loss is that of asking all teachers each time."""
+    given = [randomized(wide_model(4), seed=seed) for seed in range(count)]
+    context = context_for(wide_model(4), tmp_path)
+    losses = []
+    for is_kept in (True, False):
+        student = randomized(wide_model(4), seed=7)
+        teaching = Teaching(given, features=[("conv", "conv")])
+        rows = context.divided(0.1)[0]
+        lessons = Lessons(teaching, student, context, rows, is_augmented=not is_kept)
+        at = np.arange(5)
+        inputs = list(rows.fed(at).values())
+        outputs = lessons.runner(student)(inputs)
+        losses.append(float(lessons.loss(0.0, outputs, inputs, lessons.answers(at))))
+
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert len(list((context.scratch / "teachers").glob("*.npy"))) == count - 1
 
 
 @pytest.mark.parametrize(
