@@ -34,6 +34,8 @@ class Problem(BaseModel):
     errors: tuple[Complaint, ...]
     retryable: bool
     hint: str | None
+    # Problems that were stored before this was told have none.
+    layer: str | None = None
 
 
 class ProblemView(BaseModel):
@@ -54,6 +56,7 @@ class ProblemView(BaseModel):
     )
     retryable: bool = Field(description="The same request may succeed later.")
     hint: str | None
+    layer: str | None = Field(None, description="Of the model, where one layer stands in the way.")
     request_id: str | None
 
 
@@ -70,12 +73,14 @@ class PenjingError(Exception):
         *,
         hint: str | None = None,
         stage: str | None = None,
+        layer: str | None = None,
         errors: Iterable[Complaint] = (),
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
         self.stage = stage
+        self.layer = layer
         self.errors: Sequence[Complaint] = tuple(errors)
 
     def at_stage(self, stage: str) -> Self:
@@ -92,6 +97,7 @@ class PenjingError(Exception):
             errors=tuple(self.errors),
             retryable=self.retryable,
             hint=self.hint,
+            layer=self.layer,
         )
 
 
@@ -212,6 +218,16 @@ class DataNotUsable(JobError):
 class StepFailed(JobError):
     code = "step_failed"
     title = "A step of the recipe could not be carried out"
+
+
+class LayerEmptied(StepFailed):
+    code = "layer_emptied"
+    title = "A layer would be left without any channel"
+
+
+class LayerNotRemovable(StepFailed):
+    code = "layer_not_removable"
+    title = "A layer cannot be taken out of the model"
 
 
 class TrainingDiverged(JobError):

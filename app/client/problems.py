@@ -11,7 +11,11 @@ class ApiProblem(PenjingError):
 
     def __init__(self, problem: ProblemView) -> None:
         super().__init__(
-            problem.detail, hint=problem.hint, stage=problem.stage, errors=problem.errors
+            problem.detail,
+            hint=problem.hint,
+            stage=problem.stage,
+            layer=problem.layer,
+            errors=problem.errors,
         )
         self.problem = problem
 

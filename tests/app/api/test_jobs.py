@@ -208,6 +208,7 @@ async def test_failed_job_shows_its_error_as_a_problem(api: Api) -> None:
         "errors": [],
         "retryable": False,
         "hint": "Raise it.",
+        "layer": None,
         "request_id": None,
     }
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 FIELDS = {
     *("type", "title", "status", "detail", "instance", "code", "stage", "errors", "retryable"),
-    *("hint", "request_id"),
+    *("hint", "layer", "request_id"),
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import keras
 
-from app.errors import StepFailed
+from app.errors import LayerEmptied, StepFailed
 from app.recipes.steps.channel_pruning import ChannelPruning
 from app.reports.report import SkippedLayer
 from worker.engine.pruning.scoring import unscored
@@ -73,10 +73,11 @@ def _too_narrow(step: ChannelPruning, group: ChannelGroup, multiple: int) -> str
     if not ratio or step.scope == "global":
         return None
     if step.would_empty(count):
-        raise StepFailed(
+        raise LayerEmptied(
             f"a pruning_ratio of {ratio:g} would take all {count} channels of layer "
             f"{group.producers[0]!r}",
             hint=f"{step.way_out(count)}. `layer_removal` takes whole layers out.",
+            layer=group.producers[0],
         )
     widest = (count - 1) // multiple * multiple
     if ratio * count <= (count - widest) / 2:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import keras
 
-from app.errors import StepFailed
+from app.errors import LayerNotRemovable, StepFailed
 from app.recipes.patterns import matches
 from app.recipes.steps.layer_removal import LayerRemoval
 from worker.engine.surgery.bridges import Plan, plan_of
@@ -102,7 +102,9 @@ def _not_removable(pattern: str, matched: Sequence[str], candidates: Candidates)
     reason = candidates.kept.get(
         matched[0], "it lies in no span of layers with one entry and one exit that has weights"
     )
-    return StepFailed(f"layer {matched[0]!r} cannot be removed: {reason}", hint=hint)
+    return LayerNotRemovable(
+        f"layer {matched[0]!r} cannot be removed: {reason}", hint=hint, layer=matched[0]
+    )
 
 
 def _plans(model: keras.Model, found: Spans) -> tuple[dict[str, Plan], dict[str, str]]:

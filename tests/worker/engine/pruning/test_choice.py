@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import pytest
 
+from app.errors import LayerEmptied
 from app.recipes.keras_chains import removable_units
 from tests.builders import MODELS, step
 from worker.engine.pruning.choice import choice
@@ -102,3 +103,13 @@ def test_what_inspection_is_sure_of_is_what_the_engine_finds(name: str) -> None:
     assert {(layer,): units for layer, units in sure.items()}.items() <= found.items()
     if name == "example":
         assert sure == {"conv1": 20, "conv2": 50, "dense1": 500}
+
+
+def test_layer_that_would_be_emptied_is_named_by_the_error() -> None:
+    model = chain(L.Conv2D(4, 3, name="few"), L.Conv2D(64, 3, name="many"))
+
+    with pytest.raises(LayerEmptied) as refused:
+        choice(step("channel_pruning", pruning_ratio=0.9), model, channel_graph(model))
+
+    problem = refused.value.as_problem()
+    assert (problem.code, problem.layer) == ("layer_emptied", "few")
