@@ -69,8 +69,8 @@ def _chain(blocks: int) -> Any:
     """Residual blocks in a row: convolution, normalization, activation, addition."""
     import keras
 
-    image = keras.Input((8, 8, 8))
-    x = image
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same")(image)
     for _ in range(blocks):
         y = keras.layers.Conv2D(8, 1)(x)
         y = keras.layers.ReLU()(keras.layers.BatchNormalization()(y))
