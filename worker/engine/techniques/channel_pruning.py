@@ -1,6 +1,6 @@
 """Channel pruning: whole channels, units and heads go; the model becomes smaller and faster."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ def apply(step: ChannelPruning, model: keras.Model, context: StepContext) -> Ste
     graph = channel_graph(model)
     chosen = choice(step, model, graph)
     beginning = Beginning.of(step, model, chosen, context)
-    current = _State(model, context.masks, context.lineage, graph)
+    current = _State(model, context.masks, context.lineage, graph, beginning.counts)
     rounds: list[_Done] = []
     for number in range(1, step.steps + 1):
         rounds.append(_round(step, beginning, current, context, number))
@@ -43,7 +43,7 @@ def apply(step: ChannelPruning, model: keras.Model, context: StepContext) -> Ste
         accuracy_after_change=rounds[-1].recovered.accuracy_after_change,
         facts={
             "macs_ratio": macs_ratio,
-            **_channels(graph, current.graph, beginning),
+            **_channels(graph, beginning.counts, current.counts),
             **_training(rounds),
         },
         skipped=chosen.skipped,
@@ -53,12 +53,16 @@ def apply(step: ChannelPruning, model: keras.Model, context: StepContext) -> Ste
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """The model as far as it has come."""
+    """The model as far as it has come.
+
+    `counts`: units left of each chosen group. One cut to a single unit may be none any more.
+    """
 
     model: keras.Model
     masks: Masks
     lineage: Lineage
     graph: ChannelGraph
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +104,11 @@ def _round(
     progress(0.0, f"channels taken out, round {number} of {step.steps}")
     recovered = recover(step.of_round(number), smaller.model, smaller.masks, own)
     lineage = current.lineage.narrowed(smaller.kept)
-    state = _State(smaller.model, smaller.masks, lineage, channel_graph(smaller.model))
-    return _Done(state, sum(_counts(state.graph, beginning).values()), recovered)
-
-
-def _counts(graph: ChannelGraph, beginning: Beginning) -> dict[str, int]:
-    """Units of the chosen groups as they are now."""
-    return {group.name: group.count for group in graph.groups if group.name in beginning.counts}
+    kept = {name: int(keep[name].sum()) for name in current.counts if name in keep}
+    counts = {**current.counts, **kept}
+    narrower = channel_graph(smaller.model)
+    state = _State(smaller.model, smaller.masks, lineage, narrower, counts)
+    return _Done(state, sum(counts.values()), recovered)
 
 
 def _macs_ratio(before: keras.Model, after: keras.Model, context: StepContext) -> float | None:
@@ -127,11 +129,12 @@ def _warnings(step: ChannelPruning, macs_ratio: float | None, rounds: list[_Done
         yield from done.recovered.warnings
 
 
-def _channels(before: ChannelGraph, after: ChannelGraph, beginning: Beginning) -> dict[str, Any]:
+def _channels(
+    graph: ChannelGraph, before: Mapping[str, int], now: Mapping[str, int]
+) -> dict[str, Any]:
     """How narrow groups became, and which layers now take their statistics over fewer channels."""
-    now = _counts(after, beginning)
-    narrower = [group for group in before.groups if now.get(group.name, group.count) < group.count]
-    units = sum(beginning.counts.values())
+    narrower = [group for group in graph.groups if now.get(group.name, group.count) < group.count]
+    units = sum(before.values())
     touched = {part.weight.rpartition("/")[0] for group in narrower for part in group.slices}
     return {
         "pruning_ratio": 1 - sum(now.values()) / units if units else 0.0,
@@ -144,7 +147,7 @@ def _channels(before: ChannelGraph, after: ChannelGraph, beginning: Beginning) -
             for group in narrower
         },
         "statistics_over_fewer_channels": [
-            layer for layer in before.renormalized if layer in touched
+            layer for layer in graph.renormalized if layer in touched
         ],
     }
 

@@ -176,6 +176,20 @@ def test_apply_says_how_far_a_target_is_out_of_reach(tmp_path: Path) -> None:
         pruned(model, context, target_macs_ratio=0.05, include=["one"], channel_multiple=2)
 
 
+def test_apply_counts_a_group_whose_last_unit_can_no_longer_go(tmp_path: Path) -> None:
+    picture = keras.Input((6, 6, 2), name="picture")
+    x = L.Conv2D(4, 3, name="conv")(picture)
+    gate = L.Dense(4, name="gate")(L.GlobalAveragePooling2D()(x))
+    gate = L.Permute((2, 3, 1))(L.Reshape((4, 1, 1))(gate))
+    x = L.Flatten()(L.Multiply()([x, gate]))
+    model = keras.Model(picture, L.Dense(3, name="classes")(x))
+
+    outcome = pruned(model, context_for(model, tmp_path), pruning_ratio=0.75)
+
+    assert set(after(outcome).values()) == {1}
+    assert outcome.facts["pruning_ratio"] == 0.75
+
+
 def test_apply_leaves_multiples_of_channels(tmp_path: Path) -> None:
     model = two_layers(32, 20)
 
