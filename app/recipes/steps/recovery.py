@@ -102,7 +102,8 @@ class Recovery(BaseModel):
         0,
         ge=0,
         le=1_000_000,
-        description="Optimizer steps in which the learning rate grows from 0 to its peak.",
+        description="Optimizer steps in which the learning rate grows evenly to its peak, from "
+        "peak / (warmup_steps + 1) in the first one.",
     )
     loss: Annotated[Loss, BeforeValidator(full_name)] = Field(
         "auto",
