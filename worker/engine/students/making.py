@@ -13,8 +13,8 @@ from worker.engine.students.student import Student
 from worker.engine.surgery.channels.graph import channel_graph
 from worker.engine.surgery.channels.removal import removed
 from worker.engine.surgery.cloning import clone_with_weights
-from worker.engine.surgery.removal import without_spans
-from worker.engine.surgery.spans import Span, Spans, removable_spans
+from worker.engine.surgery.spans.finding import Span, Spans, removable_spans
+from worker.engine.surgery.spans.removal import without_spans
 from worker.engine.surgery.weights import leaves, named_weights
 
 

@@ -15,9 +15,10 @@ from app.recipes.steps.recovery import Recovery
 from app.reports.report import SkippedLayer
 from worker.engine.context import ReportProgress, StepContext, StepOutcome
 from worker.engine.loading.splits import Split, stratified_order
-from worker.engine.surgery.bridges import Projection
-from worker.engine.surgery.candidates import SHOWN, Candidates, candidates_of, named_spans
-from worker.engine.surgery.choosing import (
+from worker.engine.surgery.cloning import clone_with_weights
+from worker.engine.surgery.spans.bridges import Projection
+from worker.engine.surgery.spans.candidates import SHOWN, Candidates, candidates_of, named_spans
+from worker.engine.surgery.spans.choosing import (
     Choice,
     Limits,
     Remembered,
@@ -27,11 +28,10 @@ from worker.engine.surgery.choosing import (
     loss_increases,
     ranked,
 )
-from worker.engine.surgery.cloning import clone_with_weights
-from worker.engine.surgery.gates import GatedModel
-from worker.engine.surgery.removal import Bridge, without_spans
-from worker.engine.surgery.spans import Span
-from worker.engine.surgery.taps import block_influence, projections
+from worker.engine.surgery.spans.finding import Span
+from worker.engine.surgery.spans.gates import GatedModel
+from worker.engine.surgery.spans.removal import Bridge, without_spans
+from worker.engine.surgery.spans.taps import block_influence, projections
 from worker.engine.training.evaluation import Evaluation, Evaluator
 from worker.engine.training.recovery import Recovered, recover
 

@@ -24,7 +24,7 @@ from tests.builders import (
 from tests.residual import dense_chain, nested_chain, residual_model
 from worker.engine.context import StepContext, StepOutcome
 from worker.engine.exporting.source import KerasSource
-from worker.engine.surgery.spans import removable_spans
+from worker.engine.surgery.spans.finding import removable_spans
 from worker.engine.surgery.weights import named_weights
 from worker.engine.techniques import layer_removal, magnitude_pruning, technique
 from worker.engine.training.evaluation import evaluate

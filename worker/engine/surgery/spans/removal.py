@@ -12,7 +12,7 @@ from app.recipes.keras_graph import Ref, Shape
 from worker.engine.context import Masks
 from worker.engine.surgery.bypass import Config, Edit, edited
 from worker.engine.surgery.removed import Removed
-from worker.engine.surgery.spans import Span
+from worker.engine.surgery.spans.finding import Span
 from worker.engine.surgery.weights import assign_weights, named_weights
 
 

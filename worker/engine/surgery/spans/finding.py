@@ -8,7 +8,7 @@ import keras
 
 from app.recipes.facts import shape_text
 from app.recipes.keras_graph import Ref, Shape
-from worker.engine.surgery.kinds import (
+from worker.engine.surgery.spans.kinds import (
     ACTIVATIONS,
     INPUT_SCALINGS,
     NORMALIZATIONS,
@@ -16,8 +16,8 @@ from worker.engine.surgery.kinds import (
     effect_of,
     parameters_of,
 )
-from worker.engine.surgery.lengths import Lengths
-from worker.engine.surgery.regions import Region, regions
+from worker.engine.surgery.spans.lengths import Lengths
+from worker.engine.surgery.spans.regions import Region, regions
 from worker.engine.surgery.weights import leaves
 from worker.engine.surgery.wiring import Call, Level, Structure
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.builders import data_for, outputs_of, randomized
 from tests.residual import dense_chain, nested_chain, residual_model, transformer_model
-from worker.engine.surgery.bridges import Plan, plan_of
-from worker.engine.surgery.gates import GatedModel
-from worker.engine.surgery.removal import without_spans
-from worker.engine.surgery.spans import removable_spans
+from worker.engine.surgery.spans.bridges import Plan, plan_of
+from worker.engine.surgery.spans.finding import removable_spans
+from worker.engine.surgery.spans.gates import GatedModel
+from worker.engine.surgery.spans.removal import without_spans
 
 LAYERS = keras.layers
 

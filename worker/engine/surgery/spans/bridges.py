@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.recipes.facts import shape_text
-from worker.engine.surgery.kinds import effect_of
-from worker.engine.surgery.removal import Bridge
-from worker.engine.surgery.spans import Span
+from worker.engine.surgery.spans.finding import Span
+from worker.engine.surgery.spans.kinds import effect_of
+from worker.engine.surgery.spans.removal import Bridge
 
 layers = keras.layers
 FloatArray = NDArray[np.floating[Any]]

@@ -15,8 +15,8 @@ from tests.residual import (
     residual_model,
     transformer_model,
 )
-from worker.engine.surgery.removal import without_spans
-from worker.engine.surgery.spans import removable_spans
+from worker.engine.surgery.spans.finding import removable_spans
+from worker.engine.surgery.spans.removal import without_spans
 from worker.engine.surgery.weights import named_weights
 
 LAYERS = keras.layers

@@ -16,8 +16,8 @@ from tests.residual import (
     residual_model,
     transformer_model,
 )
-from worker.engine.surgery.removal import without_spans
-from worker.engine.surgery.spans import Span, removable_spans
+from worker.engine.surgery.spans.finding import Span, removable_spans
+from worker.engine.surgery.spans.removal import without_spans
 
 LAYERS = keras.layers
 

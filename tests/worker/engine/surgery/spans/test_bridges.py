@@ -9,10 +9,10 @@ import pytest
 
 from tests.builders import data_for, never_cancelled, outputs_of, randomized
 from tests.residual import residual_model
-from worker.engine.surgery.bridges import Plan, fitted, plan_of
-from worker.engine.surgery.removal import without_spans
-from worker.engine.surgery.spans import Span, removable_spans
-from worker.engine.surgery.taps import block_influence, projections
+from worker.engine.surgery.spans.bridges import Plan, fitted, plan_of
+from worker.engine.surgery.spans.finding import Span, removable_spans
+from worker.engine.surgery.spans.removal import without_spans
+from worker.engine.surgery.spans.taps import block_influence, projections
 
 LAYERS = keras.layers
 

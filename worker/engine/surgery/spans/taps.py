@@ -10,11 +10,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.engine.loading.splits import Split
-from worker.engine.surgery.bridges import Plan, Projection, fitted
-from worker.engine.surgery.gates import stood_in
-from worker.engine.surgery.removal import Bridge
-from worker.engine.surgery.replay import Replay
-from worker.engine.surgery.spans import Span
+from worker.engine.surgery.spans.bridges import Plan, Projection, fitted
+from worker.engine.surgery.spans.finding import Span
+from worker.engine.surgery.spans.gates import stood_in
+from worker.engine.surgery.spans.removal import Bridge
+from worker.engine.surgery.spans.replay import Replay
 from worker.engine.training.prediction import input_signature
 
 Array = NDArray[Any]

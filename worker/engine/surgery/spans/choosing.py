@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.engine.surgery.spans import Span
+from worker.engine.surgery.spans.finding import Span
 from worker.engine.training.evaluation import Evaluation
 
 # How the model does without these spans.

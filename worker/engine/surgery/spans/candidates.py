@@ -9,8 +9,8 @@ import keras
 from app.errors import LayerNotRemovable, StepFailed
 from app.recipes.patterns import matches
 from app.recipes.steps.layer_removal import LayerRemoval
-from worker.engine.surgery.bridges import Plan, plan_of
-from worker.engine.surgery.spans import Span, Spans, removable_spans
+from worker.engine.surgery.spans.bridges import Plan, plan_of
+from worker.engine.surgery.spans.finding import Span, Spans, removable_spans
 from worker.engine.surgery.weights import leaves
 from worker.engine.surgery.wiring import Structure
 

@@ -13,9 +13,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.engine.loading.splits import Column
-from worker.engine.surgery.removal import Bridge
-from worker.engine.surgery.replay import Replay
-from worker.engine.surgery.spans import Span
+from worker.engine.surgery.spans.finding import Span
+from worker.engine.surgery.spans.removal import Bridge
+from worker.engine.surgery.spans.replay import Replay
 from worker.engine.training.prediction import input_signature
 
 Array = NDArray[Any]

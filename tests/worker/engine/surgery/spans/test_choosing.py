@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from tests.residual import dense_chain
-from worker.engine.surgery.choosing import Limits, Remembered, greedy, loss_increases, ranked
-from worker.engine.surgery.spans import Span, removable_spans
+from worker.engine.surgery.spans.choosing import Limits, Remembered, greedy, loss_increases, ranked
+from worker.engine.surgery.spans.finding import Span, removable_spans
 from worker.engine.training.evaluation import Evaluation
 
 LOSSES = {

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from app.recipes.keras_graph import Ref
-from worker.engine.surgery.spans import Span
+from worker.engine.surgery.spans.finding import Span
 from worker.engine.surgery.wiring import Level, Structure, nodes_in_order
 
 # A span, its entry and what it makes of it -> what the readers of its exit are given.

@@ -1,0 +1,1 @@
+"""Spans of layers that can go together: found, tried, bridged, taken out."""
