@@ -47,13 +47,13 @@ HEAD = f"""# Networks that channels can be taken out of
 
 Every network of `keras.applications` (Keras {keras.__version__}) with at most 30 M parameters,
 written by `python -m benchmarks.structure.architectures`. A *group* is a set of layers that lose
-the same channels ([decision 0012](decisions/0012-channel-graph.md)). *Can go*: share of the channels
-made by kernels that are in a group; the 1,000 outputs stay, and count. *Half gone*: parameters left when
-every group has lost half of its channels; the seconds are processor time for the graph, and for the
-smaller model. None of these networks is refused; what stays is named with its reason and the number
-of layers it holds back.
-`tests/worker/engine/surgery/channels/test_applications.py` holds that each of them, without half of
-its channels, computes in float64 what the original does with those at zero.
+the same channels ([decision 0012](decisions/0012-channel-graph.md)). *Can go*: share of the
+channels made by kernels that are in a group; the 1,000 outputs stay, and count. *Half gone*:
+parameters left when every group has lost half of its channels; the seconds are processor time for
+the graph, and for the smaller model. None of these networks is refused; what stays is named with
+its reason and the number of layers it holds back.
+`tests/worker/engine/surgery/channels/test_applications.py` holds that each of them, without half
+of its channels, computes in float64 what the original does with those at zero.
 
 | network | parameters | groups | can go | half gone | graph s | surgery s | what stays |
 |---|---|---|---|---|---|---|---|"""
