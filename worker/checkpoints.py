@@ -1,4 +1,4 @@
-"""What attempts of a job leave for the next one: `PENJING_HOME/work/checkpoints/<job id>`.
+"""What attempts of a job leave for the next one: a folder a job, beside those of the workers.
 
 The folder is this host's. An attempt on another host starts anew, unless they share that folder.
 """
