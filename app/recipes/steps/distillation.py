@@ -69,16 +69,6 @@ class Distillation(Transform, Recovery):
     student_model_id: ModelId | None = Field(
         None, description="model: the uploaded student; null = the job's student_model_id."
     )
-    temperature: float = Field(
-        4.0,
-        gt=0,
-        le=100,
-        description="kl: what logits are divided by before softmax; higher shows more of what the "
-        "teacher thinks of wrong classes.",
-    )
-    distillation_weight: float = Field(
-        0.5, ge=0, le=1, description="Share of the soft loss; 0 = labels alone, 1 = teacher alone."
-    )
     soft_loss: Literal["kl", "mse", "cosine"] = Field(
         "kl",
         description="How answers are compared: KL divergence times temperature squared, squared "

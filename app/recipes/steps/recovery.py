@@ -166,7 +166,7 @@ class Recovery(BaseModel):
         gt=0,
         le=100,
         description="distill: what logits are divided by before the answers of teacher and student "
-        "are compared (KL divergence).",
+        "are compared (KL divergence); higher shows more of what teachers think of wrong classes.",
     )
     distillation_weight: float = Field(
         0.5,
