@@ -16,7 +16,6 @@ from worker.engine.students.standing_in import in_the_place_of
 from worker.engine.students.student import Student
 from worker.engine.surgery.lineage import Lineage
 from worker.engine.surgery.weights import leaves
-from worker.engine.training.evaluation import evaluate
 from worker.engine.training.teachers import model_fingerprint
 from worker.engine.training.teaching import Teaching
 from worker.engine.training.trainer import Interventions, train
@@ -43,7 +42,6 @@ def apply(step: Distillation, model: keras.Model, context: StepContext) -> StepO
     lineage = _lineage(step, made, context)
     student = _started(step, made, teachers[0], replace(context, lineage=lineage))
     context.report_progress(0.0, f"a student of {student.model.count_params()} parameters")
-    before = _score(step, student, context)
     teaching = _teaching(step, teachers)
     zeros = HeldZeros(student.model, student.masks)
     history = train(student.model, context, step, Interventions(zeros=zeros, teaching=teaching))
@@ -52,11 +50,11 @@ def apply(step: Distillation, model: keras.Model, context: StepContext) -> StepO
         model=student.model,
         masks=student.masks,
         lineage=lineage,
-        accuracy_after_change=before,
+        accuracy_after_change=history.score_before,
         facts={
             "student": step.student,
             "student_parameters": student.model.count_params(),
-            "student_score_before": before,
+            "student_score_before": history.score_before,
             "student_score": history.kept_score,
             "teachers": taught_by,
             **student.facts,
@@ -65,18 +63,10 @@ def apply(step: Distillation, model: keras.Model, context: StepContext) -> StepO
         skipped=student.skipped,
         warnings=(
             *_warnings(step, model, teachers, context),
-            *_worse_teachers(taught_by, before),
+            *_worse_teachers(taught_by, history.score_before),
             *history.warnings,
         ),
     )
-
-
-def _score(step: Distillation, student: Student, context: StepContext) -> float | None:
-    """On validation rows; None where there are none."""
-    rows = context.validation_of(step)
-    if rows is None:
-        return None
-    return evaluate(student.model, rows, context.tasks, context.check_cancelled).score
 
 
 def _teaching(step: Distillation, teachers: Sequence[keras.Model]) -> Teaching:

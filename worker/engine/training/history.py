@@ -53,6 +53,11 @@ class TrainingHistory:
         """Accuracy (r2 in regression) of the kept epoch on the rows set aside; null without any."""
         return self.kept.score if self.kept else None
 
+    @property
+    def score_before(self) -> float | None:
+        """Accuracy (r2 in regression) of epoch 0 on the rows set aside; null where not known."""
+        return self.before.score if self.before else None
+
     def facts(self) -> dict[str, Any]:
         """Plain values for a step's report."""
         losses = [round(epoch.train_loss, 6) for epoch in self.epochs]

@@ -33,5 +33,4 @@ def recover(step: Step, model: keras.Model, masks: Masks, context: StepContext) 
     if training is None:
         return Recovered()
     history = train(model, context, training, Interventions(zeros=HeldZeros(model, masks)))
-    after_change = history.before.score if history.before else None
-    return Recovered(after_change, history.kept_score, history.facts(), history.warnings)
+    return Recovered(history.score_before, history.kept_score, history.facts(), history.warnings)
