@@ -15,6 +15,7 @@ from app.recipes.task import Task
 from app.reports.report import SkippedLayer
 from worker.engine.exporting.signature import RowShapes
 from worker.engine.loading.datasets import Dataset, Split
+from worker.engine.quantizing.levels import LevelsByName
 from worker.engine.surgery.lineage import Lineage
 from worker.engine.training.checkpoints import Checkpoints
 
@@ -47,8 +48,9 @@ class StepContext:
     is the uploaded model as it was; `load_model` gives another uploaded one by its id. `scratch` is
     a folder for what is too large for memory; it goes with the job. `checkpoints` is where
     trainings leave what a later attempt of the job goes on from. `lineage` says what the model has
-    of the uploaded one. `better_teacher` is the model that the step was given, where it does
-    clearly better on validation rows than `baseline` and the step has no teacher named.
+    of the uploaded one; `levels` on which few values its quantized and clustered weights lie.
+    `better_teacher` is the model that the step was given, where it does clearly better on
+    validation rows than `baseline` and the step has no teacher named.
     """
 
     seed: int
@@ -62,6 +64,7 @@ class StepContext:
     scratch: Path
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     lineage: Lineage = field(default_factory=Lineage)
+    levels: LevelsByName = field(default_factory=dict)
     better_teacher: keras.Model | None = None
 
     def divided(self, validation_fraction: float) -> tuple[Split, Split | None]:
@@ -107,12 +110,14 @@ class StepOutcome:
     `accuracy_after_change` (r2 for regression) is that of the validation rows before any recovery;
     None where nothing trained after the change or there are no labels. `facts` are plain JSON,
     `warnings` sentences for the report. `masks` and `lineage` go to the next step; a step that
-    takes no weight out and adds none passes on the lineage it was given.
+    takes no weight out and adds none passes on the lineage it was given. `levels` are those that
+    this step gave to weights; earlier ones stay with every weight that still lies on them.
     """
 
     model: keras.Model
     masks: Masks
     lineage: Lineage
+    levels: LevelsByName = field(default_factory=dict)
     accuracy_after_change: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     skipped: tuple[SkippedLayer, ...] = ()

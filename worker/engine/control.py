@@ -11,7 +11,8 @@ from app.reports.report import Control, Measurement
 from worker.engine.context import StepContext
 from worker.engine.surgery.cloning import clone_with_weights
 from worker.engine.training.evaluation import evaluate
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.interventions import Interventions
+from worker.engine.training.trainer import train
 
 
 def training_for_control(recipe: Recipe) -> FineTuning | None:

@@ -138,5 +138,5 @@ def _changed(before: Side, work: Workpiece, subject: Subject, costs: Costs, scra
     """The optimized side; where its source is known already, nothing is converted again."""
     if work.model is before.model:
         return before
-    source = costs.source_of(work.model) or subject.source(work.model, scratch)
+    source = costs.source_of(work.model) or subject.source(work.model, scratch, work.levels)
     return Side(source, work.model)

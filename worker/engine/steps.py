@@ -14,6 +14,7 @@ from worker.engine.exporting.source import Converted, Source
 from worker.engine.order import Event
 from worker.engine.progress import Clock, Progress
 from worker.engine.proving.costs import Costs
+from worker.engine.quantizing.levels import LevelsByName, held
 from worker.engine.reporting.standing import Fall, Standing, other_teacher_sentence
 from worker.engine.standings import Standings
 from worker.engine.techniques import technique
@@ -56,7 +57,11 @@ class Workpiece:
         outcome: StepOutcome = technique(step.technique).apply(step, self.model, context)
         self.model = outcome.model
         self.warnings += outcome.warnings
-        self._context = replace(self._context, masks=outcome.masks, lineage=outcome.lineage)
+        levels = held({**self._context.levels, **outcome.levels}, outcome.model)
+        self.warnings += self._left_levels(step, levels)
+        self._context = replace(
+            self._context, masks=outcome.masks, lineage=outcome.lineage, levels=levels
+        )
         after = self._standings.of(self.model, step)
         self._note_fall(step, before, after)
         changed = outcome.accuracy_after_change if step.training() else _score(after)
@@ -68,6 +73,11 @@ class Workpiece:
             skipped=outcome.skipped,
         )
         self._keep(self._with_costs(report, outcome.model) if step.changes_structure else report)
+
+    @property
+    def levels(self) -> LevelsByName:
+        """On which few values the weights of the model lie now, where steps put them on some."""
+        return self._context.levels
 
     def convert(self, step: Conversion, source: Source) -> Converted:
         """Turn `source` into a tflite file; its accuracy is measured later, on the file itself."""
@@ -92,8 +102,20 @@ class Workpiece:
                 yield fall.sentence()
         yield from self.warnings
 
+    def _left_levels(self, step: Transform, levels: LevelsByName) -> Iterator[str]:
+        """A step that trains after weights were quantized undoes that without a word."""
+        left = [name for name in self._context.levels if name not in levels]
+        if left:
+            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            names = ", ".join(left[:3]) + more
+            yield (
+                f"Step {len(self.reports) + 1} ({step.technique}) moved {names} off the few "
+                "values that an earlier step put them on, so files store them in full. "
+                "Quantize or cluster last, or train with quantization_aware_training."
+            )
+
     def _with_costs(self, report: StepReport, model: keras.Model) -> StepReport:
-        before, after = self._costs.add(model)
+        before, after = self._costs.add(model, self.levels)
         return report.model_copy(
             update={
                 "parameter_count_before": before.parameter_count,

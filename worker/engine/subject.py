@@ -23,6 +23,7 @@ from worker.engine.loading.splits import Array
 from worker.engine.measuring.tflite_file import read_tflite
 from worker.engine.measuring.tflite_ports import tflite_heads, tflite_inputs
 from worker.engine.order import Order
+from worker.engine.quantizing.levels import LevelsByName
 
 RANDOM_ROWS = 256
 OPEN_LENGTH = 16
@@ -56,11 +57,13 @@ class Subject:
         columns = self.data.test.columns if self.data else {}
         return {name: column.shape for name, column in columns.items()}
 
-    def source(self, model: keras.Model | None, scratch: Path) -> Source:
+    def source(
+        self, model: keras.Model | None, scratch: Path, levels: LevelsByName | None = None
+    ) -> Source:
         """What conversions of `model` start from; of the uploaded file if there is no model."""
         if model is None:
             return TfliteSource(self.content)
-        return KerasSource(model, scratch, self.row_shapes)
+        return KerasSource(model, scratch, self.row_shapes, levels or {})
 
     @property
     def measured_count(self) -> int:

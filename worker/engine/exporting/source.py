@@ -21,6 +21,7 @@ from worker.engine.exporting.signature import (
 from worker.engine.exporting.tflite import convert_float32
 from worker.engine.foreign import first_line, is_out_of_memory
 from worker.engine.measuring.calling import call_in_order
+from worker.engine.quantizing.levels import LevelsByName
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,18 @@ class KerasSource:
     """A Keras model; what conversions have in common is written at most once.
 
     `row_shapes`: input name -> shape in the data set, without the row axis; it fixes axes that the
-    model leaves open.
+    model leaves open. `levels`: on which few values weights lie, by stable weight name.
     """
 
-    def __init__(self, model: keras.Model, scratch: Path, row_shapes: RowShapes) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        scratch: Path,
+        row_shapes: RowShapes,
+        levels: LevelsByName | None = None,
+    ) -> None:
         self.model = model
+        self.levels: LevelsByName = levels or {}
         self.signature: Signature = signature_of(model)
         self.is_recurrent = keras_config.is_recurrent(json.loads(model.to_json()))
         self._scratch = scratch

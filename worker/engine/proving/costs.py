@@ -16,6 +16,7 @@ from worker.engine.measuring.messages import FileToMeasure, Request
 from worker.engine.measuring.process import FreshProcess
 from worker.engine.proving.bench import SECONDS_OF_LATENCY, THREADS
 from worker.engine.proving.trial import names_of
+from worker.engine.quantizing.levels import LevelsByName
 from worker.engine.subject import Subject
 
 
@@ -53,12 +54,12 @@ class Costs:
         self._weighed: list[Weighed] = []
         self._latest: KerasSource | None = None
 
-    def add(self, model: keras.Model) -> tuple[Weighed, Weighed]:
+    def add(self, model: keras.Model, levels: LevelsByName) -> tuple[Weighed, Weighed]:
         """Weigh what a structural step made. Returns: as it was before the step, and after."""
         if not self._weighed:
             self._weighed.append(self._weigh(self._uploaded))
         folder = self._scratch / f"model_{len(self._weighed)}"
-        self._latest = KerasSource(model, folder, self._subject.row_shapes)
+        self._latest = KerasSource(model, folder, self._subject.row_shapes, levels)
         self._weighed.append(self._weigh(self._latest))
         return self._weighed[-2], self._weighed[-1]
 

@@ -16,9 +16,10 @@ from worker.engine.students.standing_in import in_the_place_of
 from worker.engine.students.student import Student
 from worker.engine.surgery.lineage import Lineage
 from worker.engine.surgery.weights import leaves
+from worker.engine.training.interventions import Interventions
 from worker.engine.training.teachers import model_fingerprint
 from worker.engine.training.teaching import Teaching
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.trainer import train
 from worker.engine.training.zeros import HeldZeros
 
 TEACHES_LITTLE = (

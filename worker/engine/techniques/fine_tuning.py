@@ -5,7 +5,8 @@ import keras
 from app.recipes.steps.fine_tuning import FineTuning
 from worker.engine.context import StepContext, StepOutcome
 from worker.engine.surgery.cloning import clone_with_weights
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.interventions import Interventions
+from worker.engine.training.trainer import train
 from worker.engine.training.zeros import HeldZeros
 
 

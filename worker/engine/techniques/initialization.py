@@ -13,7 +13,8 @@ from worker.engine.initializing.starting import Start, started
 from worker.engine.surgery.weights import Leaf, leaves
 from worker.engine.training.evaluation import Evaluation
 from worker.engine.training.history import TrainingHistory, rank_of
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.interventions import Interventions
+from worker.engine.training.trainer import train
 from worker.engine.training.zeros import HeldZeros
 
 

@@ -23,8 +23,9 @@ from worker.engine.surgery.masks import (
     keep_n_of_m,
     spread_blocks,
 )
+from worker.engine.training.interventions import Interventions
 from worker.engine.training.recovery import Recovered, recover
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.trainer import train
 from worker.engine.training.zeros import HeldZeros
 
 DEFAULT_END = 0.6

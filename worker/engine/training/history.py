@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import keras
+import numpy as np
 from numpy.typing import NDArray
 
 from worker.engine.training.evaluation import Evaluation
@@ -89,12 +90,16 @@ class Best:
     peak: float = -math.inf
     weights: list[Array] = field(default_factory=list)
 
-    def offer(self, epoch: int, evaluation: Evaluation | None, model: keras.Model) -> None:
+    def offer(
+        self, epoch: int, evaluation: Evaluation | None, variables: Sequence[keras.Variable]
+    ) -> None:
+        """An epoch to choose from; `variables` as they are after it are kept if it is the best."""
         rank = rank_of(evaluation)
         if epoch and rank > self.peak:
             self.improved, self.peak = epoch, rank
         if rank >= self.rank:
-            self.rank, self.epoch, self.weights = rank, epoch, model.get_weights()
+            self.rank, self.epoch = rank, epoch
+            self.weights = [np.array(variable.numpy()) for variable in variables]
 
     def is_stale(self, epoch: int, patience: int | None) -> bool:
         """Whether nothing became better in so many epochs up to this one."""

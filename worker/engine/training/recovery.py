@@ -7,7 +7,8 @@ import keras
 
 from app.recipes.steps import Step
 from worker.engine.context import Masks, StepContext
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.interventions import Interventions
+from worker.engine.training.trainer import train
 from worker.engine.training.zeros import HeldZeros
 
 

@@ -21,7 +21,7 @@ from worker.engine.training.zeros import HeldZeros
 Array = NDArray[Any]
 
 # Raise it when what is saved, or how a training goes, changes its meaning.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass

@@ -2,9 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ from worker.engine.training.augmentation import augmented
 from worker.engine.training.batch_norm import short_memory
 from worker.engine.training.evaluation import Evaluation, Evaluator
 from worker.engine.training.history import Epoch, TrainingHistory
+from worker.engine.training.interventions import Interventions
 from worker.engine.training.lessons import Lessons
 from worker.engine.training.losses import HeadLoss, class_weights_of
 from worker.engine.training.optimizers import optimizer
@@ -27,12 +27,10 @@ from worker.engine.training.resuming import Course, fingerprint, restored, state
 from worker.engine.training.targets import targets
 from worker.engine.training.teaching import Teaching, asked_teaching
 from worker.engine.training.update import Update, compiled
-from worker.engine.training.zeros import HeldZeros
 
 log = logging.getLogger(__name__)
 
 Array = NDArray[Any]
-AfterStep = Callable[[int], None]
 
 HALF_BITS_ON_A_CPU = (
     "Training ran in {dtype}. Most processors compute it by way of float32, so it saves memory "
@@ -48,25 +46,6 @@ NOTHING_LEARNED = (
     "The weights are those from before this training, so it taught the model nothing: one that "
     "started at random is still random."
 )
-
-
-@dataclass(frozen=True)
-class Interventions:
-    """What a technique does while its model trains.
-
-    `after_step` is called with the number of optimizer steps done: 0 before the first, then 1, 2,
-    ... Epochs that end before `counts_from` steps are never the best: the model was not yet what
-    it is to become. `zeros` are held after every step. `teaching` adds what teachers say to the
-    loss; where it is null, `distill` of the training's options decides.
-
-    A training that goes on from a checkpoint has the weights and zeros of then; `after_step` is not
-    told again of steps before it, so it must keep nothing else of its own.
-    """
-
-    zeros: HeldZeros | None = None
-    teaching: Teaching | None = None
-    after_step: AfterStep | None = None
-    counts_from: int = 0
 
 
 def train(
@@ -136,6 +115,7 @@ class _Run:
         )
         update = self._update_of(optimizer(options, self._steps))
         self._variables = [*model.variables, *update.variables_beside]
+        self._chosen = [*model.weights, *update.reparametrized]
         self._update = compiled(update, self._rows, self._targets, options.dtype)
         self._course = Course(warnings=list(self._warnings()))
 
@@ -151,8 +131,8 @@ class _Run:
         course = self._course
         if self._checkpoint.is_worth_keeping and not is_resumed_at_its_end:
             self._save()
-        if course.best.weights:
-            self._model.set_weights(course.best.weights)
+        for variable, value in zip(self._chosen, course.best.weights, strict=False):
+            variable.assign(value)
         return course.history(before)
 
     @property
@@ -182,8 +162,8 @@ class _Run:
             return None
         if self._interventions.zeros:
             self._interventions.zeros.hold()
-        before = self._evaluator() if self._evaluator else None
-        self._course.best.offer(0, before, self._model)
+        before = self._evaluation()
+        self._course.best.offer(0, before, self._chosen)
         return before
 
     def _epoch(self) -> None:
@@ -203,21 +183,27 @@ class _Run:
             if self._checkpoint.is_due:
                 self._save()
         # A loss is that before its update: the last one of an epoch is not yet seen.
-        if not all(np.isfinite(weight).all() for weight in self._model.get_weights()):
+        if not all(np.isfinite(variable.numpy()).all() for variable in self._chosen):
             raise self._diverged("weights became NaN or infinite")
         self._judge(number, course.loss_sum / len(order))
         course.seen, course.loss_sum = 0, 0.0
 
     def _judge(self, number: int, train_loss: float) -> None:
         course = self._course
-        evaluation = self._evaluator() if self._evaluator else None
+        evaluation = self._evaluation()
         course.epochs.append(Epoch(train_loss, evaluation))
         if course.steps_done < self._interventions.counts_from:
             return
-        course.best.offer(number, evaluation, self._model)
+        course.best.offer(number, evaluation, self._chosen)
         is_last = number == self._options.epochs
         if not is_last and course.best.is_stale(number, self._options.early_stopping_patience):
             course.stopped = "early"
+
+    def _evaluation(self) -> Evaluation | None:
+        """How good the model is as it would be exported now; null without rows to tell by."""
+        if self._interventions.reparametrization:
+            self._interventions.reparametrization.settle()
+        return self._evaluator() if self._evaluator else None
 
     def _step(self, positions: NDArray[np.int64]) -> float:
         self._context.check_cancelled()
@@ -261,7 +247,10 @@ class _Run:
             )
             for task, labels in zip(self._context.tasks, self._targets, strict=True)
         )
-        return Update(self._model, chosen, losses, self._interventions.zeros, self._lessons)
+        held = self._interventions
+        return Update(
+            self._model, chosen, losses, held.zeros, self._lessons, held.reparametrization
+        )
 
     def _warnings(self) -> Iterator[str]:
         if self._options.dtype != "float32":
@@ -272,8 +261,11 @@ class _Run:
     def _started_from(self, teaching: Teaching | None) -> str:
         """What a checkpoint must have started from to fit this training."""
         taught = teaching.fingerprint() if teaching else ""
-        zeros, seed = self._interventions.zeros, str(self._context.seed)
-        return fingerprint(self._model, self._options, self._rows, zeros, seed, taught)
+        held, seed = self._interventions, str(self._context.seed)
+        computed = held.reparametrization.fingerprint() if held.reparametrization else ""
+        return fingerprint(
+            self._model, self._options, self._rows, held.zeros, seed, taught, computed
+        )
 
     def _resume(self) -> None:
         saved = self._checkpoint.load(self._fingerprint)

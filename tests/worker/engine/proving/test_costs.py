@@ -68,7 +68,7 @@ def subject(tmp_path: Path) -> Subject:
 def test_step_is_told_what_it_saved(subject: Subject, tmp_path: Path) -> None:
     costs = Costs(subject, subject.source(subject.model, tmp_path / "before"), tmp_path)
 
-    before, after = costs.add(narrow_model())
+    before, after = costs.add(narrow_model(), {})
     [report] = costs.with_latencies([STRUCTURAL], never_cancelled)
 
     # The kernel of 3 x 3, four numbers of each normalization channel, the classes with their bias.
@@ -85,8 +85,8 @@ def test_model_between_two_steps_is_measured_once(subject: Subject, tmp_path: Pa
     costs = Costs(subject, subject.source(subject.model, tmp_path / "before"), tmp_path)
     first, last = narrow_model(), narrow_model()
 
-    _, made = costs.add(first)
-    found, _ = costs.add(last)
+    _, made = costs.add(first, {})
+    found, _ = costs.add(last, {})
     one, other, another = costs.with_latencies(
         [STRUCTURAL, a_report(), STRUCTURAL], never_cancelled
     )
@@ -101,7 +101,7 @@ def test_model_between_two_steps_is_measured_once(subject: Subject, tmp_path: Pa
 def test_reason_is_told_when_a_model_cannot_be_converted(subject: Subject, tmp_path: Path) -> None:
     costs = Costs(subject, Untraceable(subject.model, tmp_path / "before", {}), tmp_path)
 
-    costs.add(narrow_model())
+    costs.add(narrow_model(), {})
     [report] = costs.with_latencies([STRUCTURAL], never_cancelled)
 
     assert report.latency_ms_before is None
@@ -122,7 +122,7 @@ def test_lengths_that_a_model_leaves_open_are_those_of_the_data(tmp_path: Path) 
     subject = replace(about(model, tmp_path))
     costs = Costs(subject, subject.source(model, tmp_path / "before"), tmp_path)
 
-    before, _ = costs.add(model)
+    before, _ = costs.add(model, {})
 
     assert before.macs == 3 * 2 * 3
     assert before.obstacle is None

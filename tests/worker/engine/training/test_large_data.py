@@ -17,7 +17,8 @@ from worker.engine.context import StepContext
 from worker.engine.loading.datasets import load_dataset, read_tasks
 from worker.engine.loading.models import OtherModels, heads, input_specs
 from worker.engine.order import DatasetFile
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.interventions import Interventions
+from worker.engine.training.trainer import train
 
 SIDE = 1024
 ROWS = 300

@@ -20,8 +20,9 @@ from worker.engine.context import StepContext
 from worker.engine.techniques import technique
 from worker.engine.training.checkpoints import Checkpoints
 from worker.engine.training.history import TrainingHistory
+from worker.engine.training.interventions import Interventions
 from worker.engine.training.teaching import Teaching
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.trainer import train
 
 ROOT = Path(__file__).parents[4]
 OPTIONS = Recovery(epochs=4, learning_rate=0.02, batch_size=20, validation_fraction=0.2)

@@ -25,9 +25,10 @@ from worker.engine.surgery.cloning import clone_with_weights
 from worker.engine.surgery.weights import named_weights
 from worker.engine.training import teachers
 from worker.engine.training.history import TrainingHistory
+from worker.engine.training.interventions import Interventions
 from worker.engine.training.lessons import Lessons
 from worker.engine.training.teaching import Teaching, asked_teaching
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.trainer import train
 from worker.engine.training.zeros import HeldZeros
 
 # Teachers here know nothing of the labels, so no epoch is chosen by those.

@@ -26,7 +26,8 @@ from worker.engine.surgery.cloning import clone_with_weights
 from worker.engine.surgery.weights import named_weights
 from worker.engine.training.evaluation import Evaluation, evaluate, summary
 from worker.engine.training.history import Best, TrainingHistory, rank_of
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.interventions import Interventions
+from worker.engine.training.trainer import train
 from worker.engine.training.zeros import HeldZeros
 
 QUICK = Recovery(epochs=2, learning_rate=0.02, batch_size=20)
@@ -300,7 +301,7 @@ def test_train_stops_early_by_its_own_epochs_not_by_the_start() -> None:
     """The second epoch is better than the first, though both are worse than the start."""
     best = Best()
     for number, accuracy in enumerate((0.9, 0.5, 0.6)):
-        best.offer(number, accurate(accuracy), dense_model())
+        best.offer(number, accurate(accuracy), dense_model().weights)
 
     assert (best.epoch, best.improved) == (0, 2)
     assert not best.is_stale(2, patience=1)

@@ -15,8 +15,9 @@ from app.recipes.task import TaskKind
 from tests.builders import MODELS, context_for, conv_model, dense_model, nested_model, randomized
 from worker.engine.surgery.weights import leaves, named_weights
 from worker.engine.training.history import TrainingHistory
+from worker.engine.training.interventions import Interventions
 from worker.engine.training.precision import computing_in
-from worker.engine.training.trainer import Interventions, train
+from worker.engine.training.trainer import train
 from worker.engine.training.zeros import HeldZeros
 
 

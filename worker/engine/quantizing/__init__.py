@@ -1,0 +1,1 @@
+"""Weights and activations on few values: grids, ranges, rounding."""
