@@ -119,6 +119,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "fine_tuning": {"learning_rate": 1e-9, "epochs": 1},
     "initialization": {"scheme": "pretrained"},
     "layer_removal": {"max_accuracy_drop": 0.0, "exclude": [".*"]},
+    "weight_clustering": {"number_of_clusters": 256},
 }
 
 

@@ -1,0 +1,1 @@
+"""Weights that share values: which values, and how they are trained."""
