@@ -35,6 +35,7 @@ def apply(step: WeightClustering, model: keras.Model, context: StepContext) -> S
             "no layer can be clustered: " + (choice.reasons() or "none has kernels"),
             hint="Change `include` and `exclude`.",
         )
+    books: Books
     books, errors = _clustered(step, choice.targets, context)
     masks = {name: mask for name, mask in context.masks.items() if name not in books}
     recovered, books = _trained(step, clustered, books, masks, context)
