@@ -3,7 +3,7 @@
 from app.recipes.activations import canonical
 from app.recipes.keras_chains import PASSING
 from app.recipes.keras_ends import AFFINE, KEEPING, RESHAPING, WEIGHTED
-from app.recipes.keras_graph import Config
+from app.recipes.keras_graph import FAKE_QUANT, Config, is_model
 
 LAYERS = {"LeakyReLU": "leaky_relu", "PReLU": "prelu", "ELU": "elu", "Softmax": "softmax"}
 WITHOUT = (
@@ -46,4 +46,12 @@ def _named(activation: object) -> str | None:
         return "linear"
     if isinstance(activation, dict) and activation.get("class_name") == "function":
         activation = activation.get("config")
+    if isinstance(activation, dict) and is_model(activation):
+        inner = [layer for layer in activation["config"]["layers"] if not _is_around(layer)]
+        return sure_activation(inner[0]) if len(inner) == 1 else None if inner else "linear"
     return canonical(activation) if isinstance(activation, str) else None
+
+
+def _is_around(layer: Config) -> bool:
+    """Whether it belongs to the ranges around an activation."""
+    return layer["class_name"] in ("InputLayer", FAKE_QUANT)

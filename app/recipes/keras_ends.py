@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from app.recipes.facts import Activation
-from app.recipes.keras_graph import MAX_DEPTH, Config, Graph, Ref, is_model
+from app.recipes.keras_graph import FAKE_QUANT, MAX_DEPTH, Config, Graph, Ref, is_model
 
 
 class End(NamedTuple):
@@ -39,6 +39,7 @@ WEIGHTED = frozenset(
 # Identities at inference, and choices or averages of positions: each channel stays what it was.
 KEEPING = frozenset(
     {
+        FAKE_QUANT,
         "ActivityRegularization",
         "AlphaDropout",
         "Dropout",
@@ -184,6 +185,20 @@ def promise_of(activation: Any) -> Activation:
     name = _name_of(activation)
     if isinstance(name, str):
         return PROMISES.get(name, "other")
+    if is_model(activation):
+        return _promise_of_model(activation)
     if activation["class_name"] == "Softmax" and activation["config"].get("axis", -1) == -1:
         return "softmax"
     return "other"
+
+
+def _promise_of_model(activation: Config) -> Activation:
+    """Of an activation with ranges around it; of any other model it is not known."""
+    inner = [
+        layer
+        for layer in activation["config"]["layers"]
+        if layer["class_name"] not in ("InputLayer", FAKE_QUANT)
+    ]
+    if len(inner) > 1 or (inner and is_model(inner[0])):
+        return "other"
+    return promise_of(inner[0]["config"].get("activation")) if inner else "linear"

@@ -11,8 +11,11 @@ Shape = tuple[int | None, ...]
 
 MODELS = frozenset({"Functional", "Sequential", "Model"})
 MAX_DEPTH = 64
+# Rounds to a range: what quantization leaves in a model, behind layers and in their activations.
+FAKE_QUANT = "FakeQuantWithMinMaxVars"
 SAME_SHAPE = frozenset(
     {
+        FAKE_QUANT,
         "Activation",
         "ActivityRegularization",
         "Add",

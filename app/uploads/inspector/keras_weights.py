@@ -11,6 +11,9 @@ NOT_WEIGHTS = re.compile(
     r"^(optimizer|optimizer_weights|metrics|_?loss_tracker)/|(^|/)seed_generator/"
 )
 
+# Where bare operations come from: what is no layer has no weights.
+BARE = ("keras.src.ops.", "keras.src.quantizers.")
+
 
 def is_weight(path: str) -> bool:
     return not NOT_WEIGHTS.search(path)
@@ -68,4 +71,4 @@ def snake_case(class_name: str) -> str:
 
 def _has_no_group(model: Config, layer: Config) -> bool:
     is_hidden_input = model["class_name"] == "Sequential" and layer["class_name"] == "InputLayer"
-    return is_hidden_input or str(layer.get("module")).startswith("keras.src.ops.")
+    return is_hidden_input or str(layer.get("module")).startswith(BARE)

@@ -68,6 +68,14 @@ def activations(model: keras.Model) -> tuple[FoundActivation, ...]:
     return tuple(_found(model.get_config(), "", _ends(model)))
 
 
+def activation_name(layer: keras.Layer) -> str:
+    """What a layer, apart from what it wraps, does to single values; "linear" if nothing."""
+    kind = type(layer)
+    return _name(
+        {"class_name": kind.__name__, "module": kind.__module__, "config": layer.get_config()}
+    )
+
+
 def with_activations(model: keras.Model, targets: Mapping[str, str]) -> keras.Model:
     """The model with other activations, by path of their layer; names and weights stay.
 
@@ -147,6 +155,10 @@ def _name_of_value(activation: Any) -> str:
         return canonical(activation)
     if activation["class_name"] == "function":
         return canonical(str(activation["config"]))
+    if is_model(activation):
+        # Fake quantization around an activation (quantizing/fake_quant.py).
+        inside = (_name(layer) for layer in activation["config"]["layers"])
+        return next((name for name in inside if name != "linear"), "linear")
     return _name(activation)
 
 
