@@ -41,7 +41,7 @@ class Sharing:
         moved = np.zeros(rows.shape, np.float32)
         for row, taken, own, target in zip(rows, is_counted, lists, moved, strict=True):
             target[taken] = nearest(own, row[taken])
-        has_zero: NDArray[np.bool_] = ~is_counted.all(axis=1)
+        has_zero = np.asarray(~is_counted.all(axis=1))
         books = [
             np.unique(np.append(own, np.float32(0))) if zero else own
             for own, zero in zip(lists, has_zero, strict=True)
@@ -58,7 +58,7 @@ class Sharing:
         self, rows: Floats, is_counted: NDArray[np.bool_], rng: np.random.Generator
     ) -> list[Floats]:
         """The values of each row beside 0. Rows with zeros have one cluster less to give."""
-        has_zero: NDArray[np.bool_] = ~is_counted.all(axis=1)
+        has_zero = np.asarray(~is_counted.all(axis=1))
         found: dict[int, Floats] = {}
         for zeros in (False, True):
             indices = np.flatnonzero(has_zero == zeros)
