@@ -93,10 +93,11 @@ class Recovery(BaseModel):
         le=1,
         description="Decoupled weight decay; null = the optimizer's own: 0.004 of adamw, else 0.",
     )
-    schedule: Literal["cosine", "linear", "exponential", "constant"] = Field(
+    schedule: Literal["cosine", "flat_cosine", "linear", "exponential", "constant"] = Field(
         "cosine",
-        description="Learning rate after the warm-up: down to 0 along half a cosine or a line, "
-        "exponentially to 1 % of the peak, or staying there.",
+        description="Learning rate after the warm-up: down to 0 along half a cosine or a line, at "
+        "the peak for half of the steps and then along half a cosine (flat_cosine), exponentially "
+        "to 1 % of the peak, or staying there.",
     )
     warmup_steps: int = Field(
         0,

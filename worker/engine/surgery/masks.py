@@ -40,14 +40,16 @@ def keep_n_of_m(matrix: FloatArray, n: int, m: int) -> BoolArray:
     return keep
 
 
-def as_matrix(kernel: FloatArray, input_axes: Sequence[int]) -> FloatArray:
+def as_matrix(kernel: NDArray[Any], input_axes: Sequence[int]) -> NDArray[Any]:
     """The kernel as [inputs, outputs]."""
     output_axes = [axis for axis in range(kernel.ndim) if axis not in input_axes]
     outputs = int(np.prod([kernel.shape[axis] for axis in output_axes]))
     return np.transpose(kernel, (*input_axes, *output_axes)).reshape(-1, outputs)
 
 
-def from_matrix(matrix: BoolArray, shape: tuple[int, ...], input_axes: Sequence[int]) -> BoolArray:
+def from_matrix(
+    matrix: NDArray[Any], shape: tuple[int, ...], input_axes: Sequence[int]
+) -> NDArray[Any]:
     """The inverse of `as_matrix`."""
     order = (*input_axes, *(axis for axis in range(len(shape)) if axis not in input_axes))
     moved = matrix.reshape([shape[axis] for axis in order])

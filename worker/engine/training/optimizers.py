@@ -25,6 +25,8 @@ OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
 SGD_MOMENTUM = 0.9
 # What an exponential decay leaves of the peak at the end: it never comes to 0.
 EXPONENTIAL_END = 0.01
+# Share of the steps that `flat_cosine` stays at the peak.
+FLAT_SHARE = 0.5
 
 # Of the optimizer step, counted from 0.
 Schedule = Callable[[Any], Any]
@@ -59,11 +61,29 @@ def _decay(options: Recovery, steps: int) -> Schedule | float:
     peak = options.learning_rate
     if options.schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(peak, decay_steps=steps)
+    if options.schedule == "flat_cosine":
+        flat = round(FLAT_SHARE * steps)
+        return FlatThen(
+            peak, flat, keras.optimizers.schedules.CosineDecay(peak, max(1, steps - flat))
+        )
     if options.schedule == "linear":
         return keras.optimizers.schedules.PolynomialDecay(peak, steps, end_learning_rate=0.0)
     if options.schedule == "exponential":
         return keras.optimizers.schedules.ExponentialDecay(peak, steps, EXPONENTIAL_END)
     return peak
+
+
+class FlatThen(keras.optimizers.schedules.LearningRateSchedule):
+    """The peak for the first n steps, then another schedule from its beginning."""
+
+    def __init__(self, peak: float, steps: int, after: Schedule) -> None:
+        self._peak = peak
+        self._steps = steps
+        self._after = after
+
+    def __call__(self, step: Any) -> Any:
+        later = ops.cast(step, "float32") - self._steps
+        return ops.where(later < 0, self._peak, self._after(ops.maximum(later, 0.0)))
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):

@@ -32,9 +32,10 @@ TRANSFORMS = [tag for tag in TAGS if issubclass(step_types()[tag], Transform)]
 CONVERSIONS = [tag for tag in TAGS if tag not in TRANSFORMS]
 
 
-# Where the defaults ask for more than models of three layers have: one layer less.
+# Where the defaults ask for more than models of three layers have, or need: one layer less.
 MODEST: dict[str, dict[str, Any]] = {
     "layer_removal": {"max_accuracy_drop": 1.0, "bridge": True},
+    "entropy_penalized_training": {"epochs": 1},
 }
 
 
@@ -120,6 +121,13 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "initialization": {"scheme": "pretrained"},
     "layer_removal": {"max_accuracy_drop": 0.0, "exclude": [".*"]},
     "weight_clustering": {"number_of_clusters": 256},
+    "entropy_penalized_training": {
+        "learning_rate": 1e-9,
+        "rate_weight": 1e-9,
+        "epochs": 1,
+        "initial_step": 1e-6,
+        "smallest_step": 1e-6,
+    },
 }
 
 

@@ -20,6 +20,8 @@ def rate(step: int, steps: int, **options: Any) -> float:
     [
         # Half a cosine over 8 steps: 0.8 (1 + cos(pi t / 8)) / 2.
         ("cosine", {0: 0.8, 2: 0.4 * (1 + np.sqrt(0.5)), 4: 0.4, 8: 0.0}),
+        # At the peak for 4 steps, then half a cosine over the other 4.
+        ("flat_cosine", {0: 0.8, 4: 0.8, 5: 0.4 * (1 + np.sqrt(0.5)), 6: 0.4, 8: 0.0}),
         ("linear", {0: 0.8, 2: 0.6, 4: 0.4, 8: 0.0}),
         # 0.8 x 0.01^(t / 8).
         ("exponential", {0: 0.8, 4: 0.08, 8: 0.008}),
@@ -32,7 +34,7 @@ def test_learning_rate_follows_its_schedule(schedule: str, wanted: dict[int, flo
     assert found == pytest.approx(wanted, abs=1e-6)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "exponential", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "flat_cosine", "linear", "exponential", "constant"])
 def test_learning_rate_warms_up_to_the_peak(schedule: str) -> None:
     """Three steps of warm-up: 1/4, 2/4, 3/4 of the peak, then the schedule from its beginning."""
     found = [rate(step, 11, schedule=schedule, warmup_steps=3) for step in range(4)]

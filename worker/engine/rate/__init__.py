@@ -1,0 +1,1 @@
+"""Rate-distortion training: latents on a learned step, and what their whole numbers cost."""
