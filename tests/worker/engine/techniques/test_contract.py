@@ -129,10 +129,12 @@ HARMLESS: dict[str, dict[str, Any]] = {
         "smallest_step": 1e-6,
     },
 }
+# Every weight that is put on a grid moves, at 8 bits too.
+NEVER_HARMLESS = {"weight_quantization"}
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
-@pytest.mark.parametrize("tag", TRANSFORMS)
+@pytest.mark.parametrize("tag", [tag for tag in TRANSFORMS if tag not in NEVER_HARMLESS])
 def test_apply_changes_no_output_when_it_changes_nothing(
     tag: str, kind: str, tmp_path: Path
 ) -> None:

@@ -1,0 +1,1 @@
+"""Figures of numbers: quantization, clustering, coding. Each script prints its table."""
