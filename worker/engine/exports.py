@@ -65,6 +65,7 @@ class Exports:
         for kind in tuple(self.kinds):
             try:
                 files.append(write_file(kind, source, folder / "out" / STEM, converted))
+                self.warnings += files[-1].warnings
             except JobError as error:
                 self.drop(kind, error.detail)
         if not files:

@@ -6,6 +6,7 @@ from pathlib import Path
 from app.errors import ExportFailed
 from app.recipes.outputs import OutputKind
 from worker.engine.exporting.archive import files_below, write_zip
+from worker.engine.exporting.integers import default_tflite
 from worker.engine.exporting.keras_file import write_keras
 from worker.engine.exporting.source import Converted, KerasSource, Source
 from worker.engine.exporting.tflite import Variant
@@ -25,6 +26,7 @@ class ExportedFile:
     variant: str
     path: Path
     loadable: Path
+    warnings: tuple[str, ...] = ()
 
 
 def write_file(
@@ -32,13 +34,17 @@ def write_file(
 ) -> ExportedFile:
     """Write the model as `<stem><suffix>`; a tflite file is the converted one, if there is one.
 
+    Without one it is in integers where the model holds their ranges, else in float32.
     Raises: ExportFailed or StepFailed with the reason.
     """
     path = stem.with_name(stem.name + SUFFIXES[kind])
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "tflite":
-        path.write_bytes(converted.content if converted else source.float32())
-        return ExportedFile(kind, converted.variant if converted else Variant.FLOAT32, path, path)
+        # What a conversion has to say is in its step's report already.
+        written = converted or default_tflite(source)
+        path.write_bytes(written.content)
+        warnings = () if converted else written.warnings
+        return ExportedFile(kind, written.variant, path, path, warnings)
     if not isinstance(source, KerasSource):
         raise ExportFailed(
             f"a tflite model cannot be turned back into {kind}", hint="Ask for 'tflite' only."

@@ -1,7 +1,9 @@
 """What conversions start from: a float Keras model or an uploaded float tflite file."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import tensorflow as tf
 
 from app.errors import ExportFailed
 from app.recipes import keras_config
+from app.recipes.patterns import matches
 from app.reports.report import SkippedLayer
 from worker.engine.exporting.signature import (
     SIGNATURE_KEY,
@@ -21,7 +24,14 @@ from worker.engine.exporting.signature import (
 from worker.engine.exporting.tflite import convert_float32
 from worker.engine.foreign import first_line, is_out_of_memory
 from worker.engine.measuring.calling import call_in_order
+from worker.engine.quantizing.fake_quant import (
+    Ranges,
+    ranges_of,
+    with_fake_quantization,
+    without_fake_quantization,
+)
 from worker.engine.quantizing.levels import LevelsByName
+from worker.engine.quantizing.points import points_of
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,31 @@ class KerasSource:
         self._row_shapes = row_shapes
         self._written: dict[tuple[tf.TensorSpec, ...], Path] = {}
         self._float32: bytes | None = None
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        """Those of activations that are in the model (quantizing/fake_quant.py), by point."""
+        return ranges_of(self.model)
+
+    def without_ranges(self) -> "KerasSource":
+        """The source of conversions that leave activations in float; itself if it has no ranges."""
+        if not self.ranges:
+            return self
+        plain = without_fake_quantization(self.model)
+        return KerasSource(plain, self._scratch / "plain", self._row_shapes, self.levels)
+
+    def without_ranges_of(self, patterns: Sequence[str]) -> "KerasSource":
+        """The source in which these layers, by patterns of their names, compute in float."""
+        kept = {
+            point.name: self.ranges[point.name]
+            for point in points_of(without_fake_quantization(self.model))
+            if point.name in self.ranges
+            and not any(matches(pattern, point.layer) for pattern in patterns)
+        }
+        if len(kept) == len(self.ranges):
+            return self
+        partly = with_fake_quantization(self.model, kept)
+        return KerasSource(partly, self._scratch / "partly", self._row_shapes, self.levels)
 
     def float32(self) -> bytes:
         """The content of the plain tflite file."""

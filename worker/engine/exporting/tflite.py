@@ -46,6 +46,15 @@ def convert_dynamic_range(saved_model: Path) -> bytes:
     return _run(converter)
 
 
+def convert_known_ranges(saved_model: Path, *, io: str) -> bytes:
+    """Quantize to int8 what has a range: behind fake quantization in the model, or by its kind."""
+    converter = _converter(saved_model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if io == "integer":
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    return _run(converter)
+
+
 def convert_full_integer(
     saved_model: Path, rows: Rows, *, activation_bits: Literal[8, 16], io: str
 ) -> bytes:

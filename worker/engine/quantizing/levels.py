@@ -53,6 +53,10 @@ class Grid:
         exact = numbers.astype(np.int32)
         return exact if np.array_equal(self.values(exact), weight) else None
 
+    def scale_of(self, shape: tuple[int, ...]) -> FloatArray:
+        """The scale of every weight, shaped like the weight."""
+        return self._spread(self.scale, shape)
+
     def _fits(self, shape: tuple[int, ...]) -> bool:
         return len(shape) == self.scale.ndim and all(
             -(-length // edge) == count

@@ -2,6 +2,7 @@
 
 from app.recipes.steps.dynamic_range_quantization import DynamicRangeQuantization
 from worker.engine.context import StepContext
+from worker.engine.exporting.integers import on_their_levels
 from worker.engine.exporting.requantize import quantize_dynamic_range
 from worker.engine.exporting.source import Converted, Source, TfliteSource
 from worker.engine.exporting.tflite import Variant, convert_dynamic_range
@@ -20,11 +21,12 @@ def convert(step: DynamicRangeQuantization, source: Source, context: StepContext
     if isinstance(source, TfliteSource):
         content = quantize_dynamic_range(source.content)
     else:
-        content = convert_dynamic_range(source.saved_model_for_tflite())
+        content = convert_dynamic_range(source.without_ranges().saved_model_for_tflite())
     kernels = [tensor for tensor in read_tflite(content).weights if tensor.scale.size > 0]
-    return Converted(
+    converted = Converted(
         content,
         Variant.DYNAMIC_RANGE if kernels else Variant.FLOAT32,
         facts={"quantized_kernels": len(kernels)},
         warnings=() if kernels else (NOTHING_QUANTIZED,),
     )
+    return on_their_levels(converted, source)

@@ -12,4 +12,6 @@ def convert(step: Float16Quantization, source: Source, context: StepContext) -> 
     context.check_cancelled()
     if isinstance(source, TfliteSource):
         return Converted(cast_to_float16(source.content), Variant.FLOAT16)
-    return Converted(convert_float16(source.saved_model_for_tflite()), Variant.FLOAT16)
+    return Converted(
+        convert_float16(source.without_ranges().saved_model_for_tflite()), Variant.FLOAT16
+    )

@@ -1,11 +1,18 @@
 """Full integer quantization: weights and activations as integers, ranges from training rows."""
 
 from collections import Counter
+from dataclasses import replace
 
 from app.errors import StepFailed
 from app.recipes.steps.full_integer_quantization import FullIntegerQuantization
 from worker.engine.context import StepContext
 from worker.engine.exporting.calibration import calibration_rows, calibration_warnings
+from worker.engine.exporting.integers import (
+    RANGE_BITS,
+    from_ranges,
+    holds_int8_ranges,
+    on_their_levels,
+)
 from worker.engine.exporting.kept_float import (
     KeptFloat,
     operators_by_name,
@@ -23,6 +30,10 @@ SCALED_AS_INTEGERS = (
     "The model scales its inputs itself (Normalization or Rescaling). With integer inputs all "
     "features share one scale before that, so features with small ranges lose most of their "
     "values. io='float' keeps this part in float."
+)
+OTHER_RANGES = (
+    "The activation ranges in the model are not those of 8 bits; they were read anew from training "
+    "rows."
 )
 # Layers and Keras operations that may stand between the inputs and the first weights.
 SCALING = frozenset(
@@ -44,11 +55,21 @@ LOOPS = frozenset(
 def convert(step: FullIntegerQuantization, source: Source, context: StepContext) -> Converted:
     """Quantize everything but what is to stay float, and read back what really became integers.
 
-    Layers that scale the inputs (Normalization, Rescaling) stay float while inputs are float.
+    Ranges that an earlier step put into the model are used in place of a calibration. Layers that
+    scale the inputs (Normalization, Rescaling) stay float while inputs are float.
     Raises: StepFailed for recurrent models, whose calibration crashes the converter.
     """
     _refuse_recurrent(source)
     context.check_cancelled()
+    if isinstance(source, KerasSource) and source.ranges:
+        if step.activation_bits == RANGE_BITS and holds_int8_ranges(source):
+            return from_ranges(source.without_ranges_of(step.exclude), io=step.io)
+        converted = _calibrated(step, source.without_ranges(), context)
+        return replace(converted, warnings=(*converted.warnings, OTHER_RANGES))
+    return _calibrated(step, source, context)
+
+
+def _calibrated(step: FullIntegerQuantization, source: Source, context: StepContext) -> Converted:
     rows = calibration_rows(source, context, step.calibration_samples)
     scaling = _scaling(source)
     excluded = _excluded(step, source)
@@ -57,7 +78,7 @@ def convert(step: FullIntegerQuantization, source: Source, context: StepContext)
     content = _quantized(step, source, rows, kept)
     still_float = read_tflite(content).float_operators
     count = len(next(iter(rows.values())))
-    return Converted(
+    converted = Converted(
         content,
         _variant(step, still_float),
         facts={
@@ -72,6 +93,7 @@ def convert(step: FullIntegerQuantization, source: Source, context: StepContext)
         ),
         skipped=excluded.not_found,
     )
+    return on_their_levels(converted, source)
 
 
 def _refuse_recurrent(source: Source) -> None:
