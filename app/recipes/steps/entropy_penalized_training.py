@@ -47,14 +47,17 @@ class EntropyPenalizedTraining(LayerTransform, Recovery):
     )
     initial_step: float = Field(
         1.0,
-        gt=0,
+        ge=1e-6,
         le=10,
         description="Distance of two levels at the start as a share of a kernel's standard "
         "deviation (biases: half of it). Weights that an earlier step put on an even grid keep its "
         "step.",
     )
     smallest_step: float = Field(
-        0.01, gt=0, le=10, description="No kernel starts with a smaller step (biases: half of it)."
+        0.01,
+        ge=1e-6,
+        le=10,
+        description="No kernel starts with a smaller step (biases: half of it).",
     )
     remove_dead_units: bool = Field(
         True,
@@ -62,13 +65,6 @@ class EntropyPenalizedTraining(LayerTransform, Recovery):
         "steps are faster.",
     )
     epochs: int = Field(20, ge=1, le=1000, description="Passes over the training data.")
-    learning_rate: float = Field(
-        4e-3,
-        gt=0,
-        le=10,
-        description="Peak learning rate of the numbers before rounding; steps learn at a quarter "
-        "of it.",
-    )
     batch_size: int = Field(128, ge=1, le=65536, description="Samples in one optimizer step.")
     schedule: Literal["cosine", "flat_cosine", "linear", "exponential", "constant"] = Field(
         "flat_cosine",

@@ -13,8 +13,9 @@ from worker.engine.quantizing.levels import Grid, IntArray
 from worker.engine.rate.prices import code_length_bits, prices
 from worker.engine.surgery.masks import as_matrix, from_matrix
 
-# The logarithm of a step learns at this share of the learning rate: one step moves a whole tensor.
-STEP_RATE = 0.25
+# Numbers before rounding learn so many times as fast as weights and the logarithms of steps: a step
+# is about a sixteenth in trained nets, so that a learning rate means the same as everywhere else.
+LATENT_RATE = 16.0
 
 
 @dataclass(frozen=True)
@@ -50,38 +51,38 @@ class Latent:
         weight = np.asarray(coded.variable.numpy(), np.float64)
         self.coded = coded
         self.initial_step = step
-        self.latents = keras.Variable((weight / step).astype(np.float32), name="latents")
+        self.slow = keras.Variable((weight / step / LATENT_RATE).astype(np.float32), name="slow")
         # Relative to the initial step, so that a weight decay draws it there and not to 1.
-        self.slow_step = keras.Variable(np.float32(0), name="slow_step")
+        self.log_step = keras.Variable(np.float32(0), name="log_step")
         self.first = keras.Variable(np.zeros(coded.shape, np.float32), name="first")
         self.further = keras.Variable(np.float32(0), name="further")
         self._kept = None if kept is None else tf.constant(kept)
 
     def value(self) -> Any:
         """The weight as the model is given it; traceable."""
-        numbers = rounded(self.latents.value)
+        numbers = rounded(LATENT_RATE * self.slow.value)
         if self._kept is not None:
             numbers = tf.where(self._kept, numbers, tf.zeros_like(numbers))
-        return self.initial_step * tf.exp(STEP_RATE * self.slow_step.value) * numbers
+        return self.initial_step * tf.exp(self.log_step.value) * numbers
 
     def bits(self) -> Any:
         """sum(first * min(|latents|, 1) + further * max(|latents| - 1, 0)); traceable.
 
         Linear between whole numbers, so that latents below a half are still drawn to zero.
         """
-        size = tf.abs(self.latents.value)
+        size = tf.abs(LATENT_RATE * self.slow.value)
         woken = self.first.value * tf.minimum(size, 1.0)
         return tf.reduce_sum(woken + self.further.value * tf.nn.relu(size - 1.0))
 
     def numbers(self) -> IntArray:
         """The whole numbers as they are now."""
-        numbers = np.rint(self.latents.numpy()).astype(np.int32)
+        numbers = np.rint(LATENT_RATE * self.slow.numpy()).astype(np.int32)
         return numbers if self._kept is None else np.where(self._kept.numpy(), numbers, 0)
 
     @property
     def step(self) -> np.float32:
         """What one level is worth."""
-        grown = np.exp(STEP_RATE * np.float64(self.slow_step.numpy()))
+        grown = np.exp(np.float64(self.log_step.numpy()))
         return np.float32(self.initial_step * grown)
 
     def grid(self, shape: Sequence[int]) -> Grid:
@@ -119,7 +120,7 @@ class Latents:
 
     @property
     def trained(self) -> list[keras.Variable]:
-        return [variable for one in self.each for variable in (one.latents, one.slow_step)]
+        return [variable for one in self.each for variable in (one.slow, one.log_step)]
 
     @property
     def state(self) -> list[keras.Variable]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from worker.engine.rate.latents import STEP_RATE, Coded, Latent, Latents, bits_of, rounded
+from worker.engine.rate.latents import LATENT_RATE, Coded, Latent, Latents, bits_of, rounded
 
 pytestmark = pytest.mark.slow
 
@@ -28,12 +28,12 @@ def test_rounding_passes_gradients_on() -> None:
 
 
 def test_a_step_learns_from_the_weights_it_scales() -> None:
-    """d(sum w) / d(log step) = sum w, at a quarter of the rate."""
+    """d(sum w) / d(log step) = sum w."""
     one = Latent(coded([[1.0, 0.5]], 0), 0.5, None)
     with tf.GradientTape() as tape:
         cost = tf.reduce_sum(one.value())
 
-    assert tape.gradient(cost, one.slow_step.value).numpy() == pytest.approx(1.5 * STEP_RATE)
+    assert tape.gradient(cost, one.log_step.value).numpy() == pytest.approx(1.5)
 
 
 def test_settled_weights_are_exactly_step_times_number() -> None:
@@ -74,7 +74,8 @@ def test_bits_draw_latents_to_zero_by_their_price() -> None:
     with tf.GradientTape() as tape:
         bits = one.bits()
 
-    assert tape.gradient(bits, one.latents.value).numpy().tolist() == [[4.0, -6.0, 2.0]]
+    drawn = tape.gradient(bits, one.slow.value).numpy() / LATENT_RATE
+    assert drawn.tolist() == [[4.0, -6.0, 2.0]]
 
 
 def test_penalty_is_the_bits_of_all_at_their_cost() -> None:
