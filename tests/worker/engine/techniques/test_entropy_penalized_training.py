@@ -93,7 +93,7 @@ def test_dearer_bits_make_fewer_of_them(tmp_path: Path) -> None:
     context = context_for(model, tmp_path)
 
     cheap, dear = (
-        applied(model, context, rate_weight=weight, epochs=8, learning_rate=0.1, batch_size=8)
+        applied(model, context, rate_weight=weight, epochs=8, learning_rate=0.01, batch_size=8)
         for weight in (0.01, 30.0)
     )
 
