@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
 from app.errors import Complaint, Invalid, Malformed
 from app.jobs.request import JobRequest
 from app.recipes.facts import DatasetOptions
-from app.recipes.outputs import OutputKind
+from app.recipes.outputs import OUTPUT_KINDS
 from app.recipes.steps import step_types
 
 # A gradual schedule needs training to go with it; this many passes, unless --epochs says otherwise.
@@ -195,7 +195,7 @@ def output_kinds(text: str) -> tuple[str, ...]:
     Raises: ValueError.
     """
     kinds = tuple(kind.strip() for kind in text.split(","))
-    if not set(kinds) <= set(get_args(OutputKind)):
+    if not set(kinds) <= set(OUTPUT_KINDS):
         raise ValueError(f"unknown kind in {text}")
     return kinds
 

@@ -11,6 +11,7 @@ from app.cli.frame import Exit, command, exit_of_job, home_option, url_option
 from app.cli.output import Output
 from app.cli.parameters import EXISTING_FILE, NUMBER, OUTPUTS, SIZE
 from app.cli.running import Files, require_writable, run_job, tell_address
+from app.recipes.outputs import OUTPUT_KINDS
 
 DATASET_OPTIONS = ("scale", "offset", "test_fraction", "label")
 
@@ -33,7 +34,7 @@ DATASET_OPTIONS = ("scale", "offset", "test_fraction", "label")
 @click.option("--max-accuracy-drop", type=NUMBER, help="Target: 0.005 = half a point at most.")
 @click.option("--max-size", "max_size_bytes", type=SIZE, help="Target: size of the file.")
 @click.option("--max-latency-ms", type=NUMBER, help="Target: p50 latency of one sample.")
-@click.option("--outputs", type=OUTPUTS, help="Files to make: keras,tflite,saved_model.")
+@click.option("--outputs", type=OUTPUTS, help=f"Files to make: {','.join(OUTPUT_KINDS)}.")
 @click.option("--control/--no-control", default=None, help="Fine-tune the untouched model, too.")
 @click.option("--scale", type=NUMBER, help="Inputs: value = raw x scale + offset (1/255 works).")
 @click.option("--offset", type=NUMBER, help="Inputs: value = raw x scale + offset.")

@@ -29,5 +29,5 @@ class Parsed(click.ParamType[Value], Generic[Value]):
 
 NUMBER = Parsed("number", number, "0.5 or 1/255")
 SIZE = Parsed("size", size_bytes, "500000, 500kB or 1.5MiB")
-OUTPUTS = Parsed("list of outputs", output_kinds, "keras,tflite,saved_model")
+OUTPUTS = Parsed("list of outputs", output_kinds, "keras,tflite,onnx")
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, readable=True)

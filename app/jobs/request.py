@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from app.recipes.constraints import Constraints
-from app.recipes.outputs import OutputKind
+from app.recipes.outputs import OUTPUT_KINDS, OUTPUTS_DESCRIPTION, OutputKind
 from app.recipes.recipe import Recipe
 from app.recipes.steps.base import NamedModel
 
@@ -62,7 +62,12 @@ class JobRequest(BaseModel):
     constraints: Constraints = Field(default_factory=Constraints)
     outputs: Annotated[
         tuple[OutputKind, ...],
-        Field(min_length=1, max_length=3, strict=False),
+        Field(
+            min_length=1,
+            max_length=len(OUTPUT_KINDS),
+            strict=False,
+            description=OUTPUTS_DESCRIPTION,
+        ),
         AfterValidator(_once_each),
     ] = ("keras", "tflite")
     control: bool = Field(

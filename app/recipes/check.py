@@ -11,7 +11,7 @@ from app.recipes.constraints import Constraints
 from app.recipes.facts import DatasetFacts, ModelFacts, ModelFormat, shape_text
 from app.recipes.fit import input_complaints, read_tasks
 from app.recipes.other_models import other_model_complaints
-from app.recipes.outputs import OutputKind
+from app.recipes.outputs import HOLDING_TFLITE, OUTPUT_KINDS, OutputKind
 from app.recipes.patterns import matches
 from app.recipes.plan import Plan, PlannedSkip, PlannedStep
 from app.recipes.recipe import Recipe
@@ -106,10 +106,12 @@ def _order_complaints(recipe: Recipe) -> Iterator[Complaint]:
 def _output_complaints(
     recipe: Recipe, outputs: tuple[OutputKind, ...], model: ModelFacts
 ) -> Iterator[Complaint]:
-    if recipe.conversion and "tflite" not in outputs:
+    conversion = recipe.conversion
+    if conversion and not conversion.writes & set(outputs):
+        kinds = " or ".join(kind for kind in OUTPUT_KINDS if kind in conversion.writes)
         yield Complaint(
             pointer="/outputs",
-            detail=f"{recipe.conversion.technique} writes a tflite file; add 'tflite' to outputs",
+            detail=f"{conversion.technique} writes {kinds}; add one of these to outputs",
         )
     for index, step in enumerate(recipe.steps):
         if model.format not in step.formats:
@@ -120,7 +122,7 @@ def _output_complaints(
             )
     if model.format is ModelFormat.TFLITE:
         for index, kind in enumerate(outputs):
-            if kind != "tflite":
+            if kind not in HOLDING_TFLITE:
                 yield Complaint(
                     pointer=f"/outputs/{index}",
                     detail=f"a tflite model cannot be turned back into {kind}; ask for 'tflite'",
@@ -145,7 +147,7 @@ def _need_complaints(recipe: Recipe, dataset: DatasetFacts | None) -> Iterator[C
 def _length_complaints(
     outputs: tuple[OutputKind, ...], model: ModelFacts, dataset: DatasetFacts | None
 ) -> Iterator[Complaint]:
-    if dataset is not None or "tflite" not in outputs:
+    if dataset is not None or not HOLDING_TFLITE & set(outputs):
         return
     for spec in model.inputs:
         if spec.shape is not None and None in spec.shape:

@@ -43,7 +43,11 @@ class Measurement(Figures):
     """One file, reloaded in a fresh process: what it weighs, how right and how fast it is."""
 
     format: OutputKind
-    variant: str = Field(description="float32, float16, dynamic_range, int8, int16x8, mixed.")
+    variant: str = Field(
+        description="How weights are stored and what computes: float32, float16, dynamic_range, "
+        "int8, int16x8, mixed, weight_only_int8, weight_only_int4; int8_levels and sparse are "
+        "float32 stored as the whole numbers of its levels and as its non-zeros."
+    )
     runtime: str = Field(description="What executed it, with version.")
     threads: int
     batch_size: int = Field(description="Of the latency figures.")

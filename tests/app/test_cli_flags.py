@@ -185,5 +185,5 @@ def test_size_is_read_with_its_unit(text: str, size: int) -> None:
 
 def test_outputs_are_refused_when_unknown() -> None:
     assert output_kinds("keras, tflite") == ("keras", "tflite")
-    with pytest.raises(ValueError, match="onnx"):
-        output_kinds("keras,onnx")
+    with pytest.raises(ValueError, match="pdf"):
+        output_kinds("keras,pdf")

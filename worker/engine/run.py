@@ -8,8 +8,9 @@ from app.recipes.steps.recovery import Recovery
 from app.reports.report import Control, Measurement
 from worker.engine.context import StepContext
 from worker.engine.control import run_control, training_for_control
-from worker.engine.exports import Exports
+from worker.engine.exports import Exports, Offer
 from worker.engine.loading.models import OtherModels
+from worker.engine.offering import Ways
 from worker.engine.order import Order, Result
 from worker.engine.progress import Emit, Progress
 from worker.engine.proving.bench import Bench
@@ -37,7 +38,6 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
     """
     progress = Progress(emit, folder / "cancel", phases(order))
     exports = Exports.asked_for(order.outputs)
-    conversion = order.recipe.conversion
     with closing(Bench(folder / "scratch")) as bench:
         with progress.phase("loading"):
             subject = understand(order)
@@ -50,7 +50,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
                 bench.prepare(exports)
 
         with progress.phase("baseline"):
-            baseline = exports.write_baseline(before.source, bench.scratch, conversion)
+            baseline = exports.write_baseline(before.source, bench.scratch)
 
         for index, step in enumerate(order.recipe.transforms):
             with progress.phase(phase_of(index, step)):
@@ -59,12 +59,14 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
         with progress.phase("exporting"):
             bench.prepare(exports)
             after = _changed(before, work, subject, costs, bench.scratch / "after")
-            converted = work.convert(conversion, after.source) if conversion else None
-            files = exports.write_all(after.source, folder, converted)
+            conversion, stop = order.recipe.conversion, progress.check_cancelled
+            ways = Ways(after.source, work, conversion, subject, bench.scratch, stop)
+            offer = Offer(exports, after.source, folder, ways.rungs())
+            files = offer.write_all()
 
         with progress.phase("measuring"):
             trial = Trial(subject, bench, exports, progress.check_cancelled)
-            proven = trial.prove(baseline, before, files, after)
+            proven = trial.prove(baseline, before, files, after, offer)
             rated = rate_files(subject, work.model, proven)
             steps = costs.with_latencies(work.reports, progress.check_cancelled)
 

@@ -1,16 +1,18 @@
 """Carries out a recipe's steps one after another, each on the model the last one made."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import keras
 
+from app.errors import ExportFailed, StepFailed
 from app.recipes.steps import Conversion, Step, Transform
 from app.reports.report import SkippedLayer, StepReport
 from worker.engine.context import StepContext, StepOutcome
 from worker.engine.exporting.source import Converted, Source
+from worker.engine.exporting.tflite import Variant
 from worker.engine.order import Event
 from worker.engine.progress import Clock, Progress
 from worker.engine.proving.costs import Costs
@@ -18,6 +20,9 @@ from worker.engine.quantizing.levels import LevelsByName, held
 from worker.engine.reporting.standing import Fall, Standing, other_teacher_sentence
 from worker.engine.standings import Standings
 from worker.engine.techniques import technique
+
+# Raises: ExportFailed or StepFailed with the reason.
+Convert = Callable[[Any, Any, StepContext], Converted]
 
 
 def phase_of(index: int, step: Step) -> str:
@@ -79,19 +84,33 @@ class Workpiece:
         """On which few values the weights of the model lie now, where steps put them on some."""
         return self._context.levels
 
-    def convert(self, step: Conversion, source: Source) -> Converted:
-        """Turn `source` into a tflite file; its accuracy is measured later, on the file itself."""
+    def convert(
+        self, step: Conversion, source: Source, runtime: str, convert: Convert
+    ) -> Converted:
+        """Turn `source` into a file's content; its accuracy is measured later, on the file itself.
+
+        A conversion for two runtimes is one step of the report.
+        Raises: what `convert` raises, with the reason kept in the report.
+        """
         started = self._clock()
-        converted: Converted = technique(step.technique).convert(step, source, self._context)
+        try:
+            converted = convert(step, source, self._context)
+        except (ExportFailed, StepFailed) as error:
+            self._keep_conversion(step, started, {f"{runtime}_obstacle": error.detail}, ())
+            raise
         self.warnings += converted.warnings
-        report = self._report(
-            step,
-            started,
-            accuracies=(_score(self._standings.latest), None, None),
-            facts=converted.facts,
-            skipped=converted.skipped,
-        )
-        self._keep(report)
+        self._keep_conversion(step, started, converted.facts, converted.skipped)
+        return converted
+
+    def next_best(self, step: Conversion, source: Source) -> Converted | None:
+        """What is offered where the recipe's own conversion gave no file that holds.
+
+        Null where it would quantize nothing either.
+        """
+        converted: Converted = technique(step.technique).convert(step, source, self._context)
+        if converted.variant == Variant.FLOAT32:
+            return None
+        self.warnings += converted.warnings
         return converted
 
     def all_warnings(self) -> Iterator[str]:
@@ -159,6 +178,27 @@ class Workpiece:
             accuracy_after=accuracies[2],
             facts=facts,
             skipped=skipped,
+        )
+
+    def _keep_conversion(
+        self,
+        step: Conversion,
+        started: float,
+        facts: dict[str, Any],
+        skipped: tuple[SkippedLayer, ...],
+    ) -> None:
+        accuracies = (_score(self._standings.latest), None, None)
+        report = self._report(step, started, accuracies=accuracies, facts=facts, skipped=skipped)
+        last = self.reports[-1] if self.reports else None
+        if last is None or last.technique != step.technique:
+            self._keep(report)
+            return
+        self.reports[-1] = report.model_copy(
+            update={
+                "duration_s": last.duration_s + report.duration_s,
+                "facts": {**last.facts, **facts},
+                "skipped": tuple(dict.fromkeys((*last.skipped, *skipped))),
+            }
         )
 
     def _keep(self, report: StepReport) -> None:

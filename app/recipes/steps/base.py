@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.errors import Complaint
 from app.recipes.facts import DatasetFacts, ModelFacts, ModelFormat
+from app.recipes.outputs import HOLDING_TFLITE, OutputKind
 from app.recipes.patterns import compiled, matches
 from app.recipes.steps.recovery import Recovery
 
@@ -177,4 +178,9 @@ class LayerTransform(Transform):
 
 
 class Conversion(Step):
-    """A step from a model to the content of a tflite file; it ends a recipe."""
+    """A step from a model to the content of a file; it ends a recipe.
+
+    `writes` are the kinds of files that it makes smaller; others are float32 all the same.
+    """
+
+    writes: ClassVar[frozenset[OutputKind]] = HOLDING_TFLITE

@@ -7,19 +7,22 @@ from pydantic import Field
 
 from app.errors import Complaint
 from app.recipes.facts import DatasetFacts, ModelFormat
+from app.recipes.outputs import HOLDING_TFLITE, OutputKind
 from app.recipes.steps.base import Conversion, Given, LayerPatterns, Need
 
 
 class FullIntegerQuantization(Conversion):
     """Store and compute in integers: int8 weights per channel, int8 or int16 activations.
 
-    Activation ranges are read from a sample of the training data (calibration).
+    Activation ranges are read from a sample of the training data (calibration). An `onnx` file
+    holds int8 weights and 8-bit activations between QuantizeLinear and DequantizeLinear (QDQ).
     """
 
     technique: Literal["full_integer_quantization"] = "full_integer_quantization"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CALIBRATION_DATA})
     formats: ClassVar[frozenset[ModelFormat]] = frozenset(ModelFormat)
     paper: ClassVar[str | None] = "Jacob et al. 2018, arXiv:1712.05877"
+    writes: ClassVar[frozenset[OutputKind]] = HOLDING_TFLITE | {"onnx"}
 
     activation_bits: Literal[8, 16] = Field(
         8, description="16 keeps more accuracy and is many times slower on a CPU."

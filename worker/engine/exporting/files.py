@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import ExportFailed
-from app.recipes.outputs import OutputKind
+from app.recipes.outputs import HOLDING_TFLITE, OutputKind
 from worker.engine.exporting.archive import files_below, write_zip
+from worker.engine.exporting.c_array import write_c_array
 from worker.engine.exporting.integers import default_tflite
 from worker.engine.exporting.keras_file import write_keras
+from worker.engine.exporting.onnx_file import convert_onnx
 from worker.engine.exporting.source import Converted, KerasSource, Source
 from worker.engine.exporting.tflite import Variant
 
@@ -15,6 +17,8 @@ SUFFIXES: dict[OutputKind, str] = {
     "keras": ".keras",
     "tflite": ".tflite",
     "saved_model": ".saved_model.zip",
+    "onnx": ".onnx",
+    "c_array": ".c_array.zip",
 }
 
 
@@ -26,32 +30,39 @@ class ExportedFile:
     variant: str
     path: Path
     loadable: Path
-    warnings: tuple[str, ...] = ()
 
 
 def write_file(
     kind: OutputKind, source: Source, stem: Path, converted: Converted | None
 ) -> ExportedFile:
-    """Write the model as `<stem><suffix>`; a tflite file is the converted one, if there is one.
+    """Write the model as `<stem><suffix>`; `converted` is what a tflite or onnx file is to hold.
 
     Without one it is in integers where the model holds their ranges, else in float32.
     Raises: ExportFailed or StepFailed with the reason.
     """
     path = stem.with_name(stem.name + SUFFIXES[kind])
     path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "tflite":
-        # What a conversion has to say is in its step's report already.
-        written = converted or default_tflite(source)
-        path.write_bytes(written.content)
-        warnings = () if converted else written.warnings
-        return ExportedFile(kind, written.variant, path, path, warnings)
+    if kind in HOLDING_TFLITE:
+        return _write_tflite(kind, converted or default_tflite(source), path)
     if not isinstance(source, KerasSource):
         raise ExportFailed(
             f"a tflite model cannot be turned back into {kind}", hint="Ask for 'tflite' only."
         )
+    if kind == "onnx":
+        converted = converted or Converted(convert_onnx(source), Variant.FLOAT32)
+        path.write_bytes(converted.content)
+        return ExportedFile(kind, converted.variant, path, path)
     if kind == "keras":
         write_keras(source.model, path)
         return ExportedFile(kind, Variant.FLOAT32, path, path)
     folder = source.saved_model()
     write_zip(path, files_below(folder), compressed=True)
     return ExportedFile(kind, Variant.FLOAT32, path, folder)
+
+
+def _write_tflite(kind: OutputKind, converted: Converted, path: Path) -> ExportedFile:
+    if kind == "c_array":
+        write_c_array(converted.content, path)
+    else:
+        path.write_bytes(converted.content)
+    return ExportedFile(kind, converted.variant, path, path)

@@ -27,10 +27,26 @@ class Variant(StrEnum):
     INT8 = "int8"
     INT16X8 = "int16x8"
     MIXED = "mixed"
+    WEIGHT_ONLY_INT8 = "weight_only_int8"
+    WEIGHT_ONLY_INT4 = "weight_only_int4"
+    # The float32 model itself, with kernels as the whole numbers they stand for.
+    INT8_LEVELS = "int8_levels"
+    # The float32 model itself, with kernels as their non-zeros.
+    SPARSE = "sparse"
 
 
 def convert_float32(saved_model: Path) -> bytes:
     return _run(_converter(saved_model))
+
+
+def convert_sparse(saved_model: Path) -> bytes:
+    """Kernels with many zeros as their non-zeros and where these are.
+
+    Nothing else is asked for: with DEFAULT beside it, the file does not load.
+    """
+    converter = _converter(saved_model)
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    return _run(converter)
 
 
 def convert_float16(saved_model: Path) -> bytes:

@@ -3,8 +3,8 @@
     python -m worker.engine.measuring.fresh [--tensorflow]
 
 It reads two lines from its standard input, the path of the request and the path for the results.
-With only tflite files it imports neither TensorFlow nor Keras; `--tensorflow` imports them before
-the request is there.
+With only tflite or ONNX files it imports neither TensorFlow nor Keras; `--tensorflow` imports them
+before the request is there.
 """
 
 import os
@@ -21,6 +21,7 @@ from worker.engine.foreign import first_line
 from worker.engine.measuring.latency import interleaved
 from worker.engine.measuring.memory import Died, growth_bytes, growth_bytes_apart
 from worker.engine.measuring.messages import (
+    HOSTS,
     FileResult,
     FileToMeasure,
     Latency,
@@ -28,14 +29,14 @@ from worker.engine.measuring.messages import (
     read_request,
     write_results,
 )
-from worker.engine.measuring.runners import Rows, Runner, load
+from worker.engine.measuring.runners import Rows, Runner, import_runtime, load
 
 
 def main(arguments: list[str]) -> None:
     # A parent gone before this line has closed the standard input, which ends the process too.
     die_with_parent(os.getppid(), signal.SIGKILL)
     if "--tensorflow" in arguments:
-        import worker.engine.measuring.tensorflow_runner  # noqa: F401  # to have it done early
+        import_runtime("keras")
     request, results = sys.stdin.readline().strip(), sys.stdin.readline().strip()
     if request and results:
         write_results(measure(read_request(Path(request))), Path(results))
@@ -74,7 +75,8 @@ class _Tried:
 def _tried(request: Request, index: int, rows: Rows) -> _Tried:
     file = request.files[index]
     try:
-        measured = _measured_apart if file.kind == "tflite" else _measured_here
+        import_runtime(file.kind)
+        measured = _measured_here if HOSTS[file.kind] == "tensorflow" else _measured_apart
         runner, peak = measured(file, request, rows)
         predictions = runner.predict(rows)
         for path, array in zip(request.predictions_of(index), predictions, strict=True):
@@ -85,7 +87,7 @@ def _tried(request: Request, index: int, rows: Rows) -> _Tried:
 
 
 def _measured_apart(file: FileToMeasure, request: Request, rows: Rows) -> tuple[Runner, int | None]:
-    """For tflite: in a fork first, so that a file that crashes the runtime is only refused."""
+    """In a fork first, so that a file that crashes the runtime is only refused."""
     peak = growth_bytes_apart(partial(_load_and_run, file, request, rows))
     return load(file, request), peak
 

@@ -1,9 +1,10 @@
 """The per-layer table: what each layer holds, how it is stored, how far it moved."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -19,12 +20,19 @@ FloatArray = npt.NDArray[np.float32]
 FLOAT32_BITS = 32
 
 
+class HoldsKernels(Protocol):
+    """A file with constants among which kernels are found."""
+
+    @property
+    def weights(self) -> Iterable[Tensor]: ...
+
+
 @dataclass(frozen=True)
 class Stored:
-    """A Keras model and the tflite file it became; null where none was asked for."""
+    """A Keras model and the file it became; null for kinds that store the model itself."""
 
     model: keras.Model
-    file: TfliteFile | None
+    file: HoldsKernels | None
 
     def kernels_of(self, layer: keras.layers.Layer) -> list[FloatArray] | None:
         """The layer's kernels as they are stored; null if one cannot be found in the file."""

@@ -8,7 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["keras", "tflite", "saved_model"]
+# Kinds of files, and what runs them: no two runtimes should be in one process.
+Kind = Literal["keras", "tflite", "saved_model", "onnx", "c_array"]
+Host = Literal["tensorflow", "onnxruntime", "litert"]
+HOSTS: dict[Kind, Host] = {
+    "keras": "tensorflow",
+    "saved_model": "tensorflow",
+    "onnx": "onnxruntime",
+    "tflite": "litert",
+    "c_array": "litert",
+}
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,21 @@
 """One loaded file on its own runtime: predict many rows, or time one.
 
-TensorFlow is imported only where a `.keras` or SavedModel file is loaded.
+TensorFlow is imported only where a `.keras` or SavedModel file is loaded, ONNX Runtime only where
+an ONNX file is.
 """
 
 import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
-from worker.engine.measuring.messages import FileToMeasure, Request
+from worker.engine.exporting.c_array import read_c_array
+from worker.engine.measuring.messages import HOSTS, FileToMeasure, Kind, Request
 
 Array = npt.NDArray[Any]
 Rows = Mapping[str, Array]
@@ -32,10 +35,24 @@ class Runner(Protocol):
         """A call that runs the file once on this one row, [1, ...], already in place."""
 
 
+def import_runtime(kind: Kind) -> None:
+    """Import what runs this kind, so that it does not count as memory that a file takes."""
+    if HOSTS[kind] == "tensorflow":
+        import worker.engine.measuring.tensorflow_runner
+    elif HOSTS[kind] == "onnxruntime":
+        import worker.engine.measuring.onnx_runner  # noqa: F401  # to have it done early
+
+
 def load(file: FileToMeasure, request: Request) -> Runner:
     if file.kind == "tflite":
-        return TfliteRunner(file.path, request)
-    # Imported where it is used: TensorFlow takes seconds and most files do not need it.
+        return TfliteRunner({"model_path": file.path}, request)
+    if file.kind == "c_array":
+        return TfliteRunner({"model_content": read_c_array(Path(file.path))}, request)
+    # Imported where they are used: they take seconds and most files need neither.
+    if file.kind == "onnx":
+        from worker.engine.measuring.onnx_runner import OnnxRunner
+
+        return OnnxRunner(file, request)
     from worker.engine.measuring.tensorflow_runner import TensorflowRunner, use_threads
 
     use_threads(request.threads)
@@ -45,16 +62,16 @@ def load(file: FileToMeasure, request: Request) -> Runner:
 class TfliteRunner:
     """A tflite file on LiteRT's interpreter, with its default delegate (XNNPACK)."""
 
-    def __init__(self, path: str, request: Request) -> None:
+    def __init__(self, given: Mapping[str, str | bytes], request: Request) -> None:
         self.runtime = f"ai_edge_litert {version('ai-edge-litert')}"
-        self._path = path
+        self._given = given
         self._inputs = tuple(request.inputs)
         self._outputs = request.outputs
         self._threads = request.threads
 
     def predict(self, rows: Rows) -> list[Array]:
         # Threads change how long predictions take, not what they are.
-        loaded = _Loaded(self._path, self._inputs, self._outputs, os.cpu_count() or 1)
+        loaded = _Loaded(self._given, self._inputs, self._outputs, os.cpu_count() or 1)
         count = len(next(iter(rows.values())))
         size = min(BATCH, count) if loaded.has_open_batch else 1
         parts = [
@@ -64,19 +81,26 @@ class TfliteRunner:
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
     def prepared(self, row: Rows) -> Callable[[], object]:
-        loaded = _Loaded(self._path, self._inputs, self._outputs, self._threads)
+        loaded = _Loaded(self._given, self._inputs, self._outputs, self._threads)
         loaded.run(row)
         invoke: Callable[[], object] = loaded.interpreter.invoke
         return invoke
 
 
 class _Loaded:
-    """An interpreter whose inputs and outputs are known by the model's names."""
+    """An interpreter whose inputs and outputs are known by the model's names.
+
+    `given` is the file, as the interpreter's own parameter for a path or for the content.
+    """
 
     def __init__(
-        self, path: str, inputs: tuple[str, ...], outputs: tuple[str, ...], threads: int
+        self,
+        given: Mapping[str, str | bytes],
+        inputs: tuple[str, ...],
+        outputs: tuple[str, ...],
+        threads: int,
     ) -> None:
-        self.interpreter: Any = Interpreter(model_path=path, num_threads=threads)
+        self.interpreter: Any = Interpreter(**given, num_threads=threads)
         self.interpreter.allocate_tensors()
         runner = self._signature()
         given = runner.get_input_details() if runner else {}

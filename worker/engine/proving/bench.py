@@ -1,6 +1,6 @@
-"""Measures exported files in processes of their own: TensorFlow's kinds in one, tflite in another.
+"""Measures exported files in fresh processes, one for each runtime.
 
-The two run one after the other, so that neither disturbs the other's latencies.
+They run one after the other, so that none disturbs another's latencies.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from worker.engine.exporting.files import ExportedFile
 from worker.engine.exports import Exports
 from worker.engine.loading.splits import Array
-from worker.engine.measuring.messages import FileResult, FileToMeasure, Request
+from worker.engine.measuring.messages import HOSTS, FileResult, FileToMeasure, Host, Request
 from worker.engine.measuring.process import FreshProcess
 from worker.engine.subject import Subject
 
@@ -48,7 +48,7 @@ class Bench:
     def prepare(self, exports: Exports) -> None:
         """Have a process import TensorFlow, if it will be needed, while something else goes on."""
         if exports.need_tensorflow and self._tensorflow is None:
-            self._tensorflow = self._start(True)
+            self._tensorflow = self._start("tensorflow")
 
     def measure(
         self,
@@ -64,12 +64,12 @@ class Bench:
         """
         inputs = self._write_rows(subject, names)
         measured: list[Measured] = []
-        for is_tflite in (False, True):
-            own = [file for file in files if (file.kind == "tflite") == is_tflite]
+        for host in dict.fromkeys(HOSTS.values()):
+            own = [file for file in files if HOSTS[file.kind] == host]
             if not own:
                 continue
-            process = self._process(is_tflite)
-            request = _request(own, pair, inputs, names, self.scratch / _room(not is_tflite))
+            process = self._process(host)
+            request = _request(own, pair, inputs, names, self.scratch / host)
             results = process.measure(request, check_cancelled)
             measured += [
                 Measured(file, result, _predictions(request, index) if not result.error else [])
@@ -83,15 +83,14 @@ class Bench:
         if self._tensorflow:
             self._tensorflow.close()
 
-    def _process(self, is_tflite: bool) -> FreshProcess:
-        if is_tflite or self._tensorflow is None:
-            return self._start(not is_tflite)
+    def _process(self, host: Host) -> FreshProcess:
+        if host != "tensorflow" or self._tensorflow is None:
+            return self._start(host)
         waiting, self._tensorflow = self._tensorflow, None
         return waiting
 
-    def _start(self, needs_tensorflow: bool) -> FreshProcess:
-        room = self.scratch / _room(needs_tensorflow)
-        return FreshProcess(room, needs_tensorflow=needs_tensorflow)
+    def _start(self, host: Host) -> FreshProcess:
+        return FreshProcess(self.scratch / host, needs_tensorflow=host == "tensorflow")
 
     def _write_rows(self, subject: Subject, names: Names) -> dict[str, str]:
         paths = {name: self.scratch / f"input_{k}.npy" for k, name in enumerate(names.inputs)}
@@ -113,10 +112,6 @@ class Bench:
 
 def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-
-
-def _room(needs_tensorflow: bool) -> str:
-    return "tensorflow" if needs_tensorflow else "tflite"
 
 
 def _request(

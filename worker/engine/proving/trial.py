@@ -8,7 +8,7 @@ import keras
 from app.errors import ExportFailed
 from worker.engine.exporting.files import ExportedFile
 from worker.engine.exporting.source import KerasSource, Source
-from worker.engine.exports import Exports
+from worker.engine.exports import Exports, Offer
 from worker.engine.loading.splits import Array
 from worker.engine.proving.bench import Bench, Measured, Names
 from worker.engine.proving.check import complaint, reference
@@ -45,41 +45,48 @@ class Trial:
     check_cancelled: Callable[[], None]
 
     def prove(
-        self, baseline: ExportedFile, before: Side, files: list[ExportedFile], after: Side
+        self,
+        baseline: ExportedFile,
+        before: Side,
+        files: list[ExportedFile],
+        after: Side,
+        offer: Offer,
     ) -> Proven:
-        """Measure all files; where the compared kind fails, compare as the next kind.
+        """Measure all files; where one fails, the next best of its kind is measured in its place.
 
-        The baseline is written anew wherever it is of another kind than what it is compared with.
+        Where none of the compared kind holds, the next kind is compared. The baseline is written
+        anew wherever it is of another kind than what it is compared with.
         Raises: ExportFailed if no optimized file holds.
         """
         names = names_of(before.source, self.subject)
         expected = (before.expected(self.subject), after.expected(self.subject))
         while files:
             if baseline.kind != files[0].kind:
-                baseline = self.exports.write_baseline(before.source, self.bench.scratch, None)
+                baseline = self.exports.write_baseline(before.source, self.bench.scratch)
                 files = [file for file in files if file.kind in self.exports.kinds]
             measured = self.bench.measure(
                 [baseline, *files], (baseline, files[0]), self.subject, names, self.check_cancelled
             )
-            self._drop_what_fails(measured, expected)
-            holding = [one for one in measured[1:] if one.file.kind in self.exports.kinds]
-            if holding and holding[0].file is files[0]:
+            self._judge_baseline(measured[0], expected[0])
+            left = [one for one in measured[1:] if one.file.kind in self.exports.kinds]
+            kept = [self._kept(one, expected[1], offer) for one in left]
+            holding = [one for file, one in zip(kept, left, strict=True) if file is one.file]
+            first, files = files[0], [file for file in kept if file is not None]
+            if holding and holding[0].file is first and len(holding) == len(files):
                 return Proven(measured[0], holding)
-            files = [one.file for one in holding]
         raise ExportFailed("no file could be used. " + " ".join(self.exports.warnings))
 
-    def _drop_what_fails(
-        self, measured: list[Measured], expected: tuple[list[Array], list[Array]]
-    ) -> None:
+    def _judge_baseline(self, measured: Measured, expected: list[Array]) -> None:
         """A baseline that fails takes its kind along: there is nothing to compare with."""
-        problem = problem_of(measured[0], expected[0])
+        problem = problem_of(measured, expected)
         if problem:
-            kind = measured[0].file.kind
+            kind = measured.file.kind
             self.exports.drop(kind, f"the uploaded model as {kind} does not hold, {problem}")
-        for one in measured[1:]:
-            problem = problem_of(one, expected[1])
-            if problem and one.file.kind in self.exports.kinds:
-                self.exports.drop(one.file.kind, problem)
+
+    def _kept(self, measured: Measured, expected: list[Array], offer: Offer) -> ExportedFile | None:
+        """The file if it holds, or what takes its place; null where its kind is dropped."""
+        problem = problem_of(measured, expected)
+        return offer.next_best(measured.file.kind, problem) if problem else measured.file
 
 
 def names_of(source: Source, subject: Subject) -> Names:

@@ -127,6 +127,8 @@ def _accuracy_warnings(comparison: Comparison) -> Iterator[str]:
 
 def _sparsity_warnings(comparison: Comparison) -> Iterator[str]:
     zeros = _zeros(comparison.optimized)
+    if comparison.optimized.variant == "sparse":
+        return
     if zeros - _zeros(comparison.baseline) >= NOTABLE_ZEROS:
         yield (
             f"{zeros:.0%} of the parameters are zero. The file keeps their places, so it is small "

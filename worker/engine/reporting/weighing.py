@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import keras
 
 from app.reports.report import LayerReport
+from worker.engine.exporting.c_array import read_c_array
 from worker.engine.exporting.files import ExportedFile
 from worker.engine.measuring.layers import Stored, layer_table, tflite_layer_table
 from worker.engine.measuring.macs import macs_by_layer, total
+from worker.engine.measuring.onnx_weights import OnnxFile, read_onnx
 from worker.engine.measuring.sizes import ParameterCounts, count_parameters
 from worker.engine.measuring.tflite_file import TfliteFile, read_tflite
 from worker.engine.measuring.tflite_macs import tflite_macs
@@ -46,7 +48,8 @@ def weigh(
     """
     read = [_read(file) for file in (baseline, *files)]
     if subject.model is None or optimized is None:
-        return _of_files(*(file for file in read if file is not None))
+        # Whatever was asked for, of a tflite upload everything is a tflite file.
+        return _of_files([file for file in read if isinstance(file, TfliteFile)])
     shapes = [subject.row_shapes.get(spec.name, spec.shape or ()) for spec in subject.inputs]
     before = Stored(subject.model, read[0])
     after = [Stored(optimized, file) for file in read[1:]]
@@ -58,17 +61,20 @@ def weigh(
     )
 
 
-def _of_files(before: TfliteFile, after: TfliteFile) -> Weights:
-    macs = tflite_macs(after)
-    return Weights(
-        Weight(_file_counts(before), total(tflite_macs(before))),
-        (Weight(_file_counts(after), total(macs)),),
-        tflite_layer_table(before, after, macs),
-    )
+def _of_files(files: Sequence[TfliteFile]) -> Weights:
+    weights = [Weight(_file_counts(file), total(tflite_macs(file))) for file in files]
+    before, after = files[:2]
+    table = tflite_layer_table(before, after, tflite_macs(after))
+    return Weights(weights[0], tuple(weights[1:]), table)
 
 
-def _read(file: ExportedFile) -> TfliteFile | None:
-    return read_tflite(file.path.read_bytes()) if file.kind == "tflite" else None
+def _read(file: ExportedFile) -> TfliteFile | OnnxFile | None:
+    """What holds constants that kernels can be found among; null for all other kinds."""
+    if file.kind == "tflite":
+        return read_tflite(file.path.read_bytes())
+    if file.kind == "c_array":
+        return read_tflite(read_c_array(file.path))
+    return read_onnx(file.path.read_bytes()) if file.kind == "onnx" else None
 
 
 def _file_counts(file: TfliteFile) -> ParameterCounts:

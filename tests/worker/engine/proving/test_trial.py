@@ -1,6 +1,7 @@
 """What becomes of files that do not hold."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,12 +12,19 @@ from app.recipes.facts import TensorSpec
 from app.recipes.outputs import OutputKind
 from tests.builders import never_cancelled, outputs_of
 from worker.engine.exporting.files import ExportedFile
-from worker.engine.exporting.source import KerasSource
-from worker.engine.exports import Exports
+from worker.engine.exporting.rungs import Rung, Rungs
+from worker.engine.exporting.source import Converted, KerasSource
+from worker.engine.exports import Exports, Offer
 from worker.engine.measuring.messages import FileResult
 from worker.engine.proving.bench import Bench, Measured, Names
 from worker.engine.proving.trial import Proven, Side, Trial
 from worker.engine.subject import Subject
+
+NO_RUNGS: Rungs = {}
+
+
+def nothing_to_convert() -> None:
+    """The last way: the model as it is."""
 
 
 class BenchThatRefuses:
@@ -24,9 +32,12 @@ class BenchThatRefuses:
 
     scratch: Path
 
-    def __init__(self, *kinds: OutputKind, only_baseline: bool = False) -> None:
+    def __init__(
+        self, *kinds: OutputKind, only_baseline: bool = False, variant: str | None = None
+    ) -> None:
         self.kinds = kinds
         self.only_baseline = only_baseline
+        self.variant = variant
         self.pairs: list[tuple[OutputKind, OutputKind]] = []
 
     def measure(
@@ -43,6 +54,7 @@ class BenchThatRefuses:
         measured = []
         for index, file in enumerate(files):
             is_refused = file.kind in self.kinds and (index == 0 or not self.only_baseline)
+            is_refused = is_refused or file.variant == self.variant
             result = FileResult("it crashed" if is_refused else None, "", None, None)
             measured.append(Measured(file, result, [] if is_refused else outputs))
         return measured
@@ -64,16 +76,19 @@ def prove(conv_source: KerasSource, tmp_path: Path) -> Callable[..., tuple[Prove
         seed=1,
     )
 
-    def proven(bench: BenchThatRefuses, lost: OutputKind | None = None) -> tuple[Proven, Exports]:
+    def proven(
+        bench: BenchThatRefuses, lost: OutputKind | None = None, rungs: Rungs = NO_RUNGS
+    ) -> tuple[Proven, Exports]:
         exports = Exports.asked_for(("tflite", "saved_model"))
         side = Side(conv_source, conv_source.model)
-        baseline = exports.write_baseline(conv_source, tmp_path, None)
+        baseline = exports.write_baseline(conv_source, tmp_path)
         if lost:
             exports.drop(lost, "it could not be written")
-        files = exports.write_all(conv_source, tmp_path, None)
+        offer = Offer(exports, conv_source, tmp_path, rungs)
+        files = offer.write_all()
         bench.scratch = tmp_path
         trial = Trial(subject, cast(Bench, bench), exports, never_cancelled)
-        return trial.prove(baseline, side, files, side), exports
+        return trial.prove(baseline, side, files, side, offer), exports
 
     return proven
 
@@ -100,6 +115,29 @@ def test_prove_compares_the_next_kind_when_the_first_does_not_hold(
     assert proven.baseline.file.kind == proven.optimized[0].file.kind == "saved_model"
     assert bench.pairs == [("tflite", "tflite"), ("saved_model", "saved_model")]
     assert len(exports.warnings) == 1
+
+
+def int8_of(conv_files: dict[str, bytes]) -> Converted:
+    return Converted(conv_files["int8"], "int8")
+
+
+def test_prove_offers_the_next_best_variant_when_the_first_does_not_hold(
+    prove: Any, conv_files: dict[str, bytes]
+) -> None:
+    first = Rung("full_integer_quantization", partial(int8_of, conv_files))
+    last = Rung("float32", nothing_to_convert)
+    bench = BenchThatRefuses(variant="int8")
+    proven, exports = prove(bench, rungs={"tflite": [first, last]})
+    assert [(one.file.kind, one.file.variant) for one in proven.optimized] == [
+        ("tflite", "float32"),
+        ("saved_model", "float32"),
+    ]
+    assert bench.pairs == [("tflite", "tflite"), ("tflite", "tflite")]
+    (warning,) = exports.warnings
+    assert warning == (
+        "full_integer_quantization gave no tflite file that holds: it cannot be run: it crashed. "
+        "Tried next: float32."
+    )
 
 
 def test_prove_writes_the_baseline_anew_when_its_kind_was_lost_since(prove: Any) -> None:
