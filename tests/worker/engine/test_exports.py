@@ -9,7 +9,7 @@ import pytest
 from app.errors import ExportFailed, StepFailed
 from worker.engine.exporting.c_array import read_c_array
 from worker.engine.exporting.files import ExportedFile
-from worker.engine.exporting.rungs import Rung
+from worker.engine.exporting.rungs import Rung, Rungs
 from worker.engine.exporting.source import Converted, KerasSource
 from worker.engine.exports import Exports, Offer, artifact_of
 
@@ -98,7 +98,7 @@ def test_offer_converts_once_for_all_kinds_that_hold_the_same(
 ) -> None:
     exports = Exports.asked_for(("tflite", "c_array"))
     ways = Written("bad int8", "float16", content=conv_files["float16"])
-    rungs = {"tflite": ways.rungs, "c_array": ways.rungs}
+    rungs: Rungs = {"tflite": ways.rungs, "c_array": ways.rungs}
     tflite, c_array = Offer(exports, conv_source, tmp_path, rungs).write_all()
     assert ways.tried == ["bad int8", "float16"]
     assert read_c_array(c_array.path) == tflite.path.read_bytes() == conv_files["float16"]

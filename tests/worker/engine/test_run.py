@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from app.errors import Cancelled, StepFailed
+from app.errors import Cancelled, LayerNotRemovable
 from app.recipes.facts import ModelFormat
 from tests.builders import (
     branched_model,
@@ -344,9 +344,19 @@ def test_run_names_missed_targets_and_still_offers_the_file(desk: Desk) -> None:
 
 
 def test_run_names_the_stage_when_a_step_fails(desk: Desk) -> None:
-    with pytest.raises(StepFailed, match="recurrent") as raised:
-        desk.done(desk.order(recurrent_model(), INT8))
-    assert raised.value.stage == "exporting"
+    removal = {"technique": "layer_removal", "layers": ["hidden"]}
+    with pytest.raises(LayerNotRemovable) as raised:
+        desk.done(desk.order(dense_model(), removal))
+    assert raised.value.stage == "step 1: layer_removal"
+
+
+def test_run_offers_the_next_best_when_a_conversion_fails(desk: Desk) -> None:
+    """An order that the API would have refused: the int8 converter crashes on recurrent layers."""
+    report = desk.done(desk.order(recurrent_model(), INT8)).result.report
+    assert report.optimized.variant == "weight_only_int8"
+    assert [step.technique for step in report.steps] == ["full_integer_quantization"]
+    assert "recurrent" in report.steps[0].facts["tflite_obstacle"]
+    assert any("Tried next: dynamic_range_quantization" in one for one in report.warnings)
 
 
 @pytest.mark.parametrize("phase", ["loading", "step 1: fine_tuning", "measuring"])
