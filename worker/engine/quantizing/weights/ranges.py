@@ -10,7 +10,7 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 
 # Shares of the min-max range among which the squared error is compared.
-SHRUNK = np.linspace(0.2, 1.0, 81)
+SHRUNK = np.linspace(0.2, 1.0, 41)
 # Of one comparison, in memory.
 PART_WEIGHTS = 1 << 20
 # A smaller scale is no normal float32: products with it lose bits, or all of them.

@@ -13,7 +13,7 @@ from worker.engine.quantizing.weights.calls import Batches, calls
 
 BATCH_SIZE = 32
 # For the tensors between two layers, of all rows at once.
-BUDGET_BYTES = 1 << 30
+BUDGET_BYTES = 512 << 20
 # Inputs and outputs of a layer, in the model as it was and as it is.
 COPIES = 4
 
@@ -42,7 +42,7 @@ def calibration_rows(model: keras.Model, context: StepContext, asked: int) -> Ca
     sample = list(rows.sample(min(asked, room), seed=context.seed).values())
     warning = (
         f"Weights were calibrated on {room} rows, not on {asked}: what lies between the layers "
-        f"would take more than {BUDGET_BYTES >> 30} GiB of memory."
+        f"would take more than {BUDGET_BYTES >> 20} MiB of memory."
     )
     warnings = (warning,) if room < min(asked, len(rows)) else ()
     return CalibrationRows([_batches(values) for values in sample], len(sample[0]), warnings)
