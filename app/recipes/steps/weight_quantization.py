@@ -14,6 +14,11 @@ _ONLY_WITH: Mapping[str, tuple[str, str]] = {
     "percentile": ("range", "percentile"),
     "integer_scaling": ("rounding", "integer"),
 }
+ONLY_PACKED = (
+    "Weights that are {what} are held as integers in the packed file alone: those of tflite have "
+    "{because}. A tflite file holds these values as floats, or rounds them anew where it is "
+    "quantized."
+)
 _RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional"})
 
 
@@ -130,12 +135,16 @@ class WeightQuantization(LayerTransform):
                     )
 
     def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:
-        why = self._beyond_tflite()
-        if why:
+        if self.granularity == "per_group":
+            yield ONLY_PACKED.format(what="scaled per group", because="one scale a channel at most")
+        elif not self.symmetric and self.num_bits == 8:
+            yield ONLY_PACKED.format(
+                what="affine, of 8 bits", because="as many values below 0 as above"
+            )
+        elif self.num_bits < 8:
             yield (
-                f"Weights that are {why} are held as integers in the packed file alone: tflite has "
-                "symmetric ones of 8 bits, per tensor or per channel. A tflite file holds these "
-                "values as floats, or rounds them anew where it is quantized."
+                f"A tflite file has one byte for each weight of {self.num_bits} bits, and four "
+                "where it is not quantized; the packed file has what their entropy asks for."
             )
         is_asked = self.looks_at_rows and self._is_given("calibration_samples")
         if is_asked and dataset and self.calibration_samples > dataset.train_rows:
@@ -143,12 +152,3 @@ class WeightQuantization(LayerTransform):
                 f"calibration_samples is {self.calibration_samples}, but there are only "
                 f"{dataset.train_rows} training rows: all of them are used."
             )
-
-    def _beyond_tflite(self) -> str:
-        """In words, what of the grid an int8 tensor of a tflite file cannot have; empty = none."""
-        found = [
-            "affine" if not self.symmetric else "",
-            f"of {self.num_bits} bits" if self.num_bits != 8 else "",
-            "scaled per group" if self.granularity == "per_group" else "",
-        ]
-        return ", ".join(part for part in found if part)

@@ -24,12 +24,15 @@ from tests.builders import (
     step,
 )
 from worker.engine.context import StepContext, StepOutcome
+from worker.engine.exporting.source import KerasSource
 from worker.engine.loading.splits import Column, Split
+from worker.engine.measuring.tflite_file import read_tflite
 from worker.engine.quantizing.levels import Grid, held
 from worker.engine.quantizing.weights import rows as rows_module
 from worker.engine.quantizing.weights.rows import calibration_rows
 from worker.engine.surgery.cloning import clone_with_weights
 from worker.engine.surgery.weights import assign_weights, named_weights
+from worker.engine.techniques import technique
 from worker.engine.techniques.weight_quantization import apply
 from worker.engine.training.evaluation import evaluate
 
@@ -164,6 +167,29 @@ def test_8_bits_per_channel_are_what_an_int8_tensor_of_tflite_holds(tmp_path: Pa
         assert abs(numbers).max() == 127
         assert not grid.zero_point.any()
         assert grid.scale.size == numbers.shape[-1]
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"num_bits": 3, "rounding": "adaptive", "symmetric": False}]
+)
+def test_an_int8_tflite_file_holds_the_integers(parameters: dict[str, Any], tmp_path: Path) -> None:
+    model = randomized(dense_model())
+    context = context_for(model, tmp_path)
+    outcome = quantized(model, context, **parameters)
+    grid = outcome.levels["hidden/kernel"]
+    assert isinstance(grid, Grid)
+
+    file = technique("full_integer_quantization").convert(
+        step("full_integer_quantization"),
+        KerasSource(outcome.model, tmp_path, {}, outcome.levels),
+        replace(context, levels=outcome.levels),
+    )
+
+    assert file.facts["weights_on_their_levels"] == 2
+    stored = [tensor.values for tensor in read_tflite(file.content).weights]
+    kernel = kernel_of(outcome.model, "hidden/kernel").T
+    (found,) = (values for values in stored if values.shape == kernel.shape)
+    np.testing.assert_allclose(found, kernel, rtol=1e-6)
 
 
 def test_an_embedding_table_is_quantized_column_by_column(tmp_path: Path) -> None:
