@@ -230,6 +230,16 @@ class LayerNotRemovable(StepFailed):
     title = "A layer cannot be taken out of the model"
 
 
+class OptimizerNotWrappable(StepFailed):
+    code = "optimizer_not_wrappable"
+    title = "Gradients of this optimizer cannot be coded"
+
+
+class ReplicaLost(JobError):
+    code = "replica_lost"
+    title = "A process that trained beside the others did not come to its end"
+
+
 class TrainingDiverged(JobError):
     code = "training_diverged"
     title = "Training ran into NaN or infinite loss"

@@ -8,7 +8,7 @@ from app.recipes.facts import DatasetFacts, LabelArray
 from app.recipes.fit import scale_complaints
 from app.recipes.losses import loss_obstacles
 from app.recipes.recipe import Recipe
-from app.recipes.steps.base import Given
+from app.recipes.steps.base import Given, Step
 from app.recipes.steps.recovery import Recovery, optimizer_steps
 from app.recipes.task import Task, TaskKind
 
@@ -36,6 +36,7 @@ def training_complaints(
             _warm_up_complaints(training, given.dataset),
             _augmentation_complaints(training, given, labels),
             _scale_complaints(training, given, tasks),
+            _worker_complaints(step, training),
         )
         for complaint in found:
             yield complaint.model_copy(update={"pointer": base + complaint.pointer})
@@ -64,6 +65,16 @@ def _scale_complaints(
     """Of the job's own model: it is a teacher, or the student that is to answer as one does."""
     if training.distill:
         yield from scale_complaints(given.model, tasks, "")
+
+
+def _worker_complaints(step: Step, training: Recovery) -> Iterator[Complaint]:
+    obstacle = step.replica_obstacle() if training.workers > 1 else None
+    if obstacle:
+        yield Complaint(
+            pointer="/gradient_quantization/workers",
+            detail=f"this training cannot be divided over {training.workers} processes: "
+            f"{obstacle}. Leave workers out, or train in a fine_tuning step",
+        )
 
 
 def _labels_of(tasks: tuple[Task, ...], dataset: DatasetFacts) -> Mapping[str, LabelArray]:

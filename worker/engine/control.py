@@ -18,12 +18,13 @@ from worker.engine.training.trainer import train
 def training_for_control(recipe: Recipe) -> FineTuning | None:
     """The recipe's first training with the epochs of all of them; null if it does not train.
 
-    Without teachers: the untouched model has nothing to learn from itself.
+    Without teachers: the untouched model has nothing to learn from itself. With float32 gradients
+    in one process: it is what others are compared with.
     """
     trainings = [training for step in recipe.steps if (training := step.training())]
     if not trainings:
         return None
-    alone = Recovery.model_fields.keys() - {"distill", *TEACHING}
+    alone = Recovery.model_fields.keys() - {"distill", "gradient_quantization", *TEACHING}
     shared = {name: getattr(trainings[0], name) for name in alone}
     epochs = sum(training.epochs for training in trainings)
     return FineTuning(**{**shared, "epochs": min(epochs, 1000)})

@@ -38,6 +38,7 @@ class ActivationReplacement(LayerTransform):
     model_config = ConfigDict(serialize_by_alias=True)
 
     technique: Literal["activation_replacement"] = "activation_replacement"
+    trains_in_replicas: ClassVar[bool] = True
     paper: ClassVar[str | None] = (
         "hard_swish for swish: Howard et al. 2019, arXiv:1905.02244, section 5.2"
     )

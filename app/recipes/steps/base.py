@@ -86,6 +86,8 @@ class Step(BaseModel):
     needs: ClassVar[frozenset[Need]] = frozenset()
     formats: ClassVar[frozenset[ModelFormat]] = KERAS_FORMATS
     paper: ClassVar[str | None] = None
+    # Whether it trains by nothing but optimizer steps with zeros held: then `workers` can share it.
+    trains_in_replicas: ClassVar[bool] = False
     # Whether layers change their shapes or go: then parameters, MACs and time are told per step.
     changes_structure: ClassVar[bool] = False
 
@@ -100,8 +102,24 @@ class Step(BaseModel):
         return None
 
     def training_runs(self) -> int:
-        """How often `training` is run through from its start: more where starts are compared."""
-        return 0 if self.training() is None else 1
+        """How often `training` is run through from its start.
+
+        More than once where starts are compared, or coded gradients with float32.
+        """
+        training = self.training()
+        return training.runs if training else 0
+
+    def replica_obstacle(self) -> str | None:
+        """Why the training cannot be divided over several processes; null = it can.
+
+        What a technique does of its own between optimizer steps only one process knows of.
+        """
+        training = self.training()
+        if training is None or (self.trains_in_replicas and not training.distill):
+            return None
+        if training.distill:
+            return "what teachers say is known to one process only"
+        return f"what {self.technique} does while it trains is known to one process only"
 
     def model_ids(self) -> Iterator[NamedModel]:
         """Every other uploaded model that this step uses."""

@@ -29,6 +29,7 @@ class ChannelPruning(LayerTransform):
     """
 
     technique: Literal["channel_pruning"] = "channel_pruning"
+    trains_in_replicas: ClassVar[bool] = True
     paper: ClassVar[str | None] = (
         "Li et al. 2017, arXiv:1608.08710; groups: Fang et al. 2023, arXiv:2301.12900; "
         "taylor: Molchanov et al. 2019, arXiv:1906.10771; bn_scale: Liu et al. 2017, "

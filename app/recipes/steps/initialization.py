@@ -104,6 +104,7 @@ class Initialization(LayerTransform, InitialWeights):
     """
 
     technique: Literal["initialization"] = "initialization"
+    trains_in_replicas: ClassVar[bool] = True
     paper: ClassVar[str | None] = (
         "Glorot & Bengio 2010, AISTATS; He et al. 2015, arXiv:1502.01852; orthogonal: Saxe et al. "
         "2013, arXiv:1312.6120; rewinding: Frankle et al. 2019, arXiv:1903.01611"
@@ -155,7 +156,7 @@ class Initialization(LayerTransform, InitialWeights):
         return self.recovery
 
     def training_runs(self) -> int:
-        return 0 if self.training() is None else len(self.schemes())
+        return super().training_runs() * len(self.schemes())
 
     def model_ids(self) -> Iterator[NamedModel]:
         yield from super().model_ids()

@@ -26,6 +26,7 @@ class LayerRemoval(LayerTransform):
     """
 
     technique: Literal["layer_removal"] = "layer_removal"
+    trains_in_replicas: ClassVar[bool] = True
     paper: ClassVar[str | None] = (
         "Block influence: Men et al. 2024, arXiv:2403.03853; removal of residual blocks: "
         "Veit et al. 2016, arXiv:1605.06431"

@@ -31,6 +31,7 @@ class MagnitudePruning(LayerTransform):
     """
 
     technique: Literal["magnitude_pruning"] = "magnitude_pruning"
+    trains_in_replicas: ClassVar[bool] = True
     paper: ClassVar[str | None] = (
         "Han et al. 2015, arXiv:1506.02626; polynomial schedule: Zhu & Gupta 2017, arXiv:1710.01878"
     )
@@ -127,6 +128,11 @@ class MagnitudePruning(LayerTransform):
 
     def training(self) -> Recovery | None:
         return self.recovery
+
+    def replica_obstacle(self) -> str | None:
+        if self.schedule in GRADUAL:
+            return f"the masks of schedule {self.schedule} are known to one process only"
+        return super().replica_obstacle()
 
     def complaints(self, given: Given) -> Iterator[Complaint]:
         """A schedule that goes on after the training."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.recipes.division import rows_set_aside
+from app.recipes.gradients import GradientQuantization
 from app.recipes.losses import OVERLAPS, SMOOTHED, full_name
 
 ModelId = Annotated[str, Field(min_length=1, max_length=64)]
@@ -129,6 +130,11 @@ class Recovery(BaseModel):
     gradient_clip_value: float | None = Field(
         None, gt=0, le=1e6, description="Largest absolute value of any gradient."
     )
+    gradient_quantization: GradientQuantization | None = Field(
+        None,
+        description="Coding of gradients in few bits, and processes that exchange them; null = "
+        "float32 in one process.",
+    )
     dtype: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "float32",
         description="Type that layers compute in while training; weights and the resulting model "
@@ -217,6 +223,31 @@ class Recovery(BaseModel):
         if self.gradient_clip_norm is not None and self.gradient_clip_value is not None:
             raise ValueError("give gradient_clip_norm or gradient_clip_value, not both")
         return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_divided(self) -> Self:
+        if self.workers > self.batch_size:
+            raise ValueError(
+                f"gradient_quantization.workers is {self.workers}, but a batch has only "
+                f"{self.batch_size} rows to divide: lower it or raise batch_size"
+            )
+        if self.workers > 1 and self.dtype == "mixed_float16":
+            raise ValueError(
+                "gradient_quantization.workers above 1 and dtype mixed_float16 do not go together: "
+                "each process would scale its loss in its own way. Choose mixed_bfloat16 or float32"
+            )
+        return self
+
+    @property
+    def workers(self) -> int:
+        """Processes that train together."""
+        return self.gradient_quantization.workers if self.gradient_quantization else 1
+
+    @property
+    def runs(self) -> int:
+        """How often one training goes through its epochs: twice where float32 is compared."""
+        coded = self.gradient_quantization
+        return 2 if coded and coded.compare_with_float32 else 1
 
 
 def optimizer_steps(rows: int, training: Recovery) -> int:

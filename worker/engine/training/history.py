@@ -33,7 +33,8 @@ class TrainingHistory:
     aside; null without such rows, or where that model was not yet what it is to become. `stopped`
     says why there are fewer epochs than asked for; null if there are not. `warnings` are sentences
     for the report. `resumed_at_step` is where a later attempt of the job went on, whose time alone
-    the report holds; null if there was one attempt.
+    the report holds; null if there was one attempt. `seconds_per_step` is the mean over those of
+    this attempt; `coding` are the figures of coded gradients, null where they were not coded.
     """
 
     epochs: tuple[Epoch, ...]
@@ -43,6 +44,8 @@ class TrainingHistory:
     warnings: tuple[str, ...] = ()
     before: Evaluation | None = None
     resumed_at_step: int | None = field(default=None, compare=False)
+    seconds_per_step: float | None = field(default=None, compare=False)
+    coding: dict[str, Any] | None = field(default=None, compare=False)
 
     @property
     def kept(self) -> Evaluation | None:
@@ -71,6 +74,7 @@ class TrainingHistory:
             "resumed_at_step": self.resumed_at_step,
             "train_loss": losses,
             "validation_score": scores,
+            **({"gradient_quantization": self.coding} if self.coding else {}),
         }
 
 

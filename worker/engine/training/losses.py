@@ -1,6 +1,6 @@
 """The loss of one output over a batch, for every kind of task and every loss by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,18 @@ class HeadLoss:
             return output
         is_classes = self.task.kind is TaskKind.CLASSIFICATION
         return ops.softmax(output) if is_classes else ops.sigmoid(output)
+
+
+def head_losses(
+    options: Recovery, tasks: Sequence[Task], targets: Sequence[NDArray[Any]]
+) -> tuple[HeadLoss, ...]:
+    """What a training asks for of each output."""
+    return tuple(
+        HeadLoss(
+            task, options.loss, class_weights_of(options, task, labels), options.label_smoothing
+        )
+        for task, labels in zip(tasks, targets, strict=True)
+    )
 
 
 def class_weights_of(

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from app.recipes.steps.recovery import Recovery
+from worker.engine.training.gradients.optimizer import PARAMETERS, GradientQuantizingOptimizer
 
 OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
@@ -32,8 +33,14 @@ FLAT_SHARE = 0.5
 Schedule = Callable[[Any], Any]
 
 
-def optimizer(options: Recovery, steps: int) -> keras.optimizers.Optimizer:
-    """A new optimizer for a training of so many steps."""
+def optimizer(
+    options: Recovery, steps: int, seed: int = 0, rank: int = 0
+) -> keras.optimizers.Optimizer:
+    """A new optimizer for a training of so many steps.
+
+    `seed` and `rank`, the number of the process among those that train together, decide how
+    gradients are rounded by chance.
+    """
     given: dict[str, Any] = {
         "momentum": SGD_MOMENTUM if options.optimizer == "sgd" else None,
         "weight_decay": options.weight_decay,
@@ -44,6 +51,9 @@ def optimizer(options: Recovery, steps: int) -> keras.optimizers.Optimizer:
         learning_rate=learning_rate(options, steps),
         **{name: value for name, value in given.items() if value is not None},
     )
+    if coding := options.gradient_quantization:
+        asked = {name: getattr(coding, name) for name in PARAMETERS}
+        made = GradientQuantizingOptimizer(made, seed=seed, rank=rank, **asked)
     # float16 gradients below 6e-8 are 0: the loss is scaled up, and the gradients down again.
     return keras.optimizers.LossScaleOptimizer(made) if options.dtype == "mixed_float16" else made
 

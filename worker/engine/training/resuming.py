@@ -29,7 +29,7 @@ class Course:
     """How far a training is, but for its weights.
 
     `seen` rows of the present epoch were learned from, with `loss_sum` over them.
-    `resumed_at_step` is of this attempt alone.
+    `resumed_at_step`, and the seconds that optimizer steps took, are of this attempt alone.
     """
 
     steps_done: int = 0
@@ -40,9 +40,22 @@ class Course:
     stopped: Stopped | None = None
     warnings: list[str] = field(default_factory=list)
     resumed_at_step: int | None = None
+    seconds: float = 0.0
+    steps_timed: int = 0
 
-    def history(self, before: Evaluation | None) -> TrainingHistory:
-        """What it all came to; `before`: what epoch 0 did."""
+    def took(self, seconds: float) -> None:
+        """Note the time of one more step."""
+        self.seconds += seconds
+        self.steps_timed += 1
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        return self.seconds / self.steps_timed if self.steps_timed else None
+
+    def history(
+        self, before: Evaluation | None, coding: dict[str, Any] | None = None
+    ) -> TrainingHistory:
+        """What it all came to; `before`: what epoch 0 did; `coding`: figures of gradients."""
         is_chosen = bool(self.best.weights)
         warnings = list(self.warnings)
         if is_chosen and self.best.epoch == 0 and before and self.stopped != "training_diverged":
@@ -55,6 +68,8 @@ class Course:
             warnings=tuple(warnings),
             before=before,
             resumed_at_step=self.resumed_at_step,
+            seconds_per_step=self.seconds_per_step,
+            coding=coding,
         )
 
 
@@ -73,12 +88,23 @@ def fingerprint(
     return digest.hexdigest()
 
 
-def state_of(course: Course, variables: Sequence[Any], zeros: HeldZeros | None) -> State:
-    """Everything a training goes on from; `variables` are those of model and optimizer."""
+def state_of(
+    course: Course,
+    variables: Sequence[Any],
+    zeros: HeldZeros | None,
+    others: Mapping[int, Sequence[Array]],
+) -> State:
+    """Everything a training goes on from.
+
+    `variables` are those of model and optimizer; `others` what each other process that shares the
+    training has of its own, by its rank.
+    """
     arrays = {f"variable/{index}": value.numpy() for index, value in enumerate(variables)}
     arrays |= {f"best/{index}": value for index, value in enumerate(course.best.weights)}
     if zeros:
         arrays |= {f"mask/{name}": mask for name, mask in zeros.masks.items()}
+    for rank, values in others.items():
+        arrays |= {f"other/{rank}/{index}": value for index, value in enumerate(values)}
     facts = {
         "steps_done": course.steps_done,
         "seen": course.seen,
@@ -109,6 +135,14 @@ def restored(state: State, variables: Sequence[Any], zeros: HeldZeros | None) ->
         stopped=facts["stopped"],
         warnings=list(facts["warnings"]),
     )
+
+
+def states_of_others(state: State) -> dict[int, list[Array]]:
+    """What `state_of` was given as `others`."""
+    found: dict[int, list[Array]] = {}
+    for name, values in _under("other/", state.arrays):
+        found.setdefault(int(name.partition("/")[0]), []).append(values)
+    return found
 
 
 def _under(prefix: str, arrays: Mapping[str, Array]) -> Iterable[tuple[str, Array]]:

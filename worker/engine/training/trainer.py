@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,19 +15,22 @@ from app.errors import StepFailed, TrainingDiverged
 from app.recipes.steps.recovery import Recovery
 from worker.engine.context import StepContext
 from worker.engine.loading.splits import Split
-from worker.engine.training.augmentation import augmented
 from worker.engine.training.batch_norm import short_memory
 from worker.engine.training.evaluation import Evaluation, Evaluator
+from worker.engine.training.gradients.team import Place
+from worker.engine.training.gradients.twin import trained_beside_float32
 from worker.engine.training.history import Epoch, TrainingHistory
 from worker.engine.training.interventions import Interventions
-from worker.engine.training.lessons import Lessons
-from worker.engine.training.losses import HeadLoss, class_weights_of
-from worker.engine.training.optimizers import optimizer
 from worker.engine.training.prediction import Predictor
-from worker.engine.training.resuming import Course, fingerprint, restored, state_of
-from worker.engine.training.targets import targets
+from worker.engine.training.resuming import (
+    Course,
+    fingerprint,
+    restored,
+    state_of,
+    states_of_others,
+)
+from worker.engine.training.stepping import Stepper
 from worker.engine.training.teaching import Teaching, asked_teaching
-from worker.engine.training.update import Update, compiled
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +63,27 @@ def train(
     The model as it was is one of those to choose from, epoch 0, unless epochs count only later on.
     The same seed gives the same weights, also where a later attempt of the job goes on from a
     checkpoint. If the loss or the weights become NaN or infinite the training ends with the best
-    epoch so far, and the history says so.
-    Raises: TrainingDiverged if no epoch counted before that; StepFailed if all is frozen or a
-        teacher does not fit; Cancelled.
+    epoch so far, and the history says so. Where gradients are coded, it is trained with float32
+    ones before, from the same start, unless `compare_with_float32` is off.
+    Raises: TrainingDiverged if no epoch counted before that; StepFailed if all is frozen, a
+        teacher does not fit, or several processes cannot share it; ReplicaLost; Cancelled.
     """
     if not model.trainable_variables:
         raise StepFailed(
             "every weight of the model is frozen, so there is nothing to train",
             hint="Set `trainable = True` on the layers to train before saving the model.",
         )
+    if options.runs > 1:
+        return trained_beside_float32(_trained, model, context, options, interventions)
+    return _trained(model, context, options, interventions)
+
+
+def _trained(
+    model: keras.Model,
+    context: StepContext,
+    options: Recovery,
+    interventions: Interventions,
+) -> TrainingHistory:
     seed_layers(model, context.seed)
     with short_memory(model, context.optimizer_steps(options)):
         return _Run(model, context, options, interventions).carried_out()
@@ -96,28 +112,15 @@ class _Run:
         self._interventions = interventions
         self._rows, validation = context.divided(options.validation_fraction)
         self._evaluator = _evaluator(model, context, validation)
-        self._targets = [targets(task, self._rows.labels[task.output]) for task in context.tasks]
         self._steps = context.optimizer_steps(options)
         self._rng = np.random.default_rng(context.seed)
         self._checkpoint = context.checkpoints.next()
         teaching = interventions.teaching or asked_teaching(options, context)
         self._fingerprint = self._started_from(teaching) if self._checkpoint.path else ""
-        self._lessons = (
-            Lessons(
-                teaching,
-                model,
-                context,
-                self._rows,
-                is_augmented=options.augmentation is not None,
-            )
-            if teaching
-            else None
-        )
-        update = self._update_of(optimizer(options, self._steps))
-        self._variables = [*model.variables, *update.variables_beside]
-        self._chosen = [*model.weights, *update.reparametrized]
-        self._update = compiled(update, self._rows, self._targets, options.dtype)
-        self._course = Course(warnings=list(self._warnings()))
+        self._learn = Stepper(model, context, options, interventions, self._rows, teaching)
+        self._chosen = self._learn.chosen
+        self._course = Course(warnings=list(_warnings(options, teaching)))
+        self._states: Mapping[int, Sequence[Array]] = {}
 
     def carried_out(self) -> TrainingHistory:
         """Train to the end, from where a checkpoint left off."""
@@ -125,7 +128,7 @@ class _Run:
         before = self._judge_start()
         self._resume()
         is_resumed_at_its_end = self._is_over
-        with self._keeping_the_best():
+        with self._keeping_the_best(), self._together():
             while not self._is_over:
                 self._epoch()
         course = self._course
@@ -133,7 +136,18 @@ class _Run:
             self._save()
         for variable, value in zip(self._chosen, course.best.weights, strict=False):
             variable.assign(value)
-        return course.history(before)
+        return course.history(before, self._learn.coding(course.seconds_per_step))
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """With the other processes of a shared training, if there is something left to do."""
+        course = self._course
+        if self._is_over:
+            yield
+            return
+        place = Place(len(course.epochs), course.seen, course.steps_done)
+        with self._learn.together(place, self._states):
+            yield
 
     @property
     def _is_over(self) -> bool:
@@ -172,7 +186,8 @@ class _Run:
         order = self._rng.permutation(len(self._rows))
         while course.seen < len(order):
             positions = order[course.seen : course.seen + self._options.batch_size]
-            loss = self._step(positions)
+            is_saved = self._checkpoint.is_due
+            loss = self._step(positions, is_saved=is_saved)
             course.seen += len(positions)
             course.loss_sum += loss * len(positions)
             self._context.report_progress(
@@ -180,7 +195,7 @@ class _Run:
                 f"epoch {number} of {self._options.epochs}",
                 loss=loss,
             )
-            if self._checkpoint.is_due:
+            if is_saved:
                 self._save()
         # A loss is that before its update: the last one of an epoch is not yet seen.
         if not all(np.isfinite(variable.numpy()).all() for variable in self._chosen):
@@ -205,25 +220,16 @@ class _Run:
             self._interventions.reparametrization.settle()
         return self._evaluator() if self._evaluator else None
 
-    def _step(self, positions: NDArray[np.int64]) -> float:
+    def _step(self, positions: NDArray[np.int64], *, is_saved: bool) -> float:
         self._context.check_cancelled()
-        labels = [values[positions] for values in self._targets]
-        answers = self._lessons.answers(positions) if self._lessons else []
-        loss = float(self._update(self._inputs(positions), labels, answers))
+        started = time.perf_counter()
+        loss = self._learn(positions, self._course.steps_done, is_saved=is_saved)
+        self._course.took(time.perf_counter() - started)
         self._course.steps_done += 1
         if not math.isfinite(loss):
             raise self._diverged(f"the loss became {loss}")
         self._after_step()
         return loss
-
-    def _inputs(self, positions: NDArray[np.int64]) -> list[Array]:
-        inputs = list(self._rows.fed(positions).values())
-        options = self._options.augmentation
-        if options is None:
-            return inputs
-        # By step, so that a resumed training varies its images as it would have.
-        rng = np.random.default_rng([self._context.seed, self._course.steps_done])
-        return [augmented(x, options, rng) if x.ndim == 4 else x for x in inputs]
 
     def _diverged(self, what: str) -> TrainingDiverged:
         return TrainingDiverged(
@@ -235,28 +241,6 @@ class _Run:
     def _after_step(self) -> None:
         if self._interventions.after_step:
             self._interventions.after_step(self._course.steps_done)
-
-    def _update_of(self, chosen: keras.optimizers.Optimizer) -> Update:
-        options = self._options
-        losses = tuple(
-            HeadLoss(
-                task,
-                options.loss,
-                class_weights_of(options, task, labels),
-                options.label_smoothing,
-            )
-            for task, labels in zip(self._context.tasks, self._targets, strict=True)
-        )
-        held = self._interventions
-        return Update(
-            self._model, chosen, losses, held.zeros, self._lessons, held.reparametrization
-        )
-
-    def _warnings(self) -> Iterator[str]:
-        if self._options.dtype != "float32":
-            yield HALF_BITS_ON_A_CPU.format(dtype=self._options.dtype)
-        if self._lessons and self._options.augmentation:
-            yield ASKED_EACH_TIME
 
     def _started_from(self, teaching: Teaching | None) -> str:
         """What a checkpoint must have started from to fit this training."""
@@ -271,15 +255,24 @@ class _Run:
         saved = self._checkpoint.load(self._fingerprint)
         if saved is None:
             return
-        self._course = restored(saved, self._variables, self._interventions.zeros)
+        self._course = restored(saved, self._learn.variables, self._interventions.zeros)
+        self._states = states_of_others(saved)
         self._course.resumed_at_step = self._course.steps_done
         log.info("training.resumed", extra={"steps_done": self._course.steps_done})
         for _ in self._course.epochs:
             self._rng.permutation(len(self._rows))
 
     def _save(self) -> None:
-        state = state_of(self._course, self._variables, self._interventions.zeros)
+        learn = self._learn
+        state = state_of(self._course, learn.variables, self._interventions.zeros, learn.others())
         self._checkpoint.save(self._fingerprint, state)
+
+
+def _warnings(options: Recovery, teaching: Teaching | None) -> Iterator[str]:
+    if options.dtype != "float32":
+        yield HALF_BITS_ON_A_CPU.format(dtype=options.dtype)
+    if teaching and options.augmentation:
+        yield ASKED_EACH_TIME
 
 
 def _evaluator(

@@ -1,0 +1,1 @@
+"""Gradients in few bits: rounding, bytes, the optimizer around another, and replicas."""
