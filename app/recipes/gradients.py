@@ -43,9 +43,9 @@ class GradientQuantization(BaseModel):
         description="One scale for each gradient, or for each output channel of it.",
     )
     error_feedback: bool = Field(
-        False,
+        True,
         description="Add what coding left out of a gradient to the next one (EF-SGD, Karimireddy "
-        "et al. 2019, arXiv:1901.09847, algorithm 1).",
+        "et al. 2019, arXiv:1901.09847, algorithm 1). Few bits lose accuracy without it.",
     )
     top_k_share: float | None = Field(
         None,
@@ -74,7 +74,9 @@ class GradientQuantization(BaseModel):
             return data
         rounding = data.get("rounding")
         bits = FIXED_BITS.get(rounding) if isinstance(rounding, str) else None
-        filled = {} if bits is None or "num_bits" in data else {"num_bits": bits}
+        filled: dict[str, float] = {}
+        if bits is not None and "num_bits" not in data:
+            filled["num_bits"] = bits
         if rounding == "top_k" and data.get("top_k_share") is None:
             filled["top_k_share"] = TOP_K_SHARE
         return {**data, **filled}

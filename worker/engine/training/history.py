@@ -33,7 +33,7 @@ class TrainingHistory:
     aside; null without such rows, or where that model was not yet what it is to become. `stopped`
     says why there are fewer epochs than asked for; null if there are not. `warnings` are sentences
     for the report. `resumed_at_step` is where a later attempt of the job went on, whose time alone
-    the report holds; null if there was one attempt. `seconds_per_step` is the mean over those of
+    the report holds; null if there was one attempt. `seconds_per_step` is the median of
     this attempt; `coding` are the figures of coded gradients, null where they were not coded.
     """
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import keras
@@ -40,17 +41,12 @@ class Course:
     stopped: Stopped | None = None
     warnings: list[str] = field(default_factory=list)
     resumed_at_step: int | None = None
-    seconds: float = 0.0
-    steps_timed: int = 0
-
-    def took(self, seconds: float) -> None:
-        """Note the time of one more step."""
-        self.seconds += seconds
-        self.steps_timed += 1
+    seconds: list[float] = field(default_factory=list)
 
     @property
     def seconds_per_step(self) -> float | None:
-        return self.seconds / self.steps_timed if self.steps_timed else None
+        """The median: the first steps of a graph take far longer."""
+        return median(self.seconds) if self.seconds else None
 
     def history(
         self, before: Evaluation | None, coding: dict[str, Any] | None = None

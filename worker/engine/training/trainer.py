@@ -224,7 +224,7 @@ class _Run:
         self._context.check_cancelled()
         started = time.perf_counter()
         loss = self._learn(positions, self._course.steps_done, is_saved=is_saved)
-        self._course.took(time.perf_counter() - started)
+        self._course.seconds.append(time.perf_counter() - started)
         self._course.steps_done += 1
         if not math.isfinite(loss):
             raise self._diverged(f"the loss became {loss}")

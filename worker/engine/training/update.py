@@ -167,7 +167,8 @@ def compiled_halves(
     apply = tf.function(
         update.apply_messages,
         input_signature=[
-            tf.TensorSpec((workers, encoded.structured_outputs[1].shape[0]), tf.uint8),
+            # Known since `encode` was traced.
+            tf.TensorSpec((workers, update.coding_optimizer.message_bytes), tf.uint8),
             tf.TensorSpec((workers,), tf.float32),
         ],
         autograph=False,

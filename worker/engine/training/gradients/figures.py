@@ -1,6 +1,7 @@
 """What coding gradients came to, as plain values for a step's report."""
 
 import math
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ def coding_figures(
     """Sizes of one process's gradients in one step, what their symbols carry, and the wire.
 
     `entropy_bits_per_symbol` is what an ideal coder of single symbols would need, over the steps
-    that were sampled. Times are means over this attempt's steps.
+    that were sampled. Times are medians over this attempt's steps; waiting for the slowest process
+    is part of an exchange.
     """
     coordinates, coded = optimizer.coordinates, optimizer.message_bytes
     plain = FLOAT32_BYTES * coordinates
@@ -37,10 +39,10 @@ def coding_figures(
 
 
 def _of_team(team: Team) -> dict[str, Any]:
-    steps = team.steps
+    steps = len(team.exchange_s)
     return {
         "wire_bytes_per_step": team.wire_bytes / steps if steps else None,
-        "exchange_seconds_per_step": team.exchange_s / steps if steps else None,
+        "exchange_seconds_per_step": median(team.exchange_s) if steps else None,
         "are_replicas_identical": team.are_identical,
     }
 

@@ -66,7 +66,9 @@ class GradientCoder:
         if self._is_sparse:
             flat = tf.reshape(gradient, [-1])
             places = tf.sort(tf.math.top_k(tf.abs(flat), self.sent, sorted=False).indices)
-            gradient = tf.gather(flat, places)
+            # A NaN is not among the largest: it would be left out, and nobody would hear of it.
+            is_finite = tf.reduce_all(tf.math.is_finite(flat))
+            gradient = tf.where(is_finite, tf.gather(flat, places), math.nan)
         if self.options.rounding == "ternary":
             limit = CLIPPED_AT * self._reduced(tf.math.reduce_std, gradient)
             gradient = tf.clip_by_value(gradient, -limit, limit)

@@ -72,12 +72,11 @@ class Team:
         self._clock = clock
         self._handover = Handover(context.scratch / f"replicas-{context.checkpoints.trainings}")
         self._encode, self._apply = compiled_halves(update, batches.rows, batches.targets, options)
-        self._message_bytes = int(self._encode.structured_outputs[1].shape[0])
+        self._message_bytes = update.coding_optimizer.message_bytes
         self._others: list[_Other] = []
         self._wire: Wire | None = None
         self.wire_bytes = 0
-        self.exchange_s = 0.0
-        self.steps = 0
+        self.exchange_s: list[float] = []
         self.are_identical: bool | None = None
 
     @property
@@ -130,8 +129,7 @@ class Team:
         if behind:
             raise ReplicaLost(f"process {behind[0] + 1} of {self.workers} is not in step {step}")
         self._tell_all(SAVE if is_saved else GO)
-        self.exchange_s += self._clock() - started
-        self.steps += 1
+        self.exchange_s.append(self._clock() - started)
         weights = shares(len(positions), self.workers)
         self._apply(self._wire.messages(step), weights)
         if is_saved:
