@@ -102,15 +102,19 @@ def test_gradients_of_centroids_are_dense(tmp_path: Path) -> None:
     np.testing.assert_array_equal(gradient, counts)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "lion", "ftrl"])
-def test_weights_stay_in_their_clusters_and_zeros_stay_zero(optimizer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [{"optimizer": "adamw"}, {"optimizer": "lion"}, {"optimizer": "ftrl"},
+     {"dtype": "mixed_bfloat16"}],
+)  # fmt: skip
+def test_weights_stay_in_their_clusters_and_zeros_stay_zero(
+    changes: dict[str, str], tmp_path: Path
+) -> None:
     model = randomized(conv_model())
     books = on_codebooks(model, "conv/kernel", "logits/kernel")
     before = {name: named_weights(model)[name].numpy() for name in books}
     shared = SharedWeights(model, books)
-    options = step(
-        "fine_tuning", epochs=2, learning_rate=0.01, optimizer=optimizer, validation_fraction=0.0
-    )
+    options = step("fine_tuning", epochs=2, learning_rate=0.01, validation_fraction=0.0, **changes)
 
     train(model, context_for(model, tmp_path), options, Interventions(reparametrization=shared))
 
