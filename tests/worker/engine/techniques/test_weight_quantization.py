@@ -387,6 +387,28 @@ def test_bias_correction_says_where_there_is_no_bias(tmp_path: Path) -> None:
     assert corrections["logits/kernel"]["corrected"]
 
 
+@pytest.mark.parametrize(("bias_axes", "is_corrected"), [("d", True), ("bd", False)])
+def test_the_bias_of_an_einsum_is_corrected_where_it_belongs_to_the_outputs(
+    bias_axes: str, is_corrected: bool, tmp_path: Path
+) -> None:
+    given = keras.Input((3, 4), name="given")
+    product = layers.EinsumDense("abc,cd->abd", (3, 5), bias_axes=bias_axes, name="product")
+    model = randomized(keras.Model(given, layers.Flatten()(product(given))))
+    context = context_for(model, tmp_path)
+    rows = calibration_rows(model, context, 1024)
+    inputs = np.concatenate(rows.inputs[0])
+
+    outcome = quantized(model, context, num_bits=2, bias_correction=True)
+
+    assert outcome.facts["bias_correction"]["product/kernel"]["corrected"] == is_corrected
+    if is_corrected:
+        before, after = (
+            np.asarray(which(inputs)).reshape(-1, 5).mean(axis=0)
+            for which in (model, outcome.model)
+        )
+        np.testing.assert_allclose(after, before, atol=1e-5)
+
+
 def test_a_shared_layer_is_calibrated_on_all_its_uses(tmp_path: Path) -> None:
     model = randomized(branched_model())
     context = context_for(model, tmp_path)

@@ -29,7 +29,7 @@ TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTrans
 
 SUMS_DIFFER = "places of a transposed convolution sum different numbers of products"
 INNER_HALF = "the bias of a separable convolution comes after its pointwise half"
-ANY_AXES = "the bias of an EinsumDense may lie along any axes"
+OTHER_AXES = "its bias lies along other axes than the outputs of its kernel"
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,12 @@ def _einsum(layer: Any, route: Route) -> Iterator[tuple[keras.Variable, View]]:
         return
     parts = (places[True, True], places[True, False], places[False, True])
     layout = Layout(tuple(layer.kernel.shape), *(tuple(part) for part in parts))
-    yield layer.kernel, View(layer, route, Einsum(layout, given, kernel), None, ANY_AXES)
+    einsum = Einsum(layout, given, kernel)
+    outputs = "".join(kernel[axis] for axis in layout.outputs)
+    if layer.bias is not None and (layout.groups or layer.bias_axes != outputs):
+        yield layer.kernel, View(layer, route, einsum, None, OTHER_AXES)
+    else:
+        yield layer.kernel, View(layer, route, einsum, layer.bias)
 
 
 def _windows(layer: Any, layout: Layout, groups: int) -> Windows:
