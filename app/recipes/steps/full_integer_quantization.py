@@ -1,11 +1,23 @@
 """Parameters of full integer quantization."""
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.errors import Complaint
+from app.recipes.calibration import (
+    DATA_IN_WORDS,
+    DEFAULT_PERCENTILE,
+    METHODS_IN_WORDS,
+    PERCENTILE_IN_WORDS,
+    CalibrationData,
+    CalibrationMethod,
+    calibration_complaints,
+    calibration_needs,
+    calibration_warnings,
+    percentile_without_effect,
+)
 from app.recipes.facts import DatasetFacts, ModelFormat
 from app.recipes.outputs import HOLDING_TFLITE, OutputKind
 from app.recipes.steps.base import Conversion, Given, LayerPatterns, Need
@@ -14,8 +26,9 @@ from app.recipes.steps.base import Conversion, Given, LayerPatterns, Need
 class FullIntegerQuantization(Conversion):
     """Store and compute in integers: int8 weights per channel, int8 or int16 activations.
 
-    Activation ranges are read from a sample of the training data (calibration). An `onnx` file
-    holds int8 weights and 8-bit activations between QuantizeLinear and DequantizeLinear (QDQ).
+    Activation ranges are read from a sample of the training data (calibration), unless the model
+    has them: from activation_quantization or quantization_aware_training. An `onnx` file holds int8
+    weights and 8-bit activations between QuantizeLinear and DequantizeLinear (QDQ).
     """
 
     technique: Literal["full_integer_quantization"] = "full_integer_quantization"
@@ -31,27 +44,26 @@ class FullIntegerQuantization(Conversion):
         "float",
         description="Type of the file's inputs and outputs; integer ones need no float unit.",
     )
-    calibration: Literal["min_max"] = Field(
-        "min_max", description="How activation ranges are read from the sample."
-    )
+    calibration: CalibrationMethod = Field("min_max", description=METHODS_IN_WORDS)
     calibration_samples: int = Field(
-        200, ge=1, le=100_000, description="Training samples the ranges are read from."
+        200, ge=1, le=100_000, description="Rows that ranges are read from."
     )
+    calibration_data: CalibrationData = Field("training", description=DATA_IN_WORDS)
+    percentile: float = Field(DEFAULT_PERCENTILE, gt=50, le=100, description=PERCENTILE_IN_WORDS)
     exclude: LayerPatterns = Field(
         default=(), description="Layers kept in float: patterns that match whole layer names."
     )
 
+    @model_validator(mode="after")
+    def _every_parameter_has_an_effect(self) -> Self:
+        percentile_without_effect(self.calibration, self.percentile)
+        return self
+
+    def all_needs(self) -> frozenset[Need]:
+        return calibration_needs(self.calibration_data)
+
     def complaints(self, given: Given) -> Iterator[Complaint]:
-        if given.model.is_recurrent:
-            yield Complaint(
-                pointer="/technique",
-                detail="recurrent layers cannot be calibrated for full integer quantization (the "
-                "converter crashes); use dynamic_range_quantization or float16_quantization",
-            )
+        yield from calibration_complaints(given, self.calibration_data)
 
     def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:
-        if dataset and self.calibration_samples > dataset.train_rows:
-            yield (
-                f"calibration_samples is {self.calibration_samples}, but there are only "
-                f"{dataset.train_rows} training rows: all of them are used."
-            )
+        yield from calibration_warnings(dataset, self.calibration_data, self.calibration_samples)

@@ -1,11 +1,10 @@
-"""The training rows that activation ranges are read from."""
+"""The rows that activation ranges are read from, under the names of a file's inputs."""
 
 from worker.engine.context import StepContext
 from worker.engine.exporting.source import KerasSource, Source
 from worker.engine.exporting.tflite import Rows
 from worker.engine.measuring.tflite_file import read_tflite
-
-FEW_SAMPLES = 100
+from worker.engine.quantizing.calibration.observing import RowsByInput
 
 
 def calibration_rows(source: Source, context: StepContext, count: int) -> Rows:
@@ -15,20 +14,13 @@ def calibration_rows(source: Source, context: StepContext, count: int) -> Rows:
     """
     if context.data is None:
         raise ValueError("calibration needs a data set, but the job has none")
-    rows = context.data.train.sample(count, seed=context.seed)
+    return exported_rows(source, context.data.train.sample(count, seed=context.seed))
+
+
+def exported_rows(source: Source, rows: RowsByInput) -> Rows:
+    """Rows in the order of the model's inputs, under the names that the exported file has."""
     if isinstance(source, KerasSource):
         names = [port.exported_name for port in source.signature.inputs]
     else:
         names = [port.name for port in read_tflite(source.content).inputs]
     return dict(zip(names, rows.values(), strict=True))
-
-
-def calibration_warnings(count: int) -> tuple[str, ...]:
-    """In plain words, where the sample is small."""
-    if count >= FEW_SAMPLES:
-        return ()
-    warning = (
-        f"Activation ranges were read from {count} training samples only; values beyond them are "
-        f"cut off. {FEW_SAMPLES} or more are advisable."
-    )
-    return (warning,)

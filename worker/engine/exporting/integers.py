@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+from worker.engine.exporting.kept_float import scaling_of_inputs
 from worker.engine.exporting.level_storage import with_stored_levels
 from worker.engine.exporting.source import Converted, KerasSource, Source
 from worker.engine.exporting.tflite import Variant, convert_known_ranges
@@ -35,13 +36,16 @@ def holds_int8_ranges(source: KerasSource) -> bool:
 def from_ranges(source: KerasSource, *, io: str) -> Converted:
     """Integers with the ranges of the model's fake quantization and the levels of its weights."""
     content = convert_known_ranges(source.saved_model_for_tflite(), io=io)
-    still_float = Counter(operator.name for operator in read_tflite(content).float_operators)
-    named = ", ".join(f"{count} x {name}" for name, count in sorted(still_float.items()))
+    file = read_tflite(content)
+    still_float = Counter(operator.name for operator in file.float_operators)
+    # What scales float inputs is meant to stay float.
+    unasked = still_float - Counter(operator.name for operator in scaling_of_inputs(file))
+    named = ", ".join(f"{count} x {name}" for name, count in sorted(unasked.items()))
     converted = Converted(
         content,
         Variant.MIXED if still_float else Variant.INT8,
         facts={"ranges": len(source.ranges), "float_operators": dict(still_float)},
-        warnings=(STILL_FLOAT.format(operators=named),) if still_float else (),
+        warnings=(STILL_FLOAT.format(operators=named),) if unasked else (),
     )
     return on_their_levels(converted, source)
 

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -10,9 +10,12 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
 from app.errors import StepFailed
+from worker.engine.exporting.tensor_histograms import tensor_histograms
 from worker.engine.exporting.tflite import Rows
 from worker.engine.foreign import first_line
 from worker.engine.measuring.tflite_file import Operator, read_tflite
+from worker.engine.quantizing.calibration.choosing import Choice
+from worker.engine.quantizing.calibration.histogram import Histogram
 
 WEIGHT_BITS = 8
 EVERYTHING = ".*"
@@ -55,10 +58,12 @@ def quantize_full_integer(
     activation_bits: Literal[8, 16],
     io: str,
     keep_float: Collection[Operator] = (),
+    choice: Choice | None = None,
 ) -> bytes:
     """Quantize weights and activations; `keep_float` names operators of `content` left alone.
 
-    `rows`: signature input name -> [n, ...], what activation ranges are read from.
+    `rows`: signature input name -> [n, ...], what activation ranges are read from. `choice` says
+    how; null = the smallest and largest value of each tensor.
     """
     from litert_quantizer import qtyping
 
@@ -77,7 +82,12 @@ def quantize_full_integer(
     with warnings.catch_warnings():
         # Its interpreters keep all tensors on purpose: their ranges are what is looked for.
         warnings.simplefilter("ignore")
-        return _quantized(quantizer, _ranges(content, quantizer, rows))
+        ranges = _ranges(content, quantizer, rows)
+        if choice is not None:
+            ranges = _chosen(
+                ranges, tensor_histograms(content, _signature_key(content), rows), choice
+            )
+        return _quantized(quantizer, ranges)
 
 
 def new_quantizer(content: bytes) -> Any:
@@ -112,6 +122,20 @@ def _ranges(content: bytes, quantizer: Any, rows: Rows) -> dict[str, Any]:
     observer.calibrate({_signature_key(content): _one_by_one(rows)}, manager)
     ranges: dict[str, Any] = observer.get_model_qsvs()
     return ranges
+
+
+def _chosen(
+    ranges: dict[str, Any], histograms: Mapping[str, Histogram], choice: Choice
+) -> dict[str, Any]:
+    """The ranges with those of activations read from their histograms."""
+    chosen = dict(ranges)
+    for name, histogram in histograms.items():
+        if {"min", "max"} <= ranges.get(name, {}).keys():
+            low, high = choice.limits_of(histogram)
+            own = ranges[name]
+            ends = {"min": np.full_like(own["min"], low), "max": np.full_like(own["max"], high)}
+            chosen[name] = {**own, **ends}
+    return chosen
 
 
 def _signature_key(content: bytes) -> str:

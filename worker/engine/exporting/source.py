@@ -84,6 +84,11 @@ class KerasSource:
         """Those of activations that are in the model (quantizing/fake_quant.py), by point."""
         return ranges_of(self.model)
 
+    def with_ranges(self, ranges: Ranges) -> "KerasSource":
+        """The source of files in integers with these ranges, by point; those it had are gone."""
+        ranged = with_fake_quantization(self.model, ranges)
+        return KerasSource(ranged, self._scratch / "ranged", self._row_shapes, self.levels)
+
     def without_ranges(self) -> "KerasSource":
         """The source of conversions that leave activations in float; itself if it has no ranges."""
         if not self.ranges:

@@ -1,15 +1,17 @@
 """Ranges of activations inside a Keras model: fake quantization that plain Keras files can hold.
 
-A range is a node `keras.quantizers.fake_quant_with_min_max_vars` behind the tensor. Where it has to
+A range is a node `FakeQuantWithMinMaxVars` of Keras behind the tensor. Where it has to
 lie inside a layer (before its own activation; behind a layer that makes an output of the model,
 which is called after it), the layer's `activation` is a small model of those nodes.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import keras
+from keras.src.quantizers.quantizers import FakeQuantWithMinMaxVars
 
 from app.recipes.keras_graph import FAKE_QUANT, Ref
 from worker.engine.measuring.calling import graph_of
@@ -26,6 +28,8 @@ from worker.engine.surgery.wiring import Level, Structure, nodes_in_order
 
 # A layer without an `activation` that makes an output gives its name to the layer behind the range.
 RENAMED = "__before_its_range"
+
+UNSAFE = re.compile(r"[^A-Za-z0-9_.]")
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,20 @@ class Range:
         low, high = min(self.minimum, 0.0), max(self.maximum, 0.0)
         return replace(self, minimum=low, maximum=high if high - low > 1e-6 else low + 1e-6)
 
+    def placed(self, tensor: Any, name: str) -> Any:
+        """The tensor rounded to the range, by one node, which Keras names."""
+        # Not `keras.quantizers.fake_quant_with_min_max_vars`: it forgets `num_bits` (Keras 3.15).
+        return FakeQuantWithMinMaxVars(self.num_bits)(tensor, self.minimum, self.maximum)
+
 
 Ranges = Mapping[str, Range]
+
+
+class Rounding(Protocol):
+    """What may stand at a point: a range, or any other rounding to few values."""
+
+    def placed(self, tensor: Any, name: str) -> Any:
+        """The tensor rounded, by nodes whose names begin with `name`."""
 
 
 def with_fake_quantization(model: keras.Model, ranges: Ranges) -> keras.Model:
@@ -65,6 +81,14 @@ def with_fake_quantization(model: keras.Model, ranges: Ranges) -> keras.Model:
     if unknown:
         raise ValueError(f"no points of the model: {sorted(unknown)}")
     return rebuilt(plain, _Adding(_settled(points, ranges)))
+
+
+def with_roundings(model: keras.Model, roundings: Mapping[str, Rounding]) -> keras.Model:
+    """The model with any rounding at these points, by `Point.name`; each point by itself.
+
+    model: without fake quantization. Only ranges can be found and taken out again.
+    """
+    return rebuilt(model, _Adding(roundings))
 
 
 def without_fake_quantization(model: keras.Model) -> keras.Model:
@@ -89,7 +113,7 @@ def _settled(points: tuple[Point, ...], ranges: Ranges) -> dict[str, Range]:
             other = groups.get(point.group)
             groups[point.group] = own if other is None else own.united(other)
     return {
-        point.name: Range(*point.limits, groups[point.group].num_bits)
+        point.name: fixed_range(point.limits, groups[point.group].num_bits)
         if point.limits
         else groups[point.group].with_zero
         for point in points
@@ -97,10 +121,20 @@ def _settled(points: tuple[Point, ...], ranges: Ranges) -> dict[str, Range]:
     }
 
 
+def fixed_range(limits: tuple[float, float], num_bits: int) -> Range:
+    """The range that `Point.limits` stand for.
+
+    With 16 bits, runtimes put what is within -1 and 1 on a scale of 2^-15, with zero at 0.
+    """
+    if num_bits == 16 and limits[0] >= -1.0:
+        return Range(-1.0, 1 - 2.0**-15, num_bits)
+    return Range(*limits, num_bits)
+
+
 class _Adding:
     """Puts ranges behind tensors and into layers."""
 
-    def __init__(self, ranges: Ranges) -> None:
+    def __init__(self, ranges: Mapping[str, Rounding]) -> None:
         self._ranges = ranges
         self._named: dict[str, Any] = {}
 
@@ -118,14 +152,15 @@ class _Adding:
         found = self._ranges.get(point_name(level.path, ref, Place.AFTER))
         if found is None or holds_its_range(level, ref):
             return tensor
-        quantized = _fake_quantized(tensor, found)
+        name = point_name(level.path, ref, Place.AFTER)
+        quantized = found.placed(tensor, node_name(name))
         if not is_output(level, ref):
             return quantized
         if ref.layer not in self._named:
             self._named[ref.layer] = keras.layers.Identity(name=ref.layer)
         return self._named[ref.layer](quantized)
 
-    def _inside(self, level: Level, name: str) -> tuple[Range | None, Range | None]:
+    def _inside(self, level: Level, name: str) -> tuple[Rounding | None, Rounding | None]:
         first = Ref(name, 0, 0)
         before = self._ranges.get(point_name(level.path, first, Place.BEFORE_ACTIVATION))
         after = self._ranges.get(point_name(level.path, first, Place.AFTER))
@@ -191,16 +226,21 @@ def _range_of(node: Any) -> Range:
     return Range(float(low), float(high), node.operation.num_bits)
 
 
+def node_name(point: str) -> str:
+    """What the nodes at a point are called; point names may hold what theirs may not."""
+    return f"{UNSAFE.sub('_', point)}_rounded"
+
+
 def _activation_model(
-    activation: Any, rank: int, before: Range | None, after: Range | None
+    activation: Any, rank: int, before: Rounding | None, after: Rounding | None
 ) -> keras.Model:
     """Ranges around what the layer applies; axes are open, for layers are called with several."""
     given = keras.Input(batch_shape=(None,) * rank)
-    tensor = _fake_quantized(given, before) if before else given
+    tensor = before.placed(given, "before") if before else given
     if activation is not keras.activations.linear:
         is_layer = isinstance(activation, keras.Layer)
         tensor = (activation if is_layer else keras.layers.Activation(activation))(tensor)
-    return keras.Model(given, _fake_quantized(tensor, after) if after else tensor)
+    return keras.Model(given, after.placed(tensor, "after") if after else tensor)
 
 
 def _inner_activation(model: keras.Model) -> Any:
@@ -210,12 +250,6 @@ def _inner_activation(model: keras.Model) -> Any:
         return keras.activations.linear
     plain = isinstance(kept[0], keras.layers.Activation)
     return kept[0].activation if plain else kept[0]
-
-
-def _fake_quantized(tensor: Any, found: Range) -> Any:
-    return keras.quantizers.fake_quant_with_min_max_vars(
-        tensor, found.minimum, found.maximum, num_bits=found.num_bits
-    )
 
 
 def _is_range(operation: Any) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from app.errors import StepFailed
 from app.recipes.steps.full_integer_quantization import FullIntegerQuantization
 from worker.engine.context import StepContext
-from worker.engine.exporting.calibration import calibration_rows, calibration_warnings
+from worker.engine.exporting.calibration import exported_rows
 from worker.engine.exporting.integers import (
     RANGE_BITS,
     from_ranges,
@@ -25,6 +25,11 @@ from worker.engine.exporting.tflite import Rows, Variant, convert_full_integer
 from worker.engine.measuring.calling import graph_of
 from worker.engine.measuring.layers import leaf_layers
 from worker.engine.measuring.tflite_file import Operator, read_tflite
+from worker.engine.quantizing.calibration.choosing import Choice
+from worker.engine.quantizing.calibration.observing import observed
+from worker.engine.quantizing.calibration.sample import Sample, sample_for
+from worker.engine.quantizing.fake_quant import Range
+from worker.engine.quantizing.points import points_of
 
 SCALED_AS_INTEGERS = (
     "The model scales its inputs itself (Normalization or Rescaling). With integer inputs all "
@@ -70,27 +75,63 @@ def convert(step: FullIntegerQuantization, source: Source, context: StepContext)
 
 
 def _calibrated(step: FullIntegerQuantization, source: Source, context: StepContext) -> Converted:
-    rows = calibration_rows(source, context, step.calibration_samples)
+    """With ranges that are read from rows now."""
+    sample = sample_for(step, context)
     scaling = _scaling(source)
+    context.check_cancelled()
+    if isinstance(source, KerasSource) and _is_read_at_points(step, scaling):
+        converted = _at_points(step, source, sample, context)
+    else:
+        converted = _in_the_file(step, source, sample, scaling)
+    return replace(
+        converted,
+        facts={"calibration": step.calibration, **sample.facts, **converted.facts},
+        warnings=(*sample.warnings, *_scaling_warnings(step, scaling), *converted.warnings),
+    )
+
+
+def _is_read_at_points(step: FullIntegerQuantization, scaling: tuple[Operator, ...]) -> bool:
+    """Whether ranges go into the Keras model, from where the converter takes them over.
+
+    It reads the smallest and largest values itself as well. With 16 bits it takes none over, and
+    inputs that the model scales get integers only where it reads the ranges itself.
+    """
+    is_own = step.calibration == "min_max"
+    is_scaled_in_integers = bool(scaling) and step.io == "integer"
+    return not is_own and step.activation_bits == RANGE_BITS and not is_scaled_in_integers
+
+
+def _at_points(
+    step: FullIntegerQuantization, source: KerasSource, sample: Sample, context: StepContext
+) -> Converted:
+    """Ranges at the tensors that a runtime holds as integers, in the model before conversion."""
+    histograms = observed(source.model, sample.rows, context.check_cancelled)
+    choice = Choice(step.calibration, step.percentile)
+    ranges = {
+        point.name: Range(*choice.limits_of(histograms[point.group]))
+        for point in points_of(source.model)
+    }
+    ranged = source.with_ranges(ranges).without_ranges_of(step.exclude)
+    return from_ranges(ranged, io=step.io)
+
+
+def _in_the_file(
+    step: FullIntegerQuantization, source: Source, sample: Sample, scaling: tuple[Operator, ...]
+) -> Converted:
+    """Ranges at the tensors of the file: by the converter, or by its quantizer with our ranges."""
+    rows = exported_rows(source, sample.rows)
     excluded = _excluded(step, source)
     kept = excluded.operators + (scaling if step.io == "float" else ())
-    context.check_cancelled()
     content = _quantized(step, source, rows, kept)
     still_float = read_tflite(content).float_operators
-    count = len(next(iter(rows.values())))
     converted = Converted(
         content,
         _variant(step, still_float),
         facts={
-            "calibration_samples": count,
             "operators_kept_float": len(kept),
             "float_operators": dict(Counter(operator.name for operator in still_float)),
         },
-        warnings=(
-            *calibration_warnings(count),
-            *_scaling_warnings(step, scaling),
-            *_float_warnings(still_float, kept),
-        ),
+        warnings=_float_warnings(still_float, kept),
         skipped=excluded.not_found,
     )
     return on_their_levels(converted, source)
@@ -130,13 +171,18 @@ def _excluded(step: FullIntegerQuantization, source: Source) -> KeptFloat:
 def _quantized(
     step: FullIntegerQuantization, source: Source, rows: Rows, kept: tuple[Operator, ...]
 ) -> bytes:
-    """The converter quantizes a whole model; only the other quantizer leaves operators out."""
+    """The converter quantizes a whole model, with the smallest and largest values it sees.
+
+    Only the other quantizer leaves operators out and takes ranges from elsewhere.
+    """
     bits, io = step.activation_bits, step.io
-    if isinstance(source, KerasSource) and not kept:
+    is_own = step.calibration == "min_max"
+    if isinstance(source, KerasSource) and not kept and is_own:
         folder = source.saved_model_for_tflite()
         return convert_full_integer(folder, rows, activation_bits=bits, io=io)
+    choice = None if is_own else Choice(step.calibration, step.percentile, num_bits=bits)
     return quantize_full_integer(
-        source.float32(), rows, activation_bits=bits, io=io, keep_float=kept
+        source.float32(), rows, activation_bits=bits, io=io, keep_float=kept, choice=choice
     )
 
 

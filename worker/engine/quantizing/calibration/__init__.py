@@ -1,0 +1,1 @@
+"""From values that tensors take to ranges and levels: on arrays, and over models."""
