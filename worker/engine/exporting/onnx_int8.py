@@ -15,7 +15,7 @@ from app.recipes.patterns import matches
 from app.recipes.steps.full_integer_quantization import FullIntegerQuantization
 from app.reports.report import SkippedLayer
 from worker.engine.context import StepContext
-from worker.engine.exporting.calibration import calibration_rows
+from worker.engine.exporting.calibration import exported_rows
 from worker.engine.exporting.onnx_file import OPSET, onnx_model
 from worker.engine.exporting.source import Converted, Source, TfliteSource
 from worker.engine.exporting.tflite import Rows, Variant
@@ -23,11 +23,17 @@ from worker.engine.foreign import first_line
 from worker.engine.measuring.layers import kernels, leaf_layers
 from worker.engine.measuring.matching import find_kernel
 from worker.engine.measuring.onnx_weights import OnnxFile, quantized_operators, read_onnx
+from worker.engine.quantizing.calibration.sample import sample_for
 
 SCALING = frozenset({"Add", "Sub", "Mul", "Div", "Cast"})
 # Probabilities are as fine as floats where they are what the model gives.
 ENDS = frozenset({"Softmax", "Sigmoid"})
 FLOAT_PORTS = "Inputs and outputs of the onnx file are float32: in the QDQ format they always are."
+
+OWN_RANGES = (
+    "Ranges of the onnx file hold all values of the sample (min_max): calibration {calibration} is "
+    "that of tflite files."
+)
 
 
 def convert_qdq(step: FullIntegerQuantization, source: Source, context: StepContext) -> Converted:
@@ -43,7 +49,8 @@ def convert_qdq(step: FullIntegerQuantization, source: Source, context: StepCont
             f"no onnx file with {step.activation_bits}-bit activations: opset {OPSET} has only 8"
         )
     context.check_cancelled()
-    rows = calibration_rows(source, context, step.calibration_samples)
+    sample = sample_for(step, context)
+    rows = exported_rows(source, sample.rows)
     with tempfile.TemporaryDirectory(dir=context.scratch) as folder:
         prepared = _prepared(onnx_model(source), Path(folder))
         context.check_cancelled()
@@ -63,9 +70,17 @@ def convert_qdq(step: FullIntegerQuantization, source: Source, context: StepCont
             "onnx_int8_operators": {name: n for (name, is_int8), n in operators.items() if is_int8},
             "onnx_float_operators": in_float,
         },
-        warnings=(FLOAT_PORTS,) if step.io == "integer" else (),
+        warnings=(*sample.warnings, *_differences(step)),
         skipped=not_found,
     )
+
+
+def _differences(step: FullIntegerQuantization) -> Iterator[str]:
+    """What the step asks for and this format or runtime does otherwise."""
+    if step.io == "integer":
+        yield FLOAT_PORTS
+    if step.calibration != "min_max":
+        yield OWN_RANGES.format(calibration=step.calibration)
 
 
 def _prepared(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:

@@ -14,6 +14,7 @@ from tests.builders import (
     context_for,
     conv_model,
     dense_model,
+    never_cancelled,
     outputs_of,
     randomized,
     recurrent_model,
@@ -201,4 +202,4 @@ def test_a_layer_that_overflows_is_named(tmp_path: Path) -> None:
 )
 def test_calibration_rows_that_cannot_be_used_are_refused(rows: Any, words: str) -> None:
     with pytest.raises(DataNotUsable, match=words):
-        observed(dense_model(), {"features": rows}, int)
+        observed(dense_model(), {"features": rows}, never_cancelled)

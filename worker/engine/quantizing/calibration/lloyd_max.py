@@ -57,7 +57,7 @@ def _coarser(values: FloatArray, weights: FloatArray, count: int) -> tuple[Float
     share = np.cumsum(np.cbrt(weights / widths) * widths)
     cells = np.minimum((share / share[-1] * count).astype(np.int64), count - 1)
     _, cells = np.unique(cells, return_inverse=True)
-    mass: FloatArray = np.bincount(cells, weights)
+    mass: FloatArray = np.bincount(cells, weights).astype(np.float64)
     means: FloatArray = np.bincount(cells, weights * values) / mass
     return means, mass
 
