@@ -17,6 +17,9 @@ Weights = dict[str, FloatArray]
 MAX_SWEEPS = 40
 # Largest factor of a sweep at which there is no more to be won.
 SETTLED = 1e-3
+# Share of a kernel's reach below which a channel counts as dead. Scaled up, its bias would grow
+# without bound and take the range of the activations with it.
+DEAD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,12 @@ class Pair:
 
 
 def factors(first: FloatArray, second: FloatArray) -> FloatArray:
-    """What balances each channel, [channels]: sqrt(r1 r2) / r2; 1 where a reach is 0.
+    """What balances each channel, [channels]: sqrt(r1 r2) / r2; 1 for dead channels.
 
     With it r1 / s = r2 s, which makes the most of both ranges (Nagel et al. 2019, arXiv:1906.04721,
     equation 11; equation 13 has sqrt(r1 r2)).
     """
-    is_used = (first > 0) & (second > 0)
+    is_used = (first > DEAD * first.max()) & (second > DEAD * second.max())
     safe_first, safe_second = np.where(is_used, first, 1.0), np.where(is_used, second, 1.0)
     found: FloatArray = np.sqrt(safe_first / safe_second)
     return found

@@ -30,10 +30,11 @@ def found_in(model: Any) -> tuple[dict[str, Found], dict[str, str]]:
     )
 
 
-def test_factors_make_both_reaches_alike_and_leave_unused_channels() -> None:
-    found = factors(np.array([8.0, 0.0, 1.0]), np.array([2.0, 5.0, 0.0]))
+def test_factors_make_both_reaches_alike_and_leave_dead_channels() -> None:
+    found = factors(np.array([8.0, 0.0, 1.0, 1e-6]), np.array([2.0, 5.0, 0.0, 1.0]))
 
-    np.testing.assert_allclose(found, [2.0, 1.0, 1.0])
+    np.testing.assert_allclose(found, [2.0, 1.0, 1.0, 1.0])
+    np.testing.assert_array_equal(factors(np.zeros(2), np.ones(2)), [1.0, 1.0])
 
 
 def test_two_dense_layers_share_their_ranges() -> None:
