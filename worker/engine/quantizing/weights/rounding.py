@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 
+# A product in float32 is off by up to half of this share.
+FLOAT32_ERROR = float(np.finfo(np.float32).eps)
+
 
 def nearest(
     weights: FloatArray, scale: FloatArray, zero_point: IntArray, lowest: int, highest: int
@@ -31,5 +34,7 @@ def stochastic(
     weight that lies on the grid stays (Gupta et al. 2015, arXiv:1502.02551, section 3).
     """
     steps = np.divide(weights, scale, dtype=np.float64)
-    steps = np.floor(steps + rng.random(weights.shape))
+    whole = np.rint(steps)
+    is_on_grid = np.abs(steps - whole) <= FLOAT32_ERROR * np.abs(whole)
+    steps = np.where(is_on_grid, whole, np.floor(steps + rng.random(weights.shape)))
     return np.clip(steps + zero_point, lowest, highest).astype(np.int32)

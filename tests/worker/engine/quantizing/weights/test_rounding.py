@@ -32,11 +32,14 @@ def test_stochastic_goes_up_as_often_as_the_fraction_says() -> None:
 
 
 def test_stochastic_leaves_what_lies_on_the_grid() -> None:
-    weights = np.tile([0.0, 0.5, -1.0], 100)
+    numbers = np.tile(np.arange(-127, 128), 10_000)
+    scale = np.array(0.1, np.float32)
 
-    found = stochastic(weights, np.array(0.5), ZERO, -7, 7, np.random.default_rng(0))
+    found = stochastic(
+        scale * numbers.astype(np.float32), scale, ZERO, -127, 127, np.random.default_rng(0)
+    )
 
-    np.testing.assert_array_equal(found, np.tile([0, 1, -2], 100))
+    np.testing.assert_array_equal(found, numbers)
 
 
 def test_stochastic_clips_and_repeats_for_the_same_generator() -> None:
