@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from worker.engine.exporting.int8_levels import Int8Levels, as_int8
+from worker.engine.quantizing.int8_levels import Int8Levels, as_int8
 from worker.engine.quantizing.levels import FloatArray, LevelsByName
 from worker.engine.surgery.weights import named_weights
 

@@ -179,7 +179,7 @@ def _grouped(points: list[Point], structure: Structure) -> Iterator[Point]:
     for level, call, fed in _sharing_calls(structure):
         made = by_tensor.get((level.path, Ref(*call, 0)))
         for ref in fed if made else ():
-            source = by_tensor.get((level.path, _origin(level, ref)))
+            source = by_tensor.get((level.path, origin_of(level, ref)))
             if made and source and source.limits is None:
                 _unite(leader, source.group, made.group)
     for point in points:
@@ -193,7 +193,7 @@ def _sharing_calls(structure: Structure) -> Iterator[tuple[Level, Call, tuple[Re
                 yield level, call, fed
 
 
-def _origin(level: Level, ref: Ref) -> Ref:
+def origin_of(level: Level, ref: Ref) -> Ref:
     """The tensor whose range this one has: what was there before layers that keep ranges."""
     fed = level.wiring.calls.get((ref.layer, ref.node), ())
     while len(fed) == 1 and kind_of(level.operations[ref.layer]) is Kind.KEEPS_RANGE:

@@ -1,7 +1,7 @@
 """Batch-norm folding: each normalization becomes part of the layer before it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -45,20 +45,26 @@ FOLDED = "a normalization was folded into it since; its uploaded weights would l
 
 def apply(step: BatchNormFolding, model: keras.Model, context: StepContext) -> StepOutcome:
     """A copy without the normalizations that could be folded; what it computes is the same."""
+    return folded(model, tuple(plan(model, step.selects)), context)
+
+
+def folded(
+    model: keras.Model, found: "Sequence[Fold | SkippedLayer]", context: StepContext
+) -> StepOutcome:
+    """A copy with these folds made."""
     context.check_cancelled()
-    found = tuple(_plan(step, model))
     folds = tuple(item for item in found if isinstance(item, Fold))
     bypassed = {fold.norm.name: fold.producer.name for fold in folds}
     with_bias = {fold.producer.name for fold in folds}
     config = without_layers(_with_bias(model.get_config(), with_bias), bypassed)
-    folded = type(model).from_config(config)
+    new = type(model).from_config(config)
     values = {name: weight.numpy() for name, weight in named_weights(model).items()}
     changed = {name: value for fold in folds for name, value in fold.new_weights().items()}
     values.update(changed)
-    assign_weights(folded, {name: values[name] for name in named_weights(folded)})
+    assign_weights(new, {name: values[name] for name in named_weights(new)})
     context.report_progress(1.0, f"{len(folds)} normalizations folded")
     return StepOutcome(
-        model=folded,
+        model=new,
         masks=context.masks,
         lineage=context.lineage.with_foreign(changed, FOLDED),
         facts={"folded": [fold.norm.name for fold in folds]},
@@ -115,8 +121,11 @@ def factor_for(layer: keras.Layer, shape: tuple[int, ...], factor: FloatArray) -
     return factor[:, np.newaxis] if isinstance(layer, _TRANSPOSED) else factor
 
 
-def _plan(step: BatchNormFolding, model: keras.Model) -> Iterator[Fold | SkippedLayer]:
-    """Every BatchNormalization of the model: how it is folded, or why it is not."""
+def plan(model: keras.Model, selects: Callable[[str], bool]) -> Iterator[Fold | SkippedLayer]:
+    """Every BatchNormalization of the model: how it is folded, or why it is not.
+
+    selects: whether one of this name is to be folded at all.
+    """
     owners = Counter(id(layer) for owner in _levels(model, "") for layer in owner.model.layers)
     for level in _levels(model, ""):
         for layer in level.model.layers:
@@ -124,7 +133,7 @@ def _plan(step: BatchNormFolding, model: keras.Model) -> Iterator[Fold | Skipped
                 continue
             reason = (
                 _obstacle(level, layer, owners)
-                if step.selects(layer.name)
+                if selects(layer.name)
                 else "not chosen by the recipe"
             )
             if reason:

@@ -10,13 +10,13 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tests.builders import context_for, conv_model, randomized, rows_for, step
 from tests.worker.engine.quantizing.test_fake_quant import residual_model, wide
-from worker.engine.exporting.int8_levels import as_int8
 from worker.engine.exporting.integers import default_tflite, from_ranges
 from worker.engine.exporting.level_storage import with_stored_levels
 from worker.engine.exporting.source import KerasSource
 from worker.engine.exporting.tflite import Variant
 from worker.engine.measuring.tflite_file import Tensor, read_tflite
 from worker.engine.quantizing.fake_quant import Range, with_fake_quantization
+from worker.engine.quantizing.int8_levels import as_int8
 from worker.engine.quantizing.levels import Codebook, Grid, Levels
 from worker.engine.surgery.weights import assign_weights, named_weights
 from worker.engine.techniques import technique

@@ -63,7 +63,8 @@ def number_fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
     """Every number a step takes, with its own schema: alone, or as one of several choices."""
     for name, field in schema.get("properties", {}).items():
         for choice in [field, *field.get("anyOf", [])]:
-            if choice.get("type") in ("number", "integer") and "enum" not in choice:
+            is_listed = {"enum", "const"} & choice.keys()
+            if choice.get("type") in ("number", "integer") and not is_listed:
                 yield name, choice
 
 
@@ -119,6 +120,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "distillation": {"learning_rate": 1e-9, "epochs": 1},
     "activation_replacement": {"recovery": None},
     "fine_tuning": {"learning_rate": 1e-9, "epochs": 1},
+    "quantization_aware_training": {"exclude": [".*"], "learning_rate": 1e-9, "epochs": 1},
     "initialization": {"scheme": "pretrained"},
     "layer_removal": {"max_accuracy_drop": 0.0, "exclude": [".*"]},
     "weight_clustering": {"number_of_clusters": 256},

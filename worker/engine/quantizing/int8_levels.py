@@ -1,12 +1,12 @@
 """The few values of a weight as int8: exactly those of a grid, those of a codebook rounded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.quantizing.levels import Codebook, FloatArray, Grid, Levels, Weight
+from worker.engine.quantizing.levels import Codebook, FloatArray, Grid, IntArray, Levels, Weight
 
 LARGEST = 127
 
@@ -31,6 +31,21 @@ def as_int8(levels: Levels, weight: Weight) -> Int8Levels | None:
     if isinstance(levels, Grid):
         return _of_grid(levels, weight)
     return _of_codebook(levels, numbers)
+
+
+def rounded_codebook(codebook: Codebook, numbers: IntArray) -> Codebook:
+    """The codebook with each value on the nearest int8 number, as `as_int8` would store it."""
+    if codebook.channel_axis is None:
+        used = np.bincount(numbers.ravel(), minlength=len(codebook.centroids))
+        scale, own = _rounded(codebook.centroids, used)
+        return replace(codebook, centroids=np.float32(scale) * own.astype(np.float32))
+    moved = []
+    for centroids, channel in zip(
+        codebook.centroids, np.moveaxis(numbers, codebook.channel_axis, 0), strict=True
+    ):
+        scale, own = _rounded(centroids, np.bincount(channel.ravel(), minlength=len(centroids)))
+        moved.append(np.float32(scale) * own.astype(np.float32))
+    return replace(codebook, centroids=np.stack(moved))
 
 
 def _of_grid(grid: Grid, weight: Weight) -> Int8Levels | None:
