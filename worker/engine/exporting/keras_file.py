@@ -1,6 +1,7 @@
 """The `.keras` file: architecture, weights and compiled loss, without the optimizer's state."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import keras
 
 from worker.engine.exporting.archive import EPOCH, write_zip
 
+CONFIG = "config.json"
 METADATA = "metadata.json"
+# Keras numbers what layers share by where it lies in memory: other numbers in every process.
+SHARED = re.compile(r'(?<="shared_object_id": )\d+')
 
 
 def write_keras(model: keras.Model, path: Path) -> None:
@@ -28,8 +32,16 @@ def write_keras(model: keras.Model, path: Path) -> None:
         members: dict[str, Path | bytes] = {
             name: archive.read(name) for name in archive.namelist() if name != METADATA
         }
+        config = archive.read(CONFIG).decode()
         metadata = json.loads(archive.read(METADATA))
+    members[CONFIG] = _numbered_in_order(config).encode()
     metadata["date_saved"] = "{:04}-{:02}-{:02}@{:02}:{:02}:{:02}".format(*EPOCH)
     members[METADATA] = json.dumps(metadata).encode()
     write_zip(path, members, compressed=False)
     saved.unlink()
+
+
+def _numbered_in_order(config: str) -> str:
+    """What is shared, numbered from 1 on as it comes up."""
+    order = {found: str(n) for n, found in enumerate(dict.fromkeys(SHARED.findall(config)), 1)}
+    return SHARED.sub(lambda match: order[match[0]], config)

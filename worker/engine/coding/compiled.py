@@ -1,0 +1,21 @@
+"""Compiles the coder's loops with numba, and keeps what was compiled where that is safe."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function in machine code, compiled at its first call.
+
+    Kept only beside its source, in a `__pycache__` that can be written. Elsewhere numba would use
+    a folder under the home of the process: a job could leave code there for the next one to run.
+    """
+    folder = Path(function.__code__.co_filename).parent
+    kept = folder / "__pycache__"
+    can_write = os.access(kept if kept.is_dir() else folder, os.W_OK)
+    dispatcher: Callable[..., Any] = njit(cache=can_write, nogil=True)(function)
+    return dispatcher
