@@ -12,6 +12,7 @@ from app.cli.frame import Commands
 from app.cli.inspecting import inspect
 from app.cli.jobs import jobs
 from app.cli.optimize import optimize
+from app.cli.unpacking import unpack
 from app.cli.up import up
 
 
@@ -27,7 +28,7 @@ def penjing() -> None:
     """
 
 
-for subcommand in (up, demo, optimize, jobs, inspect, doctor):
+for subcommand in (up, demo, optimize, jobs, inspect, unpack, doctor):
     penjing.add_command(subcommand)
 
 

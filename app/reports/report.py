@@ -65,6 +65,10 @@ class Measurement(Figures):
         description="Of the file; the artifact with this sha256 is it. A baseline is not offered."
     )
     size_bytes: int = Field(description="Of the file as downloaded.")
+    weights_bytes: int | None = Field(
+        None,
+        description="Of a packed file: what of it holds weights; the rest is architecture.",
+    )
     compressed_size_bytes: int = Field(description="After gzip, level 9.")
     parameter_count: int
     nonzero_parameter_count: int = Field(

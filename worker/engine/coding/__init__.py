@@ -1,1 +1,1 @@
-"""The packed format: one small file of architecture and weights, and back (docs/packed-format.md)."""
+"""The packed format: architecture and weights in one small file, and back."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.coding.compiled import compiled
+from worker.engine.coding.compiled import Whole, compiled
 from worker.engine.coding.tables import (
     LEAST,
     LIMIT,
@@ -108,7 +108,7 @@ def reading_registers(code: ByteArray) -> IntArray:
 
 
 @compiled
-def code_bit(registers, code, probability, bit):  # type: ignore[no-untyped-def]  # numba types it
+def code_bit(registers: IntArray, code: ByteArray, probability: Whole, bit: Whole) -> Whole:
     """Code one bit that is 1 with a 16-bit probability. Returns it."""
     low, high = registers[LOW], registers[HIGH]
     middle = low + ((high - low) >> 16) * probability
@@ -136,7 +136,7 @@ def code_bit(registers, code, probability, bit):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def code_flag(registers, code, memory, bit):  # type: ignore[no-untyped-def]
+def code_flag(registers: IntArray, code: ByteArray, memory: IntArray, bit: Whole) -> Whole:
     """Predict a bit from what `memory` was set to, code it, learn from it. Returns it."""
     asked = memory[ASKED]
     total = asked + memory[GIVEN]
@@ -144,7 +144,8 @@ def code_flag(registers, code, memory, bit):  # type: ignore[no-untyped-def]
         memory[INPUT + k] = memory[STRETCH + (memory[SLOT + memory[CONTEXT + k]] >> 16)]
     fast = FAST + memory[FAST_SET] * INPUTS
     slow = SLOW + memory[SLOW_SET] * INPUTS
-    first, second = np.int64(0), np.int64(0)
+    first: Whole = np.int64(0)
+    second: Whole = np.int64(0)
     for k in range(total):
         given = memory[INPUT + k]
         first += memory[fast + k] * given
@@ -164,7 +165,9 @@ def code_flag(registers, code, memory, bit):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def code_refined(registers, code, memory, odds, bit):  # type: ignore[no-untyped-def]
+def code_refined(
+    registers: IntArray, code: ByteArray, memory: IntArray, odds: Whole, bit: Whole
+) -> Whole:
     """Correct the mixed prediction by how often it held in its bucket, and code with that."""
     place = odds + LIMIT + 1
     bucket = place // BUCKET_WIDTH
@@ -181,7 +184,7 @@ def code_refined(registers, code, memory, odds, bit):  # type: ignore[no-untyped
 
 
 @compiled
-def learn(memory, slot, bit):  # type: ignore[no-untyped-def]
+def learn(memory: IntArray, slot: Whole, bit: Whole) -> None:
     """Move a slot towards the bit it met."""
     state = memory[SLOT + slot]
     uses, probability = state & MOST_USES, state >> COUNT_BITS

@@ -3,12 +3,16 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from numba import njit
 
+# A whole number inside compiled code: numba's 64-bit one, whatever mypy would make of it.
+Whole = Any
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+
+def compiled(function: Function) -> Function:
     """The function in machine code, compiled at its first call.
 
     Kept only beside its source, in a `__pycache__` that can be written. Elsewhere numba would use
@@ -17,5 +21,5 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     folder = Path(function.__code__.co_filename).parent
     kept = folder / "__pycache__"
     can_write = os.access(kept if kept.is_dir() else folder, os.W_OK)
-    dispatcher: Callable[..., Any] = njit(cache=can_write, nogil=True)(function)
-    return dispatcher
+    dispatcher: Any = njit(cache=can_write, nogil=True)(function)
+    return cast(Function, dispatcher)

@@ -33,13 +33,25 @@ class Form(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
+class Palette:
+    """The patterns that numbers stand for.
+
+    axis: of the channels that have colors of their own, -1 where all share them. colors: of one
+    channel after another; lengths: how many each has; below: how many of those are negative.
+    """
+
+    axis: int
+    colors: Patterns
+    lengths: IntArray
+    below: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class Stored:
     """A tensor in one form; only what the form needs is there.
 
     numbers: shaped like the tensor. scale: of a grid, an entry a block, `edges` long.
-    negative_zeros: of a grid, flat, a bool for every 0. axis: on which a palette has its channels,
-    null if it has none. colors: patterns, of one channel after another; lengths: how many a
-    channel has; below: how many of them have negative numbers.
+    negative_zeros: of a grid, flat, a bool for every 0.
     """
 
     form: Form
@@ -48,10 +60,7 @@ class Stored:
     scale: NDArray[np.float32] | None = None
     edges: tuple[int, ...] = ()
     negative_zeros: NDArray[np.bool_] | None = None
-    axis: int | None = None
-    colors: Patterns | None = None
-    lengths: IntArray | None = None
-    below: IntArray | None = None
+    palette: Palette | None = None
 
 
 def patterns_of(tensor: Tensor) -> Patterns:
@@ -147,10 +156,12 @@ def _with_palette(patterns: Patterns, axis: int | None) -> Stored | None:
         Form.PALETTE,
         patterns,
         numbers=numbers.reshape(patterns.shape) if axis is None else np.moveaxis(numbers, 0, axis),
-        axis=axis,
-        colors=np.concatenate([colors for colors, _, _ in found]),
-        lengths=np.array([colors.size for colors, _, _ in found], np.int64),
-        below=np.array([below for _, _, below in found], np.int64),
+        palette=Palette(
+            axis=-1 if axis is None else axis,
+            colors=np.concatenate([colors for colors, _, _ in found]),
+            lengths=np.array([colors.size for colors, _, _ in found], np.int64),
+            below=np.array([below for _, _, below in found], np.int64),
+        ),
     )
 
 

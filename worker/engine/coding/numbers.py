@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from worker.engine.coding.coder import EVEN, LEAST, SCALE, SLOT, code_bit, learn
-from worker.engine.coding.compiled import compiled
+from worker.engine.coding.coder import EVEN, SLOT, ByteArray, IntArray, code_bit, learn
+from worker.engine.coding.compiled import Whole, compiled
+from worker.engine.coding.tables import LEAST, SCALE
 
 MOST_BITS = 62
 # Slots of one field: by length, then for the bit behind the leading one by length.
@@ -11,7 +12,9 @@ FIELD_SLOTS = 64
 
 
 @compiled
-def code_slot(registers, code, memory, slot, bit):  # type: ignore[no-untyped-def]  # numba types it
+def code_slot(
+    registers: IntArray, code: ByteArray, memory: IntArray, slot: Whole, bit: Whole
+) -> Whole:
     """Code a bit by one slot alone. Returns it."""
     probability = min(max(memory[SLOT + slot] >> 16, LEAST), SCALE - LEAST)
     bit = code_bit(registers, code, probability, bit)
@@ -20,7 +23,9 @@ def code_slot(registers, code, memory, slot, bit):  # type: ignore[no-untyped-de
 
 
 @compiled
-def code_size(registers, code, memory, slot, size):  # type: ignore[no-untyped-def]
+def code_size(
+    registers: IntArray, code: ByteArray, memory: IntArray, slot: Whole, size: Whole
+) -> Whole:
     """A whole number from 0: the length of `size + 1` in bits, then its bits. Returns it.
 
     Uses `FIELD_SLOTS` slots from `slot`.
@@ -46,7 +51,7 @@ def code_size(registers, code, memory, slot, size):  # type: ignore[no-untyped-d
 
 
 @compiled
-def code_bits(registers, code, values, count):  # type: ignore[no-untyped-def]
+def code_bits(registers: IntArray, code: ByteArray, values: IntArray, count: Whole) -> None:
     """The lowest `count` bits of each value, as they are."""
     for at in range(values.size):
         made = np.int64(0)

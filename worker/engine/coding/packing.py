@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-
 from worker.engine.coding.container import Kind, sealed
 from worker.engine.coding.errors import PackedFileDamaged
 from worker.engine.coding.forms import Tensor
@@ -74,9 +72,7 @@ def _modelled(
 def write_text(stream: Stream, text: bytes) -> None:
     """A text with its length."""
     stream.number(Field.TEXT_LENGTH, len(text))
-    # No bit takes more than 12 bits.
-    stream.make_room(12 * len(text))
-    TextModel(len(text)).code(stream.registers, stream.code, text)
+    TextModel(len(text)).code(stream, text)
 
 
 def _as_it_is(path: Path) -> Packed:
@@ -85,5 +81,4 @@ def _as_it_is(path: Path) -> Packed:
 
 
 def _key(tensor: Tensor) -> tuple[tuple[int, ...], str, bytes]:
-    contiguous = np.ascontiguousarray(tensor)
-    return tensor.shape, tensor.dtype.str, sha256(contiguous).digest()
+    return tensor.shape, tensor.dtype.str, sha256(tensor.tobytes()).digest()

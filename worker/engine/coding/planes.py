@@ -6,8 +6,9 @@ every number of a tensor, so neighbours in a plane are neighbours in the tensor.
 
 import numpy as np
 
-from worker.engine.coding.coder import LEAST, SCALE, SLOT, Settings, code_bit, learn
-from worker.engine.coding.compiled import compiled
+from worker.engine.coding.coder import SLOT, ByteArray, IntArray, Settings, code_bit, learn
+from worker.engine.coding.compiled import Whole, compiled
+from worker.engine.coding.tables import LEAST, SCALE
 
 # By mode: how many contexts a byte is seen in.
 ALONE, AROUND = range(2)
@@ -24,8 +25,16 @@ SETTINGS = Settings(
 
 
 @compiled
-def code_plane(registers, code, memory, plane, width, mode, first, last):
-    # type: (...) -> None
+def code_plane(
+    registers: IntArray,
+    code: ByteArray,
+    memory: IntArray,
+    plane: ByteArray,
+    width: Whole,
+    mode: Whole,
+    first: Whole,
+    last: Whole,
+) -> None:
     """Code the bytes from `first` up to `last`; what lies above is `width` bytes before.
 
     A byte stands for a number from -128 to 127, moved up by 128.

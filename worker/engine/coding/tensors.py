@@ -1,13 +1,10 @@
 """Writes and reads one tensor; the writer tries what may suit it and keeps the smallest."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.coding.coder import IntArray
 from worker.engine.coding.errors import PackedFileDamaged
 from worker.engine.coding.forms import (
     NEGATIVE_ZERO,
@@ -19,27 +16,13 @@ from worker.engine.coding.forms import (
     patterns_of,
     values_of_grid,
 )
-from worker.engine.coding.patterns import code_byte_numbers, code_patterns
-from worker.engine.coding.sheets import Sheet
+from worker.engine.coding.matrices import SMALL, Arrangement, arrangements_of, code_numbers
+from worker.engine.coding.patterns import code_patterns
 from worker.engine.coding.stream import Field, Stream
 from worker.engine.quantizing.levels import Levels
 
-# Up to this size every arrangement is tried; above, what is likely is taken.
-SMALL = 1 << 18
-# A larger tensor with fewer non-zeros than this is worth the slower coder.
-DENSE = 0.35
 FEW_SCALES = 256
 MANTISSA = 23
-
-
-@dataclass(frozen=True)
-class Arrangement:
-    """How whole numbers are put through the coder. `planes`: as bytes, without mixing."""
-
-    planes: bool = False
-    is_transposed: bool = False
-    stride: int = 1
-    far_stride: int = 1
 
 
 def write_tensor(stream: Stream, tensor: Tensor, levels: Levels | None) -> None:
@@ -47,11 +30,11 @@ def write_tensor(stream: Stream, tensor: Tensor, levels: Levels | None) -> None:
     options = [
         (stored, arrangement)
         for stored in forms_of(tensor, levels)
-        for arrangement in _arrangements(stored)
+        for arrangement in arrangements_of(stored.numbers)
     ]
     if len(options) > 1 and tensor.size > SMALL:
         options = options[-1:]
-    tried = [_cost(stream, *option) for option in options] if len(options) > 1 else [0]
+    tried = [_cost(stream, *option) for option in options] if len(options) > 1 else [0.0]
     stored, arrangement = options[tried.index(min(tried))]
     _code(stream, stored.patterns.shape, tensor.dtype, stored, arrangement)
 
@@ -68,43 +51,6 @@ def _cost(stream: Stream, stored: Stored, arrangement: Arrangement) -> float:
     _code(trial, stored.patterns.shape, dtype, stored, arrangement)
     # The bytes that are settled, and the bits by which the interval is narrower than it may be.
     return trial.position - math.log2(int(trial.registers[1] - trial.registers[0]) + 1) / 8
-
-
-def _arrangements(stored: Stored) -> Iterator[Arrangement]:
-    if stored.numbers is None:
-        yield Arrangement()
-        return
-    shape, size = stored.numbers.shape, stored.numbers.size
-    if size > SMALL:
-        is_dense = np.count_nonzero(stored.numbers) > DENSE * size
-        yield Arrangement(planes=is_dense, stride=1, far_stride=1)
-        return
-    yield Arrangement(planes=True)
-    if len(shape) < 2:
-        yield Arrangement()
-        return
-    rows = size // max(1, shape[-1])
-    for stride, far in _strides(shape, rows):
-        yield Arrangement(stride=stride, far_stride=far)
-    yield Arrangement(is_transposed=True)
-
-
-def _strides(shape: tuple[int, ...], rows: int) -> Iterator[tuple[int, int]]:
-    """Between rows that may be neighbours: one, an image line, a filter's width.
-
-    A kernel is [..., height, width, in, out]: neighbours along the width are `in` rows apart.
-    Behind a Flatten, rows are pixels of a square image with so many channels.
-    """
-    yield 1, 1
-    if len(shape) > 2 and rows > 0:
-        inputs = shape[-2]
-        yield inputs, inputs * shape[-3]
-        yield 1, inputs
-        return
-    for channels in range(1, min(rows, 4096)):
-        side = math.isqrt(rows // channels)
-        if side > 1 and side * side * channels == rows:
-            yield channels, channels * side
 
 
 def _code(
@@ -126,7 +72,7 @@ def _code(
         return _code_sparse(stream, shape, dtype, stored, arrangement)
     if form == Form.INTEGERS:
         given = stored.numbers if stored else None
-        numbers = _code_numbers(stream, shape, given, arrangement)
+        numbers = code_numbers(stream, shape, given, arrangement)
         return stored.patterns if stored else patterns_of(_as_type(numbers, dtype))
     if form != Form.PATTERNS:
         raise PackedFileDamaged(f"a tensor has the form {form}; known are 0 to {max(Form)}")
@@ -150,7 +96,7 @@ def _code_grid(
         edges.append(min(told, length) or length)
     blocks = tuple(-(-n // edge) for n, edge in zip(shape, edges, strict=True))
     scale = _code_scales(stream, blocks, stored.scale if stored else None)
-    numbers = _code_numbers(stream, shape, stored.numbers if stored else None, arrangement)
+    numbers = code_numbers(stream, shape, stored.numbers if stored else None, arrangement)
     zeros = _code_negative_zeros(stream, numbers, stored.negative_zeros if stored else None)
     if stored:
         return stored.patterns
@@ -167,8 +113,8 @@ def _code_scales(
     count = math.prod(shape)
     given = patterns_of(scale).reshape(-1) if scale is not None else None
     if count > FEW_SCALES:
-        made = code_patterns(stream, (count, 4), 1, given)
-        return made.view("<f4").reshape(shape)
+        many = code_patterns(stream, (count, 4), 1, given)
+        return many.view("<f4").reshape(shape)
     bits = given.astype(np.int64) if given is not None else np.zeros(count, np.int64)
     used = int(np.bitwise_or.reduce(bits)) & ((1 << MANTISSA) - 1)
     trailing = (used & -used).bit_length() - 1 if used else MANTISSA
@@ -208,22 +154,22 @@ def _code_palette(
     stored: Stored | None,
     arrangement: Arrangement,
 ) -> Patterns:
-    given_axis = 0 if stored is None or stored.axis is None else stored.axis + 1
-    axis = stream.number(Field.PALETTE_AXIS, given_axis) - 1
+    palette = stored.palette if stored else None
+    axis = stream.number(Field.PALETTE_AXIS, palette.axis + 1 if palette else 0) - 1
     if axis >= len(shape):
         raise PackedFileDamaged(f"a palette has its channels on axis {axis} of {len(shape)}")
     channels = shape[axis] if axis >= 0 else 1
     lengths, below = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
     for k in range(channels):
-        given = (int(stored.lengths[k]), int(stored.below[k])) if stored else (0, 0)
+        given = (int(palette.lengths[k]), int(palette.below[k])) if palette else (0, 0)
         lengths[k] = stream.number(Field.PALETTE_LENGTH, given[0])
         below[k] = stream.number(Field.BELOW_ZERO, given[1])
     total = int(lengths.sum())
     if total > 2 * math.prod(shape) or (below > lengths).any() or lengths.max() > 1 << 30:
         raise PackedFileDamaged(f"a palette has {total} colors for {math.prod(shape)} weights")
-    given_colors = stored.colors if stored else None
+    given_colors = palette.colors if palette else None
     colors = code_patterns(stream, (total, dtype.itemsize), 1, given_colors)
-    numbers = _code_numbers(stream, shape, stored.numbers if stored else None, arrangement)
+    numbers = code_numbers(stream, shape, stored.numbers if stored else None, arrangement)
     if stored:
         return stored.patterns
     starts = np.cumsum(lengths) - lengths
@@ -244,62 +190,9 @@ def _code_sparse(
     arrangement: Arrangement,
 ) -> Patterns:
     """Which are not zero, then the patterns of those."""
-    mask = _code_numbers(stream, shape, stored.numbers if stored else None, arrangement) != 0
+    mask = code_numbers(stream, shape, stored.numbers if stored else None, arrangement) != 0
     given = stored.patterns[mask] if stored else None
     found = code_patterns(stream, (int(mask.sum()), dtype.itemsize), 1, given)
     patterns = np.zeros(shape, np.dtype(f"<u{dtype.itemsize}"))
     patterns[mask] = found
     return patterns
-
-
-def _code_numbers(
-    stream: Stream,
-    shape: tuple[int, ...],
-    given: NDArray[np.int32] | None,
-    arrangement: Arrangement,
-) -> NDArray[np.int32]:
-    """Whole numbers shaped like the tensor, as a matrix [others, last axis] or as bytes."""
-    columns = shape[-1] if shape else 1
-    if stream.number(Field.CODER, int(arrangement.planes)):
-        flat = given.reshape(-1) if given is not None else None
-        return code_byte_numbers(stream, math.prod(shape), columns, flat).reshape(shape)
-    rows = math.prod(shape) // columns
-    is_transposed = bool(stream.number(Field.ORIENTATION, int(arrangement.is_transposed)))
-    strides = (1, 1)
-    if rows > 1 and not is_transposed:
-        near = stream.number(Field.STRIDE, arrangement.stride - 1) + 1
-        far = stream.number(Field.FAR_STRIDE, arrangement.far_stride - 1) + 1
-        strides = (near, far)
-        if max(strides) > rows:
-            raise PackedFileDamaged(f"a matrix of {rows} rows has strides of {near} and {far}")
-    sheet = _sheet(stream, rows, columns, is_transposed, strides)
-    if given is not None:
-        matrix = given.reshape(rows, columns)
-        sheet.fill(matrix.T if is_transposed else matrix)
-    matrix = stream.sheet(sheet)
-    made = np.ascontiguousarray(matrix.T if is_transposed else matrix)
-    if rows > 1:
-        stream.hints = _hints_from(made)
-    return made.reshape(shape)
-
-
-def _sheet(
-    stream: Stream, rows: int, columns: int, is_transposed: bool, strides: tuple[int, int]
-) -> Sheet:
-    """A blank one, with what the last matrix tells: its columns feed these rows, or this bias."""
-    last = stream.hints
-    of_rows, of_columns = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
-    if last.size and rows == 1 and columns == last.size:
-        of_columns = last
-    elif last.size and rows > 1 and rows % last.size == 0:
-        of_rows = np.tile(last, rows // last.size)
-    if is_transposed:
-        return Sheet.blank((columns, rows), strides, np.concatenate([of_columns, of_rows]))
-    return Sheet.blank((rows, columns), strides, np.concatenate([of_rows, of_columns]))
-
-
-def _hints_from(matrix: NDArray[np.int32]) -> IntArray:
-    """Of each column: 1 where all is zero, then 2 to 7 for three times as many at each."""
-    counts = np.count_nonzero(matrix, axis=0)
-    steps = np.array([1, 3, 9, 27, 81, 243])
-    return 1 + (counts[:, np.newaxis] >= steps).sum(axis=1)

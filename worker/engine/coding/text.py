@@ -24,7 +24,8 @@ from worker.engine.coding.coder import (
     fresh_memory,
     writing_registers,
 )
-from worker.engine.coding.compiled import compiled
+from worker.engine.coding.compiled import Whole, compiled
+from worker.engine.coding.stream import Stream
 
 DICTIONARY = Path(__file__).with_name("dictionary.txt")
 HASH_BITS = 18
@@ -47,6 +48,9 @@ MIX_A, MIX_B, MIX_C = 0x2F0B4C47, 0x1E35A7BD, 0x9E3779B1
 # The model's own registers: where the match is, how long it was, the word so far.
 MATCH_AT, MATCH_LENGTH, WORD = range(3)
 BYTE_SETS = 16
+# Bytes that go through the compiled loop at a time; none takes more than 8 times 12 bits.
+PART = 1 << 12
+MOST_BYTES_A_BYTE = 12
 
 
 class TextModel:
@@ -60,13 +64,16 @@ class TextModel:
         learned = _after_dictionary()
         self._memory, self._places, self._own, self._hashes = (part.copy() for part in learned)
 
-    def code(self, registers: IntArray, code: ByteArray, text: bytes | None) -> bytes:
+    def code(self, stream: Stream, text: bytes | None) -> bytes:
         """Code the text, or read it where none is given. Returns it."""
         if text is not None:
             self._text[self._start :] = np.frombuffer(text, np.uint8)
-        last = self._text.size
-        _code_text(registers, code, self._memory, self._text, self._places, self._own,
-                   self._hashes, self._start, last)  # fmt: skip
+        model = (self._memory, self._text, self._places, self._own, self._hashes)
+        for first in range(self._start, self._text.size, PART):
+            stream.check()
+            last = min(first + PART, self._text.size)
+            stream.make_room(MOST_BYTES_A_BYTE * (last - first))
+            _code_text(stream.registers, stream.code, *model, first, last)
         return self._text[self._start :].tobytes()
 
 
@@ -86,8 +93,17 @@ def _after_dictionary() -> tuple[IntArray, IntArray, IntArray, IntArray]:
 
 
 @compiled
-def _code_text(registers, code, memory, text, places, own, hashes, first, last):
-    # type: (...) -> None
+def _code_text(
+    registers: IntArray,
+    code: ByteArray,
+    memory: IntArray,
+    text: ByteArray,
+    places: IntArray,
+    own: IntArray,
+    hashes: IntArray,
+    first: Whole,
+    last: Whole,
+) -> None:
     for at in range(first, last):
         _hash_orders(text, own, hashes, at)
         _find_match(text, places, own, at)
@@ -107,7 +123,7 @@ def _code_text(registers, code, memory, text, places, own, hashes, first, last):
 
 
 @compiled
-def _hash_orders(text, own, hashes, at):  # type: ignore[no-untyped-def]
+def _hash_orders(text: ByteArray, own: IntArray, hashes: IntArray, at: Whole) -> None:
     """The contexts of a byte: the last 1, 2, 3, 4, 6 bytes, and the word so far."""
     value, order = np.int64(0), np.int64(0)
     for back in range(1, 7):
@@ -121,7 +137,7 @@ def _hash_orders(text, own, hashes, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _find_match(text, places, own, at):  # type: ignore[no-untyped-def]
+def _find_match(text: ByteArray, places: IntArray, own: IntArray, at: Whole) -> None:
     """Look for the last place where the same bytes came before; note this one."""
     if at < LEAST_MATCH:
         return
@@ -139,7 +155,15 @@ def _find_match(text, places, own, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _code_byte(registers, code, memory, text, own, hashes, at):  # type: ignore[no-untyped-def]
+def _code_byte(
+    registers: IntArray,
+    code: ByteArray,
+    memory: IntArray,
+    text: ByteArray,
+    own: IntArray,
+    hashes: IntArray,
+    at: Whole,
+) -> Whole:
     length = own[MATCH_LENGTH]
     trust = np.int64(length > 0) + (length > 9) + (length > 15) + (length > 23) + (length > 31)
     expected = np.int64(text[own[MATCH_AT]]) + 256

@@ -54,7 +54,7 @@ def read_texts(stream: Stream) -> tuple[str, str]:
         raise PackedFileTooLarge(
             f"the architecture takes {length} bytes; allowed are {MOST_TEXT_BYTES}"
         )
-    text = TextModel(length).code(stream.registers, stream.code, None)
+    text = TextModel(length).code(stream, None)
     try:
         config, metadata = text.decode().split("\n")
     except ValueError as error:

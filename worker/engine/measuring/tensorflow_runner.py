@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from worker.engine.exporting.files import never_cancelled
 from worker.engine.measuring.calling import call_in_order
 from worker.engine.measuring.messages import FileToMeasure, Request
 
@@ -24,9 +26,9 @@ class TensorflowRunner:
     def __init__(self, file: FileToMeasure, request: Request) -> None:
         self.runtime = f"tensorflow {tf.__version__}"
         self._names = tuple(request.inputs)
-        if file.kind == "keras":
+        if file.kind in ("keras", "packed"):
             self.runtime = f"keras {keras.__version__} on {self.runtime}"
-            self._call = _keras_call(file.path)
+            self._call = _keras_call(_unpacked(file, request))
         else:
             self._call = _saved_model_call(file.path, request)
 
@@ -54,6 +56,19 @@ def use_threads(threads: int) -> None:
     """Before TensorFlow runs its first operation; later it has no effect."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _unpacked(file: FileToMeasure, request: Request) -> str:
+    """The `.keras` file itself, or the one that comes out of a packed file."""
+    if file.kind == "keras":
+        return file.path
+    # Imported where it is used: numba takes most of a second.
+    from worker.engine.coding.unpacking import unpack
+
+    packed = Path(file.path)
+    unpacked = Path(request.folder) / f"{packed.name}.keras"
+    unpack(packed.read_bytes(), unpacked, never_cancelled)
+    return str(unpacked)
 
 
 def _keras_call(path: str) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:

@@ -66,6 +66,7 @@ def measurement(measured: Measured, rating: Rating, weight: Weight, samples: int
         heads=rating.heads,
         sha256=sha256_of(measured.file.path),
         size_bytes=measured.file.path.stat().st_size,
+        weights_bytes=measured.file.weights_bytes,
         compressed_size_bytes=compressed_size_bytes(measured.file.path),
         parameter_count=weight.counts.parameter_count,
         nonzero_parameter_count=weight.counts.nonzero_parameter_count,

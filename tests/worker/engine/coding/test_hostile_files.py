@@ -1,0 +1,143 @@
+"""Damaged and hostile files: a clean error, in bounded time and memory."""
+
+import random
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import PenjingError
+from tests.builders import MODELS
+from worker.engine.coding.container import MAGIC, Kind, opened, sealed
+from worker.engine.coding.errors import NotPacked, PackedFileDamaged, PackedFileTooLarge
+from worker.engine.coding.packing import pack, write_text
+from worker.engine.coding.stream import Field, Stream
+from worker.engine.coding.tensors import read_tensor, write_tensor
+from worker.engine.coding.unpacking import read_texts, unpack
+from worker.engine.exporting.files import never_cancelled
+from worker.engine.exporting.keras_file import write_keras
+
+SHAPES = ((3, 3, 2, 4), (4,), (36, 5), (5,))
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    plain = tmp_path_factory.mktemp("packed") / "model.keras"
+    write_keras(MODELS["dense"](), plain)
+    return pack(plain, [], never_cancelled).content
+
+
+def with_each_byte_flipped(content: bytes) -> Iterator[bytes]:
+    for at in range(len(content)):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << (at % 8)
+        yield bytes(flipped)
+
+
+def test_any_flipped_byte_is_noticed(packed: bytes, tmp_path: Path) -> None:
+    for flipped in with_each_byte_flipped(packed):
+        with pytest.raises((NotPacked, PackedFileDamaged)):
+            unpack(flipped, tmp_path / "out.keras", never_cancelled)
+    assert not list(tmp_path.iterdir())
+
+
+def test_any_lost_end_is_noticed(packed: bytes, tmp_path: Path) -> None:
+    for length in range(len(packed)):
+        with pytest.raises((NotPacked, PackedFileDamaged)):
+            unpack(packed[:length], tmp_path / "out.keras", never_cancelled)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 300])
+def test_random_bytes_are_no_packed_file(size: int, tmp_path: Path) -> None:
+    with pytest.raises(NotPacked, match="begins with"):
+        unpack(random.Random(size).randbytes(size), tmp_path / "out.keras", never_cancelled)
+
+
+def test_other_version_is_named(packed: bytes) -> None:
+    content = sealed(Kind.MODEL, b"abc")
+    later = MAGIC + b"\x20" + content[4:-4]
+    with pytest.raises(PackedFileDamaged, match="checksum"):
+        opened(later + content[-4:])
+
+
+def test_code_made_on_purpose_ends_cleanly_and_soon() -> None:
+    """The checksum is right in these: an attacker can compute it, too."""
+    rng = np.random.default_rng(1)
+    stream = Stream.writing(never_cancelled)
+    write_text(stream, b'{"a": 1}\n{"b": 2}')
+    for shape in SHAPES:
+        write_tensor(stream, (rng.integers(-3, 4, shape) * 0.5).astype(np.float32), None)
+    code = stream.finish()
+    codes = [*with_each_byte_flipped(code), *(random.Random(k).randbytes(60) for k in range(60))]
+    started, outcomes = time.monotonic(), []
+    tracemalloc.start()
+    for hostile in codes:
+        outcomes.append(outcome(hostile))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert {"read", "PackedFileDamaged", "PackedFileTooLarge"} >= set(outcomes)
+    assert "PackedFileDamaged" in outcomes
+    assert peak_bytes < 200 << 20
+    assert time.monotonic() - started < 60
+
+
+def outcome(code: bytes) -> str:
+    stream = Stream.reading(code, never_cancelled)
+    try:
+        read_texts(stream)
+        for shape in SHAPES:
+            read_tensor(stream, shape, np.dtype(np.float32))
+    except PenjingError as error:
+        return type(error).__name__
+    return "read"
+
+
+def test_declared_length_is_checked_before_anything_is_made(tmp_path: Path) -> None:
+    stream = Stream.writing(never_cancelled)
+    stream.number(Field.TEXT_LENGTH, 1 << 40)
+    content = sealed(Kind.MODEL, stream.finish())
+    with pytest.raises(PackedFileTooLarge, match=str(1 << 40)):
+        unpack(content, tmp_path / "out.keras", never_cancelled)
+
+
+def test_code_that_ends_early_is_noticed() -> None:
+    stream = Stream.writing(never_cancelled)
+    stream.number(Field.TEXT_LENGTH, 60 << 20)
+    with pytest.raises(PackedFileDamaged, match="ends before"):
+        read_texts(Stream.reading(stream.finish(), never_cancelled))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "no json",
+        "[" * 100_000,
+        "{}",
+        '{"module": "os", "class_name": "system", "config": {}, "registered_name": null}',
+        '{"module": "builtins", "class_name": "eval", "config": "1", "registered_name": null}',
+    ],
+)
+def test_architecture_that_is_none_is_refused(config: str, tmp_path: Path) -> None:
+    stream = Stream.writing(never_cancelled)
+    write_text(stream, f"{config}\n{{}}".encode())
+    with pytest.raises(PackedFileDamaged, match="cannot rebuild"):
+        unpack(sealed(Kind.MODEL, stream.finish()), tmp_path / "out.keras", never_cancelled)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_weights_than_allowed_are_refused(packed: bytes, tmp_path: Path) -> None:
+    with pytest.raises(PackedFileTooLarge, match="allowed are 100"):
+        unpack(packed, tmp_path / "out.keras", never_cancelled, most_bytes=100)
+
+
+def test_bomb_inside_is_refused(tmp_path: Path) -> None:
+    import lzma
+
+    content = sealed(Kind.WHOLE_FILE, lzma.compress(bytes(10_000_000), lzma.FORMAT_ALONE))
+    with pytest.raises(PackedFileTooLarge, match="more than 1000"):
+        unpack(content, tmp_path / "out.keras", never_cancelled, most_bytes=1000)
+    with pytest.raises(PackedFileDamaged):
+        unpack(sealed(Kind.WHOLE_FILE, b"x" * 50), tmp_path / "o", never_cancelled)
