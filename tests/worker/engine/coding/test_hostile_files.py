@@ -72,10 +72,9 @@ def test_code_made_on_purpose_ends_cleanly_and_soon() -> None:
         write_tensor(stream, (rng.integers(-3, 4, shape) * 0.5).astype(np.float32), None)
     code = stream.finish()
     codes = [*with_each_byte_flipped(code), *(random.Random(k).randbytes(60) for k in range(60))]
-    started, outcomes = time.monotonic(), []
+    started = time.monotonic()
     tracemalloc.start()
-    for hostile in codes:
-        outcomes.append(outcome(hostile))
+    outcomes = [outcome(hostile) for hostile in codes]
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert {"read", "PackedFileDamaged", "PackedFileTooLarge"} >= set(outcomes)
