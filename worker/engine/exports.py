@@ -1,7 +1,7 @@
 """The files of one job: which are asked for, which could be written, which kind is compared."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from worker.engine.exporting.rungs import Rung, Rungs
 from worker.engine.exporting.source import Source
 from worker.engine.measuring.messages import HOSTS
 from worker.engine.order import Artifact
+from worker.engine.progress import never_cancelled
 
 # Baseline and result are compared as this kind of file: the first of these that is asked for.
-PREFERENCE: tuple[OutputKind, ...] = ("tflite", "onnx", "saved_model", "keras", "c_array")
+PREFERENCE: tuple[OutputKind, ...] = ("tflite", "onnx", "saved_model", "keras", "c_array", "packed")
 STEM = "optimized"
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -25,10 +26,14 @@ class Exports:
 
     kinds: list[OutputKind]
     warnings: list[str] = field(default_factory=list)
+    check_cancelled: Callable[[], None] = never_cancelled
 
     @classmethod
-    def asked_for(cls, outputs: Sequence[OutputKind]) -> "Exports":
-        return cls([kind for kind in PREFERENCE if kind in outputs])
+    def asked_for(
+        cls, outputs: Sequence[OutputKind], check_cancelled: Callable[[], None] = never_cancelled
+    ) -> "Exports":
+        kinds = [kind for kind in PREFERENCE if kind in outputs]
+        return cls(kinds, check_cancelled=check_cancelled)
 
     @property
     def need_tensorflow(self) -> bool:
@@ -44,7 +49,8 @@ class Exports:
         while self.kinds:
             kind = self.kinds[0]
             try:
-                return write_file(kind, source, scratch / "baseline", None)
+                stem = scratch / "baseline"
+                return write_file(kind, source, stem, None, self.check_cancelled)
             except (ExportFailed, StepFailed) as error:
                 self.drop(kind, error.detail)
         raise self.nothing_written("the model")
@@ -97,7 +103,8 @@ class Offer:
                 if converted is None and len(self._left[kind]) > 1:
                     self._left[kind].pop(0)
                     continue
-                return write_file(kind, self._source, self._stem, converted)
+                check = self._exports.check_cancelled
+                return write_file(kind, self._source, self._stem, converted, check)
             except (ExportFailed, StepFailed) as error:
                 self._fall(kind, error.detail)
         return None

@@ -83,3 +83,7 @@ class Progress:
     def _reach(self, fraction: float) -> None:
         start, share = self._spans[self._phase]
         self._reached = max(self._reached, start + share * min(1.0, max(0.0, fraction)))
+
+
+def never_cancelled() -> None:
+    """Of work that nobody can cancel."""

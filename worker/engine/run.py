@@ -37,7 +37,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
     Raises: JobError with the stage at which it ended; Cancelled once `cancel` is in the folder.
     """
     progress = Progress(emit, folder / "cancel", phases(order))
-    exports = Exports.asked_for(order.outputs)
+    exports = Exports.asked_for(order.outputs, progress.check_cancelled)
     with closing(Bench(folder / "scratch")) as bench:
         with progress.phase("loading"):
             subject = understand(order)

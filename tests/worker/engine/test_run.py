@@ -121,7 +121,7 @@ def pruned_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
             dense_model(),
             pruning,
             INT8,
-            outputs=("keras", "tflite", "saved_model"),
+            outputs=("keras", "tflite", "saved_model", "packed"),
             control=True,
         )
     )
@@ -173,7 +173,7 @@ def test_run_compares_the_same_kind_of_file_on_the_same_runtime(pruned_job: Job)
 def test_run_measures_every_file_it_offers(pruned_job: Job) -> None:
     outputs = {one.format: one for one in pruned_job.result.report.outputs}
     assert set(outputs) == {artifact.kind for artifact in pruned_job.result.artifacts}
-    assert set(outputs) == {"tflite", "keras", "saved_model"}
+    assert set(outputs) == {"tflite", "keras", "saved_model", "packed"}
     for artifact in pruned_job.result.artifacts:
         content = (pruned_job.folder / artifact.path).read_bytes()
         assert artifact.format == artifact.kind
@@ -184,6 +184,10 @@ def test_run_measures_every_file_it_offers(pruned_job: Job) -> None:
         assert one.peak_memory_bytes
     assert outputs["keras"].runtime.startswith("keras 3.")
     assert outputs["keras"].accuracy == outputs["saved_model"].accuracy
+    packed = outputs["packed"]
+    assert packed.accuracy == outputs["keras"].accuracy
+    assert packed.weights_bytes
+    assert packed.weights_bytes < packed.size_bytes < outputs["keras"].size_bytes / 10
 
 
 def test_run_keeps_zeros_through_to_the_files(pruned_job: Job) -> None:

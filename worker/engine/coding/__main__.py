@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
 
 def _answer(file: Path, out: Path) -> dict[str, Any]:
     from worker.engine.coding.unpacking import unpack  # takes seconds: Keras comes with it
-    from worker.engine.exporting.files import never_cancelled
+    from worker.engine.progress import never_cancelled
 
     try:
         unpack(file.read_bytes(), out, never_cancelled)

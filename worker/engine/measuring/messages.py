@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 # Kinds of files, and what runs them: no two runtimes should be in one process.
-Kind = Literal["keras", "tflite", "saved_model", "onnx", "c_array"]
+Kind = Literal["keras", "tflite", "saved_model", "onnx", "c_array", "packed"]
 Host = Literal["tensorflow", "onnxruntime", "litert"]
 HOSTS: dict[Kind, Host] = {
     "keras": "tensorflow",
@@ -17,6 +17,7 @@ HOSTS: dict[Kind, Host] = {
     "onnx": "onnxruntime",
     "tflite": "litert",
     "c_array": "litert",
+    "packed": "tensorflow",
 }
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from worker.engine.exporting.files import never_cancelled
 from worker.engine.measuring.calling import call_in_order
 from worker.engine.measuring.messages import FileToMeasure, Request
+from worker.engine.progress import never_cancelled
 
 Array = npt.NDArray[Any]
 Rows = Mapping[str, Array]

@@ -17,8 +17,8 @@ from worker.engine.coding.packing import pack, write_text
 from worker.engine.coding.stream import Field, Stream
 from worker.engine.coding.tensors import read_tensor, write_tensor
 from worker.engine.coding.unpacking import read_texts, unpack
-from worker.engine.exporting.files import never_cancelled
 from worker.engine.exporting.keras_file import write_keras
+from worker.engine.progress import never_cancelled
 
 SHAPES = ((3, 3, 2, 4), (4,), (36, 5), (5,))
 

@@ -13,9 +13,10 @@ from tests.builders import MODELS
 from worker.engine.coding.container import Kind
 from worker.engine.coding.packing import pack
 from worker.engine.coding.unpacking import unpack
-from worker.engine.exporting.files import never_cancelled, write_file
+from worker.engine.exporting.files import write_file
 from worker.engine.exporting.keras_file import write_keras
 from worker.engine.exporting.source import KerasSource
+from worker.engine.progress import never_cancelled
 from worker.engine.quantizing.levels import Grid
 from worker.engine.surgery.weights import assign_weights, named_weights
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from worker.engine.coding.stream import Stream
 from worker.engine.coding.tensors import read_tensor, write_tensor
-from worker.engine.exporting.files import never_cancelled
+from worker.engine.progress import never_cancelled
 from worker.engine.quantizing.levels import Codebook, Grid, Levels
 
 Array = NDArray[Any]

@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 from app.cli.main import penjing
 from tests.builders import MODELS
 from worker.engine.coding.packing import pack
-from worker.engine.exporting.files import never_cancelled
 from worker.engine.exporting.keras_file import write_keras
+from worker.engine.progress import never_cancelled
 
 
 @pytest.fixture(scope="module")
