@@ -49,6 +49,17 @@ def calibration_complaints(given: Given, data: CalibrationData) -> Iterator[Comp
         yield from _synthetic_complaints(given)
 
 
+def rounding_complaints(given: Given) -> Iterator[Complaint]:
+    """An earlier step rounds activations in a way that ranges cannot follow."""
+    if given.rounding:
+        yield Complaint(
+            pointer="/technique",
+            detail=f"the model's activations are rounded already ({given.rounding}, by "
+            f"{given.rounded_by}), which no runtime executes and no range can take the place of. "
+            "Leave one of the two steps out",
+        )
+
+
 def calibration_warnings(
     dataset: DatasetFacts | None, data: CalibrationData, samples: int
 ) -> Iterator[str]:

@@ -50,6 +50,7 @@ def check(
         *(input_complaints(model, dataset) if dataset else ()),
         *label_complaints,
         *_step_complaints(stages),
+        *_range_complaints(stages),
         *training_complaints(recipe, given, tasks),
         *_constraint_complaints(constraints, tasks),
     ]
@@ -192,6 +193,16 @@ def _step_complaints(stages: Sequence[Stage]) -> Iterator[Complaint]:
             inside = f"/recipe/steps/{index}{complaint.pointer}"
             pointer = written_at.get(complaint.pointer, inside)
             yield complaint.model_copy(update={"pointer": pointer})
+
+
+def _range_complaints(stages: Sequence[Stage]) -> Iterator[Complaint]:
+    for index, step, given in stages:
+        if given.rounded_by and step.outdates_ranges():
+            yield Complaint(
+                pointer=f"/recipe/steps/{index}",
+                detail=f"{step.technique} makes other layers, and the ranges of activations are "
+                f"those of the layers before it: put {step.technique} before {given.rounded_by}",
+            )
 
 
 def _constraint_complaints(

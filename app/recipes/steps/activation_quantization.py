@@ -1,6 +1,7 @@
 """Parameters of activation quantization."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,6 +18,7 @@ from app.recipes.calibration import (
     calibration_needs,
     calibration_warnings,
     percentile_without_effect,
+    rounding_complaints,
 )
 from app.recipes.facts import DatasetFacts
 from app.recipes.steps.base import Given, LayerTransform, Need
@@ -91,6 +93,11 @@ class ActivationQuantization(LayerTransform):
 
     def complaints(self, given: Given) -> Iterator[Complaint]:
         yield from calibration_complaints(given, self.calibration_data)
+        yield from rounding_complaints(given)
+
+    def given_after(self, given: Given) -> Given:
+        rounding = None if self.mapping == "linear" else self.mapping
+        return replace(given, rounded_by=self.technique, rounding=rounding or given.rounding)
 
     def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:
         yield from calibration_warnings(dataset, self.calibration_data, self.calibration_samples)

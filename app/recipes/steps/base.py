@@ -34,6 +34,8 @@ class Given:
     named first: a step may have been given the job's teacher. `uploaded` is the job's model where
     an earlier step has put another one in its place; null = `model` is still that one.
     `are_activations_changed` says that an earlier step replaced some of what `model` tells of.
+    `rounded_by` is the technique that put ranges of activations into the model, which hold for the
+    layers it has now; `rounding` says how, where no runtime rounds like that.
     """
 
     model: ModelFacts
@@ -42,6 +44,8 @@ class Given:
     pointers: Mapping[str, str] = field(default_factory=dict)
     uploaded: ModelFacts | None = None
     are_activations_changed: bool = False
+    rounded_by: str | None = None
+    rounding: str | None = None
 
     @property
     def baseline(self) -> ModelFacts:
@@ -154,6 +158,10 @@ class Step(BaseModel):
     def complaints(self, given: Given) -> Iterator[Complaint]:
         """What of this technique's own keeps it from running; pointers lead into the step."""
         yield from ()
+
+    def outdates_ranges(self) -> bool:
+        """Whether ranges that were read before say nothing of the model that it makes."""
+        return self.changes_structure
 
     def given_after(self, given: Given) -> Given:
         """What later steps are carried out on: another model, if this step puts one there."""

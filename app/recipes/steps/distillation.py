@@ -165,6 +165,9 @@ class Distillation(Transform, Recovery):
         if weights and weights.source_model_id:
             yield NamedModel("/initialization/source_model_id", weights.source_model_id)
 
+    def outdates_ranges(self) -> bool:
+        return self.student != "same"
+
     def with_models(self, teacher: str | None, student: str | None) -> Self:
         step = super().with_models(teacher, student)
         if student is None or step.student != "model" or step.student_model_id:

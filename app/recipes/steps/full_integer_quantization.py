@@ -17,6 +17,7 @@ from app.recipes.calibration import (
     calibration_needs,
     calibration_warnings,
     percentile_without_effect,
+    rounding_complaints,
 )
 from app.recipes.facts import DatasetFacts, ModelFormat
 from app.recipes.outputs import HOLDING_TFLITE, OutputKind
@@ -64,6 +65,7 @@ class FullIntegerQuantization(Conversion):
 
     def complaints(self, given: Given) -> Iterator[Complaint]:
         yield from calibration_complaints(given, self.calibration_data)
+        yield from rounding_complaints(given)
 
     def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:
         yield from calibration_warnings(dataset, self.calibration_data, self.calibration_samples)

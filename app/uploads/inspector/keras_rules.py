@@ -65,6 +65,8 @@ POLICIES = frozenset(
 SEED = ("keras.random", "SeedGenerator")
 # Rounds to a range that is written beside it.
 FAKE_QUANT = ("keras.src.quantizers.quantizers", "FakeQuantWithMinMaxVars")
+# Of this room, others call functions that a file could name.
+COMPUTING = (("keras.src.ops.core", "Cast"), ("keras.src.ops.core", "StopGradient"))
 VALUES = frozenset({"__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"})
 WRAPPED = ("layer", "backward_layer", "cell", "cells", "layers")
 # Each makes a weight with at least as many values.
@@ -151,7 +153,7 @@ def _is_known(class_name: str, module: object, *, is_layer: bool) -> bool:
         return class_name in MODELS | POLICIES
     if module == "keras.layers":
         return class_name in LAYERS
-    return module in ROOMS or (module, class_name) in (SEED, FAKE_QUANT)
+    return module in ROOMS or (module, class_name) in (SEED, FAKE_QUANT, *COMPUTING)
 
 
 def _check_function(found: dict[str, Any]) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.recipes.check import ImpossibleRecipe, check
+from app.recipes.constraints import Constraints
 from app.recipes.facts import LayerSpec, ModelFacts, ModelFormat, TensorSpec
 from app.recipes.recipe import Recipe
 from app.recipes.steps.activation_quantization import ActivationQuantization
@@ -110,3 +112,39 @@ def test_what_no_runtime_executes_is_said_at_validation() -> None:
 
     assert any("No runtime executes 4-bit codebook" in warning for warning in simulated)
     assert list(ActivationQuantization(num_bits=8).warnings(None)) == []
+
+
+def check_of(*steps: dict[str, Any]) -> list[tuple[str, str]]:
+    recipe = Recipe.model_validate({"steps": list(steps)})
+    model = facts(inputs=(TensorSpec(name="x", shape=(4,), dtype="float32"),))
+    try:
+        check(recipe, ("keras", "tflite"), Given(model=model, dataset=None), Constraints())
+    except ImpossibleRecipe as refused:
+        return [(complaint.pointer, complaint.detail) for complaint in refused.errors]
+    return []
+
+
+ROUNDED = {"technique": "activation_quantization", "calibration_data": "synthetic"}
+CODEBOOK = {**ROUNDED, "mapping": "codebook"}
+INTEGERS = {"technique": "full_integer_quantization", "calibration_data": "synthetic"}
+
+
+def test_ranges_are_read_after_the_structure_is_settled() -> None:
+    ((pointer, detail),) = check_of(ROUNDED, {"technique": "batch_norm_folding"})
+
+    assert pointer == "/recipe/steps/1"
+    assert "put batch_norm_folding before activation_quantization" in detail
+    assert check_of({"technique": "batch_norm_folding"}, ROUNDED) == []
+
+
+def test_integers_cannot_follow_a_codebook() -> None:
+    ((pointer, detail),) = check_of(CODEBOOK, INTEGERS)
+
+    assert pointer == "/recipe/steps/1/technique"
+    assert "codebook" in detail
+    assert check_of(ROUNDED, INTEGERS) == []
+
+
+def test_nothing_is_rounded_twice_over_a_codebook() -> None:
+    assert [pointer for pointer, _ in check_of(CODEBOOK, ROUNDED)] == ["/recipe/steps/1/technique"]
+    assert check_of(ROUNDED, {**ROUNDED, "num_bits": 4}) == []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from app.errors import DataNotUsable, StepFailed
+from app.uploads.inspector.keras_files import read_keras
 from tests.builders import (
     MODELS,
     context_for,
@@ -52,6 +53,8 @@ def test_every_mapping_loads_in_plain_keras_and_computes_the_same(
 
     loaded = keras.saving.load_model(tmp_path / "model.keras")
 
+    with (tmp_path / "model.keras").open("rb") as file:
+        assert read_keras(file).parameter_count == model.count_params()
     inputs = rows_for(model, 8)
     for ours, theirs, plain in zip(
         outputs_of(loaded, inputs),
