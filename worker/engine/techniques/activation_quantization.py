@@ -27,12 +27,18 @@ from worker.engine.quantizing.mappings import Linear
 from worker.engine.quantizing.mappings import Mapping as Rounding
 from worker.engine.quantizing.points import Point, left_float, points_of
 from worker.engine.surgery.cloning import clone_with_weights
+from worker.engine.surgery.weights import leaves
 from worker.engine.surgery.wiring import Structure
 
 # Of one report; a large model has thousands.
 MOST_NAMED = 200
 # TensorFlow Lite's 16-bit activations have their zero in the middle.
 SYMMETRIC_BITS = 16
+
+FUSED_WITH_OTHERS = (
+    "integer runtimes never hold what it gives by itself: they round behind the activation or "
+    "normalization after it, or pass on what was rounded before it; name that layer"
+)
 
 
 def apply(step: ActivationQuantization, model: keras.Model, context: StepContext) -> StepOutcome:
@@ -46,7 +52,14 @@ def apply(step: ActivationQuantization, model: keras.Model, context: StepContext
     points = [point for point in _points(step, plain) if step.selects(point.layer)]
     if not points:
         context.report_progress(1.0, "no activations to quantize")
-        return StepOutcome(clone_with_weights(model), context.masks, context.lineage)
+        return StepOutcome(
+            model=clone_with_weights(model),
+            masks=context.masks,
+            lineage=context.lineage,
+            facts={"points": 0},
+            skipped=_without_points(step, plain),
+            warnings=("No activation was quantized: no chosen layer is a place to round at.",),
+        )
     _refuse_recurrent(model)
     sample = sample_for(step, context)
     histograms = observed(plain, sample.rows, context.check_cancelled)
@@ -66,7 +79,7 @@ def apply(step: ActivationQuantization, model: keras.Model, context: StepContext
             **_facts(points, histograms, roundings),
             "executed_by": _runtime(step),
         },
-        skipped=_left_float(step, plain),
+        skipped=(*_without_points(step, plain), *_left_float(step, plain)),
         warnings=sample.warnings if step.is_executable else (*sample.warnings, step.simulated()),
     )
 
@@ -132,6 +145,18 @@ def _facts(
         for point in points[:MOST_NAMED]
     }
     return {"points": len(points), "rounded": named}
+
+
+def _without_points(step: ActivationQuantization, plain: keras.Model) -> tuple[SkippedLayer, ...]:
+    """Layers that were named and have no place to round at."""
+    if not step.include:
+        return ()
+    there = {point.layer for point in points_of(plain)}
+    return tuple(
+        SkippedLayer(layer=leaf.layer.name, reason=FUSED_WITH_OTHERS)
+        for leaf in leaves(plain)
+        if step.selects(leaf.layer.name) and leaf.layer.name not in there
+    )
 
 
 def _left_float(step: ActivationQuantization, plain: keras.Model) -> tuple[SkippedLayer, ...]:

@@ -123,6 +123,16 @@ def test_left_out_layers_stay_as_they_are(tmp_path: Path) -> None:
     assert outcome.facts["points"] == 1
 
 
+def test_a_layer_that_is_fused_with_the_next_is_named(tmp_path: Path) -> None:
+    model = randomized(conv_model())
+
+    outcome = applied(model, context_for(model, tmp_path), include=["conv"])
+
+    assert [skip.layer for skip in outcome.skipped] == ["conv"]
+    assert "after it" in outcome.skipped[0].reason
+    assert any("No activation" in warning for warning in outcome.warnings)
+
+
 def test_a_second_step_adds_to_the_first(tmp_path: Path) -> None:
     model = randomized(dense_model())
     context = context_for(model, tmp_path)
