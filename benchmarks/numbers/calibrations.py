@@ -116,8 +116,8 @@ def _of_file(model: keras.Model, context: StepContext, parameters: dict[str, Any
     return f"{made.variant:>9}{_percent(right / len(context.data.test)):>9}"
 
 
-def _percent(score: float) -> str:
-    return f"{100 * score:.2f} %"
+def _percent(score: float | None) -> str:
+    return "unknown" if score is None else f"{100 * score:.2f} %"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Parameters of quantization-aware training."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from app.errors import Complaint
+from app.recipes.calibration import rounding_complaints
 from app.recipes.steps.base import Given, LayerTransform, Need
 from app.recipes.steps.recovery import Recovery
 
@@ -64,3 +66,7 @@ class QuantizationAwareTraining(LayerTransform, Recovery):
                 "crashes); use weight_quantization, dynamic_range_quantization or "
                 "float16_quantization",
             )
+        yield from rounding_complaints(given)
+
+    def given_after(self, given: Given) -> Given:
+        return replace(given, rounded_by=self.technique)

@@ -12,6 +12,7 @@ from app.recipes.recipe import Recipe
 from app.recipes.steps.activation_quantization import ActivationQuantization
 from app.recipes.steps.base import Given, Need
 from app.recipes.steps.full_integer_quantization import FullIntegerQuantization
+from app.recipes.steps.quantization_aware_training import QuantizationAwareTraining
 
 
 def facts(*, layer: str = "BatchNormalization", dtype: str = "float32", **other: Any) -> ModelFacts:
@@ -135,6 +136,14 @@ def test_ranges_are_read_after_the_structure_is_settled() -> None:
     assert pointer == "/recipe/steps/1"
     assert "put batch_norm_folding before activation_quantization" in detail
     assert check_of({"technique": "batch_norm_folding"}, ROUNDED) == []
+
+
+def test_ranges_that_were_trained_are_ranges_too() -> None:
+    trained = QuantizationAwareTraining()
+
+    assert trained.given_after(Given(model=facts(), dataset=None)).rounded_by == trained.technique
+    after_a_codebook = Given(model=facts(), dataset=None, rounding="codebook")
+    assert [found.pointer for found in trained.complaints(after_a_codebook)] == ["/technique"]
 
 
 def test_integers_cannot_follow_a_codebook() -> None:
