@@ -27,6 +27,11 @@ class ImpossibleRecipe(Invalid):
     title = "The recipe cannot be carried out on this model with this data"
 
 
+class QuantizedModel(ImpossibleRecipe):
+    code = "quantized_model"
+    title = "The model is quantized, and every step needs a float one"
+
+
 def check(
     recipe: Recipe,
     outputs: tuple[OutputKind, ...],
@@ -35,13 +40,14 @@ def check(
 ) -> Plan:
     """What the job would do; `recipe` has the job's models filled in.
 
-    Raises: ImpossibleRecipe with every complaint found.
+    Raises: ImpossibleRecipe with every complaint found; QuantizedModel.
     """
     model, dataset = given.model, given.dataset
+    if model.is_quantized:
+        raise _quantized()
     stages = tuple(_stages(recipe, given))
     tasks, label_complaints = read_tasks(model, dataset) if dataset else ((), ())
     complaints = [
-        *_model_complaints(model),
         *_order_complaints(recipe),
         *_output_complaints(recipe, outputs, model),
         *_need_complaints(recipe, dataset),
@@ -71,6 +77,16 @@ def check(
     )
 
 
+def _quantized() -> QuantizedModel:
+    """Alone: nothing else that could be said of the recipe matters."""
+    detail = "the model is quantized already; its float weights are gone"
+    return QuantizedModel(
+        detail,
+        hint="Upload the float model that it was made from.",
+        errors=[Complaint(pointer="/model_id", detail=detail)],
+    )
+
+
 class Stage(NamedTuple):
     """A step with its place in the recipe, and what it is carried out on."""
 
@@ -83,15 +99,6 @@ def _stages(recipe: Recipe, given: Given) -> Iterator[Stage]:
     for index, step in enumerate(recipe.steps):
         yield Stage(index, step, given)
         given = step.given_after(given)
-
-
-def _model_complaints(model: ModelFacts) -> Iterator[Complaint]:
-    if model.is_quantized:
-        yield Complaint(
-            pointer="/model_id",
-            detail="the model is quantized already; its float weights are gone. Upload the float "
-            "model it was made from",
-        )
 
 
 def _order_complaints(recipe: Recipe) -> Iterator[Complaint]:

@@ -62,6 +62,8 @@ MODEL_ROOMS = frozenset(
 POLICIES = frozenset(
     {"DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy"}
 )
+FLOAT_POLICIES = frozenset({"DTypePolicy", "FloatDTypePolicy"})
+QUANTIZED_FROM = "_from_"
 SEED = ("keras.random", "SeedGenerator")
 # Rounds to a range that is written beside it.
 FAKE_QUANT = ("keras.src.quantizers.quantizers", "FakeQuantWithMinMaxVars")
@@ -98,11 +100,21 @@ def check_config(config: Config, compile_config: Config | None, *, stored_values
 
 
 def is_quantized(config: Config) -> bool:
-    """Whether Keras stored any layer in integers or 8-bit floats."""
-    return any(
-        found["class_name"].startswith("Quantized") and found["class_name"] in POLICIES
-        for found, _ in _objects(config)
-    )
+    """Whether Keras stored any layer in integers or 8-bit floats.
+
+    Every kind of quantization has a dtype policy of its own, and new ones come with new versions.
+    """
+    return any(_is_quantizing(found) for found, _ in _objects(config))
+
+
+def _is_quantizing(found: dict[str, Any]) -> bool:
+    class_name, inside = str(found["class_name"]), found.get("config")
+    if class_name.endswith("DTypePolicy") and class_name not in FLOAT_POLICIES:
+        return True
+    named = inside if isinstance(inside, dict) else {}
+    # A policy may be written by its name alone: int8_from_float32.
+    policy = named.get("name" if class_name in FLOAT_POLICIES else "dtype")
+    return isinstance(policy, str) and QUANTIZED_FROM in policy
 
 
 def _objects(config: Any, *, is_layer: bool = False) -> Iterator[tuple[dict[str, Any], bool]]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.errors import Complaint
-from app.recipes.check import ImpossibleRecipe, check
+from app.recipes.check import ImpossibleRecipe, QuantizedModel, check
 from app.recipes.constraints import Constraints
 from app.recipes.facts import (
     DatasetFacts,
@@ -21,6 +21,7 @@ from app.recipes.facts import (
 from app.recipes.outputs import OutputKind
 from app.recipes.plan import PlannedSkip
 from app.recipes.recipe import Recipe
+from app.recipes.steps import step_types
 from app.recipes.steps.base import Given, Skip, Transform
 from app.recipes.steps.recovery import Recovery
 
@@ -143,6 +144,20 @@ def test_recurrent_model_is_refused_for_int8() -> None:
 
 def test_quantized_model_is_refused() -> None:
     assert pointers_of(recipe(PRUNE), classifier(is_quantized=True), None) == ["/model_id"]
+
+
+@pytest.mark.parametrize("technique", sorted(step_types()))
+def test_every_step_refuses_a_quantized_model_with_code_and_hint(technique: str) -> None:
+    """Whatever its parameters are: it is refused before anything else is looked at."""
+    model = classifier(is_quantized=True)
+    step = step_types()[technique].model_construct(technique=technique)
+    given = Recipe.model_construct(seed=0, steps=(step,))
+    with pytest.raises(QuantizedModel) as refused:
+        check(given, ("tflite",), Given(model, digits()), NO_TARGETS)
+    assert (refused.value.code, refused.value.hint) == (
+        "quantized_model",
+        "Upload the float model that it was made from.",
+    )
 
 
 def test_transform_of_a_tflite_model_is_refused() -> None:

@@ -24,6 +24,8 @@ def convert(step: WeightOnlyQuantization, source: Source, context: StepContext) 
     Kernels on at most `num_bits` evenly spaced values are stored as the numbers of these.
     """
     context.check_cancelled()
+    if isinstance(source, KerasSource):
+        source = source.without_ranges()
     content = source.float32()
     known = _known(step, source)
     context.check_cancelled()

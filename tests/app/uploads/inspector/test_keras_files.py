@@ -102,8 +102,20 @@ def test_read_keras_reads_what_the_model_was_compiled_with() -> None:
     assert facts.heads[0].compiled_loss == "categorical_crossentropy"
 
 
-def test_read_keras_says_so_when_the_model_is_quantized() -> None:
-    policy = {"module": "keras", "class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"module": "keras", "class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}},
+        {
+            "module": "keras.dtype_policies",
+            "class_name": "Int4DTypePolicy",
+            "config": {"mode": "int4/128", "source_name": "float32"},
+        },
+        {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "int8_from_float32"}},
+        "int8_from_float32",
+    ],
+)
+def test_read_keras_says_so_when_the_model_is_quantized(policy: Any) -> None:
     arrays = {"layers/dense/vars/0": np.ones((4, 3), np.int8)}
     assert read_keras(keras_file(sequential(dense("d", dtype=policy)), arrays)).is_quantized
 
