@@ -9,6 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from worker.engine.measuring.tflite_constants import (
+    Sparsity,
+    dense,
+    read_sparsity,
+    unpacked_int4,
+)
+
 FloatArray = npt.NDArray[np.float32]
 
 DTYPES: dict[int, npt.DTypeLike] = {
@@ -52,6 +59,7 @@ class Tensor:
     zero_point: npt.NDArray[np.int64]
     axis: int
     raw: npt.NDArray[np.uint8]
+    sparsity: Sparsity | None = None
 
     @property
     def is_float(self) -> bool:
@@ -77,11 +85,9 @@ class Tensor:
     @cached_property
     def values(self) -> FloatArray:
         """The constant as real numbers, [*shape]; empty where its type cannot be unpacked."""
-        dtype = DTYPES.get(getattr(schema.TensorType, self.type_name))
-        # Packed (int4) and sparse constants have fewer bytes than their shape says.
-        if dtype is None or self.raw.nbytes != self.size * np.dtype(dtype).itemsize:
+        stored = self._stored()
+        if stored is None:
             return np.empty(0, np.float32)
-        stored = self.raw.view(dtype).reshape(self.shape)
         if self.scale.size == 0:
             return stored.astype(np.float32)
         along = [1] * stored.ndim
@@ -91,6 +97,25 @@ class Tensor:
         return (self.scale.reshape(along) * (stored.astype(np.float32) - zero_point)).astype(
             np.float32
         )
+
+    def _stored(self) -> npt.NDArray[Any] | None:
+        if self.type_name == "INT4":
+            return unpacked_int4(self.raw, self.size).reshape(self.shape)
+        dtype = DTYPES.get(getattr(schema.TensorType, self.type_name))
+        if dtype is None:
+            return None
+        if self.sparsity is not None:
+            return self._dense(self.raw.view(dtype), self.sparsity)
+        if self.raw.nbytes != self.size * np.dtype(dtype).itemsize:
+            return None
+        return self.raw.view(dtype).reshape(self.shape)
+
+    def _dense(self, values: npt.NDArray[Any], sparsity: Sparsity) -> npt.NDArray[Any] | None:
+        """Null where an uploaded file's levels lead nowhere."""
+        try:
+            return dense(values, self.shape, sparsity)
+        except (IndexError, ValueError):
+            return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +249,7 @@ def _tensor(content: bytes, model: Any, tensor: Any) -> Tensor:
         zero_point=_zero_points(quantization) if has_scale else np.empty(0, np.int64),
         axis=quantization.QuantizedDimension() if has_scale else 0,
         raw=_raw(content, model.Buffers(tensor.Buffer())),
+        sparsity=read_sparsity(tensor.Sparsity()),
     )
 
 
