@@ -13,6 +13,7 @@ from app.recipes.steps.full_integer_quantization import FullIntegerQuantization
 from app.recipes.steps.weight_only_quantization import WeightOnlyQuantization
 from worker.engine.exporting.integers import default_tflite, holds_int8_ranges
 from worker.engine.exporting.onnx_int8 import convert_qdq
+from worker.engine.exporting.onnx_ranges import convert_known_ranges
 from worker.engine.exporting.rungs import Rung, Rungs
 from worker.engine.exporting.source import Converted, KerasSource, Source
 from worker.engine.exporting.tflite import Variant
@@ -20,6 +21,8 @@ from worker.engine.proving.contest import Contest
 from worker.engine.steps import Workpiece
 from worker.engine.subject import Subject
 from worker.engine.techniques import technique
+
+OWN_RANGES = "the model's own ranges"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,11 @@ class Ways:
     def rungs(self) -> Rungs:
         """By kind, the best first; the last is the model as it is."""
         tflite = [*self._converted(), *self._from_ranges(), *self._float_forms(), *self._float32()]
-        onnx = [*self._converted_onnx(), Rung(Variant.FLOAT32, _as_it_is)]
+        onnx = [
+            Rung(OWN_RANGES, partial(convert_known_ranges, self.source)),
+            *self._converted_onnx(),
+            Rung(Variant.FLOAT32, _as_it_is),
+        ]
         ways: dict[OutputKind, list[Rung]] = dict.fromkeys(HOLDING_TFLITE, tflite)
         return {**ways, "onnx": onnx}
 
@@ -61,7 +68,7 @@ class Ways:
     def _from_ranges(self) -> Iterator[Rung]:
         """Where the model was trained or calibrated for integers, they need no conversion."""
         if self.conversion is None and isinstance(self.source, KerasSource):
-            yield Rung("the model's own ranges", partial(self._integers, self.source))
+            yield Rung(OWN_RANGES, partial(self._integers, self.source))
 
     def _integers(self, source: KerasSource) -> Converted | None:
         if not holds_int8_ranges(source):

@@ -10,7 +10,7 @@ from worker.engine.exporting.archive import files_below, write_zip
 from worker.engine.exporting.c_array import write_c_array
 from worker.engine.exporting.integers import default_tflite
 from worker.engine.exporting.keras_file import write_keras
-from worker.engine.exporting.onnx_file import convert_onnx
+from worker.engine.exporting.onnx_ranges import default_onnx
 from worker.engine.exporting.packed import write_packed
 from worker.engine.exporting.source import Converted, KerasSource, Source
 from worker.engine.exporting.tflite import Variant
@@ -61,7 +61,7 @@ def write_file(
             f"a tflite model cannot be turned back into {kind}", hint="Ask for 'tflite' only."
         )
     if kind == "onnx":
-        converted = converted or Converted(convert_onnx(source), Variant.FLOAT32)
+        converted = converted or default_onnx(source)
         path.write_bytes(converted.content)
         return ExportedFile(kind, converted.variant, path, path)
     if kind == "keras":

@@ -48,6 +48,7 @@ def convert_qdq(step: FullIntegerQuantization, source: Source, context: StepCont
         raise ExportFailed(
             f"no onnx file with {step.activation_bits}-bit activations: opset {OPSET} has only 8"
         )
+    source = source.without_ranges()
     context.check_cancelled()
     sample = sample_for(step, context)
     rows = exported_rows(source, sample.rows)

@@ -1,4 +1,4 @@
-"""Finds in a tflite file the kernels that lie on evenly spaced values, with their whole numbers."""
+"""Finds in a file the kernels that lie on evenly spaced values, with their whole numbers."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from worker.engine.measuring.layers import HoldsKernels
 from worker.engine.measuring.matching import find_kernel
-from worker.engine.measuring.tflite_file import Tensor, TfliteFile
+from worker.engine.measuring.tflite_file import Tensor
 from worker.engine.quantizing.levels import Grid, LevelsByName
 from worker.engine.surgery.weights import named_weights
 
@@ -35,7 +36,7 @@ class StoredNumbers:
 
 
 def stored_levels(
-    model: keras.Model, levels: LevelsByName, file: TfliteFile, num_bits: int
+    model: keras.Model, levels: LevelsByName, file: HoldsKernels, num_bits: int
 ) -> Mapping[str, StoredNumbers]:
     """By name of the constant; kernels on other values, or on finer ones, are left out.
 

@@ -10,6 +10,8 @@ import pytest
 
 from app.errors import Cancelled, MeasuringFailed
 from tests.builders import never_cancelled, outputs_of, rows_for
+from worker.engine.exporting.c_array import write_c_array
+from worker.engine.exporting.onnx_file import convert_onnx
 from worker.engine.exporting.source import KerasSource
 from worker.engine.measuring.messages import FileToMeasure, Request
 from worker.engine.measuring.process import FreshProcess
@@ -74,6 +76,36 @@ def test_measure_says_what_is_wrong_with_a_file_and_measures_the_others(
     assert first.latency is None
     assert second.error is None
     assert second.latency is not None
+
+
+def test_measure_runs_onnx_files_and_c_arrays_each_on_its_runtime(
+    conv_source: KerasSource, conv_files: dict[str, bytes], asked: Asked, tmp_path: Path
+) -> None:
+    onnx = tmp_path / "conv.onnx"
+    onnx.write_bytes(convert_onnx(conv_source))
+    (tmp_path / "bad.onnx").write_bytes(b"ONNX" * 100)
+    write_c_array(conv_files["float32"], tmp_path / "conv.zip")
+    request = asked(
+        FileToMeasure("onnx", str(onnx)),
+        FileToMeasure("onnx", str(tmp_path / "bad.onnx")),
+        FileToMeasure("onnx", str(onnx)),
+        FileToMeasure("c_array", str(tmp_path / "conv.zip")),
+        groups=((0, 2),),
+    )
+    process = FreshProcess(tmp_path, needs_tensorflow=False)
+    first, bad, again, c_array = process.measure(request, never_cancelled)
+    expected = outputs_of(conv_source.model, rows_for(conv_source.model, 70))[0]
+    for index in (0, 2, 3):
+        given = np.load(request.predictions_of(index)[0])
+        np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-5)
+    assert first.runtime == again.runtime
+    assert first.runtime.startswith("onnxruntime 1.")
+    assert c_array.runtime.startswith("ai_edge_litert 2.")
+    assert bad.error
+    assert first.latency is not None
+    assert again.latency is not None
+    assert first.peak_memory_bytes is not None
+    assert first.peak_memory_bytes < 100e6
 
 
 def test_measure_leaves_no_process_behind_when_cancelled(
