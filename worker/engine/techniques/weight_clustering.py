@@ -141,9 +141,13 @@ def _trained(
     if training is None:
         return Recovered(), books
     shared = SharedWeights(model, books, keeps_zero=step.preserve_sparsity)
-    beside = shared if step.trains_centroids else FixedWeights(model, books)
-    _require_something_to_train(step, model, books)
-    interventions = Interventions(zeros=HeldZeros(model, masks), reparametrization=beside)
+    fixed = FixedWeights(model, books)
+    if not step.trains_centroids:
+        _require_others(model, fixed)
+    interventions = Interventions(
+        zeros=HeldZeros(model, masks),
+        reparametrization=shared if step.trains_centroids else fixed,
+    )
     history = train(model, context, training, interventions)
     recovered = Recovered(
         history.score_before, history.kept_score, history.facts(), history.warnings
@@ -151,12 +155,10 @@ def _trained(
     return recovered, {**books, **{name: tidied(one) for name, one in shared.books().items()}}
 
 
-def _require_something_to_train(step: WeightClustering, model: keras.Model, books: Books) -> None:
-    if step.trains_centroids:
-        return
-    kept = FixedWeights(model, books).replaced
-    fixed = {id(weight) for weight in kept}
-    if all(id(weight) in fixed for weight in model.trainable_variables):
+def _require_others(model: keras.Model, fixed: FixedWeights) -> None:
+    """Raises: StepFailed where nothing is left to train."""
+    kept = {id(weight) for weight in fixed.replaced}
+    if all(id(weight) in kept for weight in model.trainable_variables):
         raise StepFailed(
             "every weight that could be trained is clustered, so with train_centroids: false the "
             "recovery has nothing to train",
