@@ -42,6 +42,7 @@ class Figures:
     error_before: float
     error: float
     packed_bytes: int
+    weights_bytes: int | None
     cpu_s: float
 
     @property
@@ -121,6 +122,7 @@ def figures(model: Path, digits: Path, asked: dict[str, Any], folder: Path) -> F
         error_before=100 * (1 - before),
         error=100 * (1 - after),
         packed_bytes=report.optimized.size_bytes,
+        weights_bytes=report.optimized.weights_bytes,
         cpu_s=_cpu_s() - begun,
     )
 
@@ -132,11 +134,14 @@ def float32_bytes(model: Path) -> int:
 
 def print_net(name: str, found: dict[int, Figures], whole: int) -> bool:
     """A row a seed and the medians; whether the medians are what they should be."""
-    table = Table("seed", "packed bytes", "ratio", "error before", "after", "points", "CPU s")
+    table = Table(
+        "seed", "packed bytes", "of weights", "ratio", "error before", "after", "points", "CPU s"
+    )
     for seed, one in found.items():
         table.add_row(
             str(seed),
             f"{one.packed_bytes:,}",
+            f"{one.weights_bytes:,}",
             f"{whole / one.packed_bytes:.1f}",
             f"{one.error_before:.2f}",
             f"{one.error:.2f}",

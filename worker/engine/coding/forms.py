@@ -70,9 +70,14 @@ def patterns_of(tensor: Tensor) -> Patterns:
 
 
 def forms_of(tensor: Tensor, levels: Levels | None) -> list[Stored]:
-    """Every form that gives back this tensor exactly and may be the smallest."""
+    """Every form that gives back this tensor exactly and may be the smallest.
+
+    Those that number the values come last: of a large tensor no other is tried.
+    """
     patterns = patterns_of(tensor)
     found: list[Stored | None] = [Stored(Form.PATTERNS, patterns)]
+    if np.count_nonzero(patterns) * 8 < patterns.size * 7 and patterns.size > 8:
+        found.append(Stored(Form.SPARSE, patterns, (patterns != 0).astype(np.int32)))
     if tensor.dtype == np.float32:
         grid = levels if isinstance(levels, Grid) else _guessed_grid(tensor)
         found.append(_on_grid(tensor, patterns, grid) if grid else None)
@@ -81,8 +86,6 @@ def forms_of(tensor: Tensor, levels: Levels | None) -> list[Stored]:
     found.append(_with_palette(patterns, None))
     if isinstance(levels, Codebook) and levels.channel_axis is not None:
         found.append(_with_palette(patterns, levels.channel_axis))
-    if np.count_nonzero(patterns) * 8 < patterns.size * 7 and patterns.size > 8:
-        found.append(Stored(Form.SPARSE, patterns, (patterns != 0).astype(np.int32)))
     return [stored for stored in found if stored is not None]
 
 

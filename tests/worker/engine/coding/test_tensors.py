@@ -84,6 +84,21 @@ def test_sparse_floats_cost_what_is_not_zero() -> None:
     assert there_and_back((weight, None)) < np.count_nonzero(weight) * 5
 
 
+@pytest.mark.parametrize("is_grid", [True, False])
+def test_a_large_pruned_tensor_is_written_as_numbers_of_its_levels(is_grid: bool) -> None:
+    """4,900 of 280,000 entries on eight values: their places and numbers, and no floats."""
+    shape = (560, 500)
+    rng = np.random.default_rng(5)
+    numbers = np.where(rng.random(shape) < 0.0175, rng.integers(-4, 4, shape), 0)
+    grid = Grid(np.full((1, 1), 0.37, np.float32), np.zeros((1, 1), np.int32), 4, shape)
+    book = Codebook(np.sort(normal(7)))
+    values = np.append(book.centroids, np.float32(0))[numbers] * (numbers != 0)
+    levels = grid if is_grid else Codebook(np.append(book.centroids, np.float32(0)))
+    weight = grid.values(numbers) if is_grid else values.astype(np.float32)
+    assert levels.numbers(weight) is not None
+    assert there_and_back((weight, levels)) < 280_000 * 0.127 / 8 + 4_900 * 3 / 8 + 300
+
+
 def test_payloads_of_nan_and_signs_of_zero_come_back() -> None:
     weight = normal(6, 5)
     weight.view(np.uint32)[0] = (0x7FC00001, 0xFFC12345, 0x7F800001, 0x80000000, 0xFF800000)
