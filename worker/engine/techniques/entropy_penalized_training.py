@@ -1,6 +1,6 @@
 """Entropy-penalized training: weights become few whole numbers, which have short codes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,7 +73,7 @@ def apply(step: EntropyPenalizedTraining, model: keras.Model, context: StepConte
         levels={one.coded.name: one.grid(shapes[one.coded.name]) for one in latents.each},
         facts={**facts, "removed_units": dict(left.units)},
         skipped=skipped,
-        warnings=history.warnings,
+        warnings=(*history.warnings, *_emptied(latents)),
     )
 
 
@@ -140,6 +140,22 @@ def _alive(step: EntropyPenalizedTraining, model: keras.Model, context: StepCont
     lineage = context.lineage.narrowed(smaller.kept)
     units = {name: int((~kept).sum()) for name, kept in keep.items()}
     return _Alive(smaller.model, smaller.masks, lineage, units)
+
+
+def _emptied(latents: Latents) -> Iterator[str]:
+    """A warning where nothing is left of a kernel: no input comes through it any more."""
+    emptied = [
+        one.coded.name
+        for one in latents.each
+        if len(one.coded.shape) > 1 and not one.numbers().any()
+    ]
+    if emptied:
+        more = f" and {len(emptied) - 3} more" if len(emptied) > 3 else ""
+        yield (
+            f"entropy_penalized_training left nothing but zeros of {', '.join(emptied[:3])}{more}: "
+            "what leads through them has no effect on the outputs. Lower rate_weight, or "
+            "smallest_step where the weights are smaller than it."
+        )
 
 
 def _facts(latents: Latents) -> dict[str, Any]:

@@ -101,6 +101,17 @@ def test_dearer_bits_make_fewer_of_them(tmp_path: Path) -> None:
     assert dear.facts["nonzero_weights"] < cheap.facts["nonzero_weights"]
 
 
+def test_a_kernel_of_which_nothing_is_left_is_a_warning(tmp_path: Path) -> None:
+    model = randomized(dense_model())
+    context = context_for(model, tmp_path)
+
+    emptied = applied(model, context, smallest_step=10.0, remove_dead_units=False)
+    kept = applied(model, context, remove_dead_units=False)
+
+    assert "zeros of hidden/kernel, classes/kernel" in emptied.warnings[0]
+    assert kept.warnings == ()
+
+
 def test_pruned_weights_stay_zero(tmp_path: Path) -> None:
     model = randomized(dense_model())
     kept = np.ones((4, 8), np.bool_)
