@@ -170,16 +170,15 @@ class Lookup:
         thresholds[: len(self.thresholds)] = self.thresholds
         levels = np.full(2**depth, self.levels[-1], np.float32)
         levels[: len(self.levels)] = self.levels
-        number = _is_above(given, float(thresholds[2 ** (depth - 1) - 1]), f"{name}_0")
+        middle = float(thresholds[2 ** (depth - 1) - 1])
+        twice = _times(_is_above(given, middle, f"{name}_0"), 2, f"{name}_0_twice")
         for question in range(1, depth):
             at = f"{name}_{question}"
             step = 2 ** (depth - question)
-            table = thresholds[step // 2 - 1 :: step]
-            limit = keras_numpy.Take(name=f"{at}_threshold")(table, number)
-            number = keras_numpy.Add(name=f"{at}_number")(
-                _times(number, 2, f"{at}_half"), _is_above(given, limit, at)
-            )
-        value = keras_numpy.Take(name=f"{name}_level")(levels, number)
+            limit = _looked_up(thresholds[step // 2 - 1 :: step], twice, f"{at}_threshold")
+            number = keras_numpy.Add(name=f"{at}_number")(twice, _is_above(given, limit, at))
+            twice = _times(number, 2, f"{at}_twice")
+        value = _looked_up(levels, twice, f"{name}_level")
         return _straight_through(tensor, given, value, name)
 
 
@@ -195,6 +194,15 @@ def mapping_within(kind: str, found: Limits, *, num_bits: int, mu: float) -> Map
 
 def _times(tensor: keras.KerasTensor, factor: Any, name: str) -> keras.KerasTensor:
     return keras_numpy.Multiply(name=name)(tensor, factor)
+
+
+def _looked_up(table: FloatArray, twice: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """What stands at half of an even index.
+
+    Whether an index that is nothing but an answer is negative, the tflite converter asks of the
+    answer itself, and fails.
+    """
+    return keras_numpy.Take(name=name)(np.repeat(table, 2), twice)
 
 
 def _is_above(tensor: keras.KerasTensor, limit: Any, name: str) -> keras.KerasTensor:

@@ -156,6 +156,23 @@ def test_the_file_computes_what_the_rounded_model_does(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, wanted, atol=0.05)
 
 
+@pytest.mark.parametrize("mapping", ["codebook", "power_of_two", "mu_law"])
+def test_mappings_that_are_simulated_are_simulated_in_tflite_too(
+    mapping: str, tmp_path: Path
+) -> None:
+    model = randomized(dense_model())
+    parameters = {"mapping": mapping, "num_bits": 4, "exclude": ["classes"]}
+    asked = step("activation_quantization", **parameters)
+    rounded = apply(asked, model, context_for(model, tmp_path)).model
+
+    made = default_tflite(KerasSource(rounded, tmp_path / "source", {}))
+
+    rows = rows_for(model, 32, seed=9)
+    (wanted,) = outputs_of(rounded, rows)
+    np.testing.assert_allclose(predicted(made.content, rows["features"]), wanted, atol=1e-4)
+    assert made.variant == "float32"
+
+
 def regression() -> tuple[Any, dict[str, Array]]:
     """A net that scales five features of different ranges itself, solved for its last layer."""
     rng = np.random.default_rng(0)
