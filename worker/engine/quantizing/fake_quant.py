@@ -23,7 +23,7 @@ from worker.engine.quantizing.points import (
     point_name,
     points_of,
 )
-from worker.engine.surgery.rebuilding import rebuilt
+from worker.engine.surgery.rebuilding import rebuilt, with_activation
 from worker.engine.surgery.wiring import Level, Structure, nodes_in_order
 
 # A layer without an `activation` that makes an output gives its name to the layer behind the range.
@@ -143,8 +143,9 @@ class _Adding:
         before, after = self._inside(level, name)
         if before or after:
             rank = len(level.tensors[Ref(name, 0, 0)].shape)
-            operation.activation = _activation_model(operation.activation, rank, before, after)
-        elif self._gives_its_name(level, name):
+            inside = _activation_model(operation.activation, rank, before, after)
+            return with_activation(operation, inside)
+        if self._gives_its_name(level, name):
             operation.name = name + RENAMED
         return operation
 
@@ -182,7 +183,7 @@ class _Removing:
             operation.name = operation.name.removesuffix(RENAMED)
         model = getattr(operation, "activation", None)
         if isinstance(model, keras.Model) and any(map(_is_range, graph_of(model).operations)):
-            operation.activation = _inner_activation(model)
+            return with_activation(operation, _inner_activation(model))
         return _Passing() if _is_range(operation) or _stands_for(level, operation) else operation
 
     def made(self, level: Level, ref: Ref, tensor: Any) -> Any:

@@ -7,7 +7,7 @@ import keras
 
 from app.recipes.keras_graph import Ref
 from worker.engine.quantizing.points import Place, point_name
-from worker.engine.surgery.rebuilding import rebuilt
+from worker.engine.surgery.rebuilding import rebuilt, with_activation
 from worker.engine.surgery.wiring import Level
 
 
@@ -42,7 +42,7 @@ class _Standing:
     def operation(self, level: Level, operation: Any) -> Any:
         if self._at(level, Ref(operation.name, 0, 0), Place.BEFORE_ACTIVATION):
             self._activations[level.path, operation.name] = operation.activation
-            operation.activation = keras.activations.linear
+            return with_activation(operation, keras.activations.linear)
         return operation
 
     def made(self, level: Level, ref: Ref, tensor: Any) -> Any:
@@ -50,7 +50,9 @@ class _Standing:
         if before:
             activation = self._activations[level.path, ref.layer]
             is_layer = isinstance(activation, keras.Layer)
-            apply = activation if is_layer else keras.layers.Activation(activation)
+            # A name that does not count up: checkpoints know a training by its model's description.
+            name = f"{point_name('', ref, Place.AFTER)}__activation"
+            apply = activation if is_layer else keras.layers.Activation(activation, name=name)
             tensor = apply(before(tensor))
         after = self._at(level, ref, Place.AFTER)
         return after(tensor) if after else tensor

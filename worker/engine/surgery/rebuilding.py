@@ -111,6 +111,14 @@ def _in_calling_order(level: Level) -> Iterator[Any]:
         waiting = later
 
 
+def with_activation(layer: keras.Layer, activation: Any) -> keras.Layer:
+    """The layer, not built yet, with another `activation`: a function, a layer or a model.
+
+    Made anew, for a layer keeps track of what it once held, and some are closed from the start.
+    """
+    return type(layer).from_config({**layer.get_config(), "activation": activation})
+
+
 def _copy_of(operation: Any) -> Any:
     if isinstance(operation, keras.Layer):
         return type(operation).from_config(operation.get_config())

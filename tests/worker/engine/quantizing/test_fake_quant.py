@@ -44,7 +44,25 @@ def residual_model() -> Any:
     return keras.Model(picture, [kind, layers.Add(name="end")([kind, kind])], name="residual")
 
 
-NETS = {**{name: MODELS[name] for name in MODELS if name != "recurrent"}, "odd": residual_model}
+def activation_model() -> Any:
+    """4 numbers -> `leaky`, whose activation is a layer -> `logits` -> `classes`, an Activation."""
+    keras.utils.set_random_seed(9)
+    return keras.Sequential(
+        [
+            keras.Input((4,), name="features"),
+            layers.Dense(5, activation=layers.LeakyReLU(), name="leaky"),
+            layers.Dense(3, name="logits"),
+            layers.Activation("softmax", name="classes"),
+        ],
+        name="activation_model",
+    )
+
+
+NETS = {
+    "activation": activation_model,
+    **{name: MODELS[name] for name in MODELS if name != "recurrent"},
+    "odd": residual_model,
+}
 
 
 def wide(model: Any) -> dict[str, Range]:
