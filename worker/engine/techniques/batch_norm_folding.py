@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from app.recipes.keras_graph import Graph
+from app.recipes.keras_graph import Graph, layer_name
 from app.recipes.steps.batch_norm_folding import BatchNormFolding
 from app.reports.report import SkippedLayer
 from worker.engine.context import StepContext, StepOutcome
@@ -213,7 +213,7 @@ def _with_bias(config: Config, producers: set[str], level: str = "") -> Config:
     """The configuration in which these layers, by path, have a bias."""
     layers = []
     for layer in config["layers"]:
-        path = f"{level}{layer['config']['name']}"
+        path = f"{level}{layer_name(layer)}"
         inner = layer["config"]
         if "layers" in inner:
             inner = _with_bias(inner, producers, f"{path}/")

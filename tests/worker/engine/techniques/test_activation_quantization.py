@@ -26,6 +26,7 @@ from worker.engine.context import StepContext, StepOutcome
 from worker.engine.quantizing.calibration.observing import observed
 from worker.engine.quantizing.fake_quant import ranges_of
 from worker.engine.surgery.cloning import clone_with_weights
+from worker.engine.techniques import batch_norm_folding, channel_pruning, fine_tuning
 from worker.engine.techniques.activation_quantization import apply
 
 TAG = "activation_quantization"
@@ -166,6 +167,33 @@ def test_the_report_says_how_much_rounding_changes(tmp_path: Path) -> None:
 
     # Four bits less: 4 x 6 dB closer to the values.
     assert noise[8]["signal_to_noise_db"] - noise[4]["signal_to_noise_db"] > 15
+
+
+@pytest.mark.parametrize("name", ["linear", "codebook"])
+def test_a_rounded_model_can_be_trained_further(name: str, tmp_path: Path) -> None:
+    model = randomized(conv_model())
+    context = context_for(model, tmp_path)
+    rounded = applied(model, context, **CHOICES[name]).model
+
+    trained = fine_tuning.apply(step("fine_tuning", epochs=1), rounded, context).model
+
+    before, after = rounded.get_layer("conv").kernel, trained.get_layer("conv").kernel
+    assert np.abs(np.asarray(before) - np.asarray(after)).max() > 0
+
+
+@pytest.mark.parametrize("name", ["linear", "codebook"])
+def test_an_uploaded_rounded_model_can_be_folded_or_says_why_not(name: str, tmp_path: Path) -> None:
+    model = randomized(conv_model())
+    context = context_for(model, tmp_path)
+    rounded = applied(model, context, **CHOICES[name]).model
+
+    folded = batch_norm_folding.apply(step("batch_norm_folding"), rounded, context).model
+
+    inputs = rows_for(model, 8)
+    (ours,), (theirs,) = outputs_of(folded, inputs), outputs_of(rounded, inputs)
+    np.testing.assert_allclose(ours, theirs, atol=0.2)
+    with pytest.raises(StepFailed, match="no rule for"):
+        channel_pruning.apply(step("channel_pruning", pruning_ratio=0.5), rounded, context)
 
 
 def test_synthetic_inputs_need_no_data_and_are_called_so(tmp_path: Path) -> None:
