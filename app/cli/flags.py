@@ -50,6 +50,7 @@ CONVERSIONS: dict[str, dict[str, Any]] = {
     "int16x8": {"technique": "full_integer_quantization", "activation_bits": 16},
     "float16": {"technique": "float16_quantization"},
     "dynamic_range": {"technique": "dynamic_range_quantization"},
+    "weight_only": {"technique": "weight_only_quantization"},
 }
 CONSTRAINTS = ("max_accuracy_drop", "max_size_bytes", "max_latency_ms")
 
@@ -94,7 +95,7 @@ def _require_one_meaning(wishes: Wishes) -> None:
     if len(wishes.conversions) > 1:
         raise Malformed(
             f"one file holds one kind of numbers; given {', '.join(wishes.conversions)}",
-            hint="Choose one of --int8, --int16x8, --float16, --dynamic-range.",
+            hint="Choose one of --int8, --int16x8, --float16, --dynamic-range, --weight-only.",
         )
     if wishes.epochs is not None and wishes.prune is None:
         raise Malformed(
@@ -110,7 +111,7 @@ def _require_one_meaning(wishes: Wishes) -> None:
         raise Malformed(
             "nothing was asked for",
             hint="Give --recipe FILE, or one of --prune, --fine-tune, --fold-batch-norm, --int8, "
-            "--int16x8, --float16, --dynamic-range.",
+            "--int16x8, --float16, --dynamic-range, --weight-only.",
         )
 
 

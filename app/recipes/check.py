@@ -115,8 +115,8 @@ def _output_complaints(
     recipe: Recipe, outputs: tuple[OutputKind, ...], model: ModelFacts
 ) -> Iterator[Complaint]:
     conversion = recipe.conversion
-    if conversion and not conversion.writes & set(outputs):
-        kinds = " or ".join(kind for kind in OUTPUT_KINDS if kind in conversion.writes)
+    if conversion and not conversion.writes() & set(outputs):
+        kinds = " or ".join(kind for kind in OUTPUT_KINDS if kind in conversion.writes())
         yield Complaint(
             pointer="/outputs",
             detail=f"{conversion.technique} writes {kinds}; add one of these to outputs",

@@ -204,9 +204,8 @@ class LayerTransform(Transform):
 
 
 class Conversion(Step):
-    """A step from a model to the content of a file; it ends a recipe.
+    """A step from a model to the content of a file; it ends a recipe."""
 
-    `writes` are the kinds of files that it makes smaller; others are float32 all the same.
-    """
-
-    writes: ClassVar[frozenset[OutputKind]] = HOLDING_TFLITE
+    def writes(self) -> frozenset[OutputKind]:
+        """The kinds of files that it makes smaller; others are float32 all the same."""
+        return HOLDING_TFLITE

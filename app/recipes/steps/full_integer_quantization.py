@@ -36,7 +36,6 @@ class FullIntegerQuantization(Conversion):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CALIBRATION_DATA})
     formats: ClassVar[frozenset[ModelFormat]] = frozenset(ModelFormat)
     paper: ClassVar[str | None] = "Jacob et al. 2018, arXiv:1712.05877"
-    writes: ClassVar[frozenset[OutputKind]] = HOLDING_TFLITE | {"onnx"}
 
     activation_bits: Literal[8, 16] = Field(
         8, description="16 keeps more accuracy and is many times slower on a CPU."
@@ -62,6 +61,10 @@ class FullIntegerQuantization(Conversion):
 
     def all_needs(self) -> frozenset[Need]:
         return calibration_needs(self.calibration_data)
+
+    def writes(self) -> frozenset[OutputKind]:
+        """ONNX has 8-bit activations only, at the opset that is written."""
+        return HOLDING_TFLITE | ({"onnx"} if self.activation_bits == 8 else frozenset())
 
     def complaints(self, given: Given) -> Iterator[Complaint]:
         yield from calibration_complaints(given, self.calibration_data)

@@ -146,6 +146,36 @@ def test_quantized_model_is_refused() -> None:
     assert pointers_of(recipe(PRUNE), classifier(is_quantized=True), None) == ["/model_id"]
 
 
+@pytest.mark.parametrize(
+    ("conversion", "outputs"),
+    [
+        (INT8, ("onnx",)),
+        (INT8, ("c_array", "keras")),
+        ({"technique": "weight_only_quantization", "num_bits": 4}, ("tflite",)),
+    ],
+)
+def test_conversion_takes_any_kind_of_file_that_it_writes(
+    conversion: dict[str, Any], outputs: tuple[OutputKind, ...]
+) -> None:
+    assert check(recipe(conversion), outputs, Given(classifier(), digits()), NO_TARGETS).steps
+
+
+@pytest.mark.parametrize(
+    "conversion",
+    [INT8 | {"activation_bits": 16}, {"technique": "weight_only_quantization"}],
+)
+def test_conversion_is_refused_without_a_kind_of_file_that_it_writes(
+    conversion: dict[str, Any],
+) -> None:
+    assert pointers_of(recipe(conversion), classifier(), digits(), ("onnx",)) == ["/outputs"]
+
+
+def test_tflite_model_may_become_a_c_array_and_nothing_else() -> None:
+    model = classifier(format=ModelFormat.TFLITE)
+    outputs: tuple[OutputKind, ...] = ("tflite", "c_array", "onnx")
+    assert pointers_of(recipe(INT8), model, digits(), outputs) == ["/outputs/2"]
+
+
 @pytest.mark.parametrize("technique", sorted(step_types()))
 def test_every_step_refuses_a_quantized_model_with_code_and_hint(technique: str) -> None:
     """Whatever its parameters are: it is refused before anything else is looked at."""

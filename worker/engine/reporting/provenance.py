@@ -16,6 +16,8 @@ PACKAGES = {
     "keras": ("keras",),
     "ai_edge_litert": ("ai-edge-litert",),
     "litert_quantizer": ("litert-quantizer",),
+    "tf2onnx": ("tf2onnx",),
+    "onnxruntime": ("onnxruntime",),
     "numpy": ("numpy",),
     "penjing": ("penjing",),
 }

@@ -1,12 +1,14 @@
 """Builds the report of a job from what its phases found."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
+from app.recipes.outputs import OutputKind
 from app.reports.report import Control, Delta, LayerReport, Measurement, Report, StepReport
+from worker.engine.exporting.onnx_file import OPSET
 from worker.engine.exporting.source import KerasSource, Source
 from worker.engine.exports import Exports, artifact_of
 from worker.engine.order import Order, Result
@@ -75,7 +77,7 @@ def result_of(order: Order, folder: Path, subject: Subject, rated: Rated, done: 
         outputs=rated.outputs,
         delta=rated.delta,
         control=done.control,
-        understood=(*subject.understood(), *_file_sentences(done.source)),
+        understood=(*subject.understood(), *_file_sentences(done.source, done.exports.kinds)),
         steps=done.steps,
         warnings=(
             *warnings_of(comparison, order.constraints),
@@ -92,10 +94,12 @@ def result_of(order: Order, folder: Path, subject: Subject, rated: Rated, done: 
     )
 
 
-def _file_sentences(source: Source) -> Iterator[str]:
+def _file_sentences(source: Source, kinds: Collection[OutputKind]) -> Iterator[str]:
     """What a user of the files has to know to call them."""
     if not isinstance(source, KerasSource):
         return
+    if "onnx" in kinds:
+        yield f"the onnx file is of opset {OPSET}; its batch is open"
     if source.is_recurrent:
         yield "recurrent layers: a tflite file takes one sample at a time"
     for port in (*source.signature.inputs, *source.signature.outputs):
