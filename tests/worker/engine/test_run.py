@@ -15,6 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from app.errors import Cancelled, LayerNotRemovable
 from app.recipes.facts import ModelFormat
+from app.recipes.outputs import OUTPUT_KINDS
 from tests.builders import (
     branched_model,
     conv_model,
@@ -24,6 +25,7 @@ from tests.builders import (
     rows_for,
 )
 from worker.engine import run as run_module
+from worker.engine.exporting.c_array import read_c_array
 from worker.engine.loading.models import heads
 from worker.engine.measuring.statistics import mcnemar_p_value, wilson_interval
 from worker.engine.order import Event, Order, Result
@@ -109,7 +111,7 @@ def desk(tmp_path: Path) -> Desk:
 
 @pytest.fixture(scope="module")
 def pruned_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """Pruned, trained, quantized, with its control, in all three formats."""
+    """Pruned, trained, quantized, with its control, in every format."""
     desk = Desk(tmp_path_factory.mktemp("pruned") / "job")
     pruning = {
         "technique": "magnitude_pruning",
@@ -121,7 +123,7 @@ def pruned_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
             dense_model(),
             pruning,
             INT8,
-            outputs=("keras", "tflite", "saved_model", "packed"),
+            outputs=("keras", "tflite", "saved_model", "onnx", "c_array", "packed"),
             control=True,
         )
     )
@@ -173,7 +175,7 @@ def test_run_compares_the_same_kind_of_file_on_the_same_runtime(pruned_job: Job)
 def test_run_measures_every_file_it_offers(pruned_job: Job) -> None:
     outputs = {one.format: one for one in pruned_job.result.report.outputs}
     assert set(outputs) == {artifact.kind for artifact in pruned_job.result.artifacts}
-    assert set(outputs) == {"tflite", "keras", "saved_model", "packed"}
+    assert set(outputs) == set(OUTPUT_KINDS)
     for artifact in pruned_job.result.artifacts:
         content = (pruned_job.folder / artifact.path).read_bytes()
         assert artifact.format == artifact.kind
@@ -188,6 +190,28 @@ def test_run_measures_every_file_it_offers(pruned_job: Job) -> None:
     assert packed.accuracy == outputs["keras"].accuracy
     assert packed.weights_bytes
     assert packed.weights_bytes < packed.size_bytes < outputs["keras"].size_bytes / 10
+
+
+def test_run_converts_every_kind_that_the_conversion_writes(pruned_job: Job) -> None:
+    report = pruned_job.result.report
+    outputs = {one.format: one for one in report.outputs}
+    variants = {kind: one.variant for kind, one in outputs.items()}
+    assert variants == {
+        "tflite": "int8",
+        "onnx": "int8",
+        "c_array": "int8",
+        "saved_model": "float32",
+        "keras": "float32",
+        "packed": "float32",
+    }
+    assert outputs["onnx"].runtime.startswith("onnxruntime 1.")
+    assert outputs["c_array"].accuracy == outputs["tflite"].accuracy
+    assert read_c_array(pruned_job.file("c_array")) == pruned_job.file("tflite").read_bytes()
+    (quantization,) = report.steps[1:]
+    assert quantization.facts["float_operators"] == {}
+    assert quantization.facts["onnx_float_operators"] == {}
+    assert "the onnx file is of opset 17; its batch is open" in report.understood
+    assert report.provenance.versions["onnxruntime"] != "unknown"
 
 
 def test_run_keeps_zeros_through_to_the_files(pruned_job: Job) -> None:
