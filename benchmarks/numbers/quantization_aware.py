@@ -55,6 +55,16 @@ RECIPES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "4-bit weights, lsq": ({"technique": QAT, **LEARNING, "weight_bits": 4, "method": "lsq"},),
     "pruned, clustered, then int8": (*SMALL, FULL_INTEGER),
     "pruned, clustered, int8 in training": (*SMALL, {"technique": QAT, **LEARNING}),
+    "entropy-penalized, then int8": (
+        {
+            "technique": "entropy_penalized_training",
+            "rate_weight": 0.7,
+            "epochs": 20,
+            "batch_size": 128,
+            "distill": True,
+        },
+        FULL_INTEGER,
+    ),
 }
 
 
