@@ -42,6 +42,12 @@ class GradientQuantization(BaseModel):
         "per_tensor",
         description="One scale for each gradient, or for each output channel of it.",
     )
+    scale: Literal["least_error", "largest"] = Field(
+        "least_error",
+        description="nearest with 2 bits or more: the outermost level lies at the largest "
+        "magnitude, or at the one of eight, each half the one before, that leaves the least "
+        "squared error.",
+    )
     error_feedback: bool = Field(
         True,
         description="Add what coding left out of a gradient to the next one (EF-SGD, Karimireddy "
@@ -91,6 +97,10 @@ class GradientQuantization(BaseModel):
             )
         if self.top_k_share is not None and self.rounding != "top_k":
             raise ValueError(f"top_k_share has no effect on {self.rounding}; leave it out")
+        if self.scale != "least_error" and (self.rounding != "nearest" or self.num_bits == 1):
+            raise ValueError(
+                f"scale has no effect on {self.rounding} of {self.num_bits} bits; leave it out"
+            )
         if self.granularity == "per_channel" and self.rounding == "top_k":
             raise ValueError(
                 "granularity per_channel has no effect on top_k: what is sent of a gradient lies "

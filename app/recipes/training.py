@@ -14,6 +14,8 @@ from app.recipes.task import Task, TaskKind
 
 # Parameters of teaching that are read where classes are told apart.
 OF_LOGITS = frozenset({"temperature", "soft_loss"})
+# Of gradients, that only optimizers without a memory of their size train well with.
+FEW_BITS = 2
 WEIGHTED = frozenset({TaskKind.CLASSIFICATION, TaskKind.BINARY_CLASSIFICATION})
 
 
@@ -43,6 +45,26 @@ def training_complaints(
 
 
 def training_warnings(recipe: Recipe, tasks: tuple[Task, ...]) -> Iterator[str]:
+    """What trainings will do otherwise than one may expect, in plain words."""
+    yield from _teaching_warnings(recipe, tasks)
+    yield from _coding_warnings(recipe)
+
+
+def _coding_warnings(recipe: Recipe) -> Iterator[str]:
+    """Adaptive optimizers divide by the size of past gradients, which few bits make jump."""
+    for step in recipe.steps:
+        training = step.training()
+        coding = training.gradient_quantization if training else None
+        if training is None or coding is None or training.optimizer == "sgd":
+            continue
+        if coding.num_bits <= FEW_BITS or coding.rounding == "top_k":
+            yield (
+                f"{step.technique}: with gradients of so few bits, {training.optimizer} loses more "
+                "accuracy than sgd does; optimizer sgd with a higher learning_rate (0.05) is safer."
+            )
+
+
+def _teaching_warnings(recipe: Recipe, tasks: tuple[Task, ...]) -> Iterator[str]:
     """What is given for the comparison with a teacher, and not read where values are predicted."""
     if not tasks or any(task.is_classification for task in tasks):
         return

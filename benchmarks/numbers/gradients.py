@@ -8,7 +8,7 @@ errors are those of the test digits, medians over the seeds. Epochs are judged o
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -30,15 +30,20 @@ from worker.engine.training.trainer import train
 
 Coding = dict[str, Any]
 
-PLAIN: tuple[Coding, ...] = tuple({"num_bits": bits} for bits in (8, 4, 2))
-RANDOM: Coding = {"num_bits": 2, "rounding": "stochastic"}
 CODINGS: tuple[Coding, ...] = (
-    *(coding | {"error_feedback": fed} for coding in PLAIN for fed in (False, True)),
-    *(RANDOM | {"error_feedback": fed} for fed in (False, True)),
-    {"rounding": "ternary"},
-    *({"rounding": "sign", "error_feedback": fed} for fed in (False, True)),
-    {"num_bits": 2, "granularity": "per_channel"},
-    {"rounding": "top_k", "top_k_share": 0.01, "error_feedback": True},
+    {"num_bits": 8, "error_feedback": False},
+    {"num_bits": 4, "error_feedback": False},
+    {"num_bits": 4},
+    {"num_bits": 2, "scale": "largest", "error_feedback": False},
+    {"num_bits": 2, "scale": "largest"},
+    {"num_bits": 2, "error_feedback": False},
+    {"num_bits": 2},
+    {"num_bits": 2, "rounding": "stochastic", "error_feedback": False},
+    {"num_bits": 2, "rounding": "stochastic"},
+    {"rounding": "ternary", "error_feedback": False},
+    {"rounding": "sign", "granularity": "per_channel", "error_feedback": False},
+    {"rounding": "sign", "granularity": "per_channel"},
+    {"rounding": "top_k", "top_k_share": 0.01},
 )
 
 
@@ -48,9 +53,9 @@ class Setting:
 
     mnist: Path
     network: keras.Model
-    workers: int
-    epochs: int
     folder: Path
+    workers: int
+    training: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def trained(setting: Setting, coding: Coding | None, seed: int) -> Found:
     )
     options = Recovery.model_validate(
         {
-            "epochs": setting.epochs,
+            **setting.training,
             "batch_size": 128,
             "validation_fraction": 1 / 12,
             "gradient_quantization": asked,
@@ -85,9 +90,11 @@ def trained(setting: Setting, coding: Coding | None, seed: int) -> Found:
     return Found(100 * (1 - score), history.seconds_per_step or 0.0, history.coding or {})
 
 
-def rows_of(setting: Setting, seeds: list[int]) -> Iterator[tuple[str, ...]]:
-    """A row of the table a coding, float32 first."""
-    for coding in (None, *CODINGS):
+def rows_of(
+    setting: Setting, codings: Sequence[Coding | None], seeds: list[int]
+) -> Iterator[tuple[str, ...]]:
+    """A row of the table a coding; None = float32."""
+    for coding in codings:
         found = [trained(setting, coding, seed) for seed in seeds]
         errors = [one.error for one in found]
         shown = "/".join(f"{error:.2f}" for error in errors) if len(errors) > 1 else ""
@@ -118,8 +125,10 @@ def _words(coding: Coding | None) -> str:
     words = [coding.get("rounding", "nearest")]
     if "num_bits" in coding:
         words.append(f"{coding['num_bits']} bit")
-    words += [str(coding[name]) for name in ("granularity", "top_k_share") if name in coding]
-    return " ".join(words) + (", feedback" if coding.get("error_feedback") else "")
+    words += [
+        str(coding[name]) for name in ("scale", "granularity", "top_k_share") if name in coding
+    ]
+    return " ".join(words) + (", feedback" if coding.get("error_feedback", True) else "")
 
 
 def _context(model: keras.Model, setting: Setting, seed: int) -> StepContext:
@@ -158,14 +167,21 @@ def main() -> None:
     parser.add_argument("network", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rows", type=int, nargs="+", default=range(len(CODINGS)))
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--optimizer", default="sgd")
+    parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--warmup-steps", type=int, default=200)
     given = parser.parse_args()
+    named = ("epochs", "optimizer", "learning_rate", "warmup_steps")
+    training = {name: getattr(given, name) for name in named}
+    codings = [None, *(CODINGS[row] for row in given.rows)]
     columns = ("gradients", "error, %", "seeds", "bytes", "bits", "ratio", "entropy", "ms", "same")
     table = Table(*columns, title=f"{given.workers} workers, {given.epochs} epochs")
     network = keras.saving.load_model(given.network, compile=False)
     with tempfile.TemporaryDirectory() as folder:
-        setting = Setting(given.mnist, network, given.workers, given.epochs, Path(folder))
-        for row in rows_of(setting, given.seeds):
+        setting = Setting(given.mnist, network, Path(folder), given.workers, training)
+        for row in rows_of(setting, codings, given.seeds):
             table.add_row(*row)
     Console().print(table)
 

@@ -9,6 +9,7 @@ from app.recipes.gradients import GradientQuantization
 from app.recipes.recipe import Recipe
 from app.recipes.steps import Step
 from app.recipes.steps.recovery import Recovery
+from app.recipes.training import training_warnings
 
 
 def coding(**given: Any) -> GradientQuantization:
@@ -45,6 +46,7 @@ def test_what_is_stored_is_read_again() -> None:
         ({"top_k_share": 0.1}, "no effect on nearest"),
         ({"rounding": "top_k", "top_k_share": 1.0}, "less than 1"),
         ({"rounding": "top_k", "granularity": "per_channel"}, "no effect on top_k"),
+        ({"rounding": "sign", "scale": "largest"}, "no effect on sign"),
         ({"workers": 9}, "less than or equal to 8"),
         ({"bits": 4}, "Extra inputs"),
     ],
@@ -74,6 +76,18 @@ def test_a_comparison_with_float32_is_a_run_of_its_own() -> None:
     compared = step("initialization", scheme="he_normal", compare=["zeros"], recovery=asked)
     assert compared.training_runs() == 4
     assert step("initialization", scheme="he_normal").training_runs() == 0
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "bits", "is_warned"), [("adam", 2, True), ("adam", 4, False), ("sgd", 2, False)]
+)
+def test_few_bits_and_adaptive_optimizers_are_warned_of(
+    optimizer: str, bits: int, is_warned: bool
+) -> None:
+    training = {"optimizer": optimizer, "gradient_quantization": {"num_bits": bits}}
+    recipe = Recipe.model_validate({"steps": [{"technique": "fine_tuning", **training}]})
+
+    assert bool(list(training_warnings(recipe, ()))) == is_warned
 
 
 @pytest.mark.parametrize(

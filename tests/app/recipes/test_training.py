@@ -55,6 +55,11 @@ def complaints_of(
         ({"loss": "hinge"}, "loss", "hinge does not fit output 'logits' (classification)"),
         ({"loss": "poisson"}, "loss", "Allowed: auto, categorical_crossentropy, "),
         ({"class_weights": {"3": 1, "10": 2}}, "class_weights", "there is no class 10"),
+        (
+            {"distill": True, "gradient_quantization": {"workers": 2}},
+            "gradient_quantization/workers",
+            "cannot be divided over 2 processes: what teachers say",
+        ),
         # 900 rows in batches of 64: 15 steps in each of 2 epochs.
         ({"warmup_steps": 30}, "warmup_steps", "the training has only 30 optimizer steps"),
     ],

@@ -14,7 +14,7 @@ from worker.engine.training.gradients.rounding import Coded, GradientCoder, code
 
 # Symbols are counted in one step of so many: that costs as much as coding itself.
 SAMPLE_EVERY = 16
-PARAMETERS = ("num_bits", "rounding", "granularity", "error_feedback", "top_k_share")
+PARAMETERS = ("num_bits", "rounding", "granularity", "scale", "error_feedback", "top_k_share")
 
 
 @keras.saving.register_keras_serializable(package="penjing")

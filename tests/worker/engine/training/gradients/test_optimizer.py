@@ -50,7 +50,7 @@ def test_without_feedback_nothing_is_remembered() -> None:
 def test_clipping_comes_after_decoding() -> None:
     weight = variable(np.zeros(2))
 
-    wrapped(keras.optimizers.SGD(1.0, global_clipnorm=1.0), num_bits=2).apply(
+    wrapped(keras.optimizers.SGD(1.0, global_clipnorm=1.0), num_bits=2, scale="largest").apply(
         [tf.constant([8.0, 1.0])], [weight]
     )
 

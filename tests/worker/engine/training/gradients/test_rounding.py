@@ -45,11 +45,36 @@ def test_nearest_takes_the_nearest_of_the_levels() -> None:
 
     # 2 bits: -1, 0, 1 times 0.9. 3 bits: -3 ... 3 times 0.3.
     np.testing.assert_allclose(
-        coded(coder((2, 2), num_bits=2), values), [[-0.9, 0.0], [0.0, 0.0]], atol=1e-6
+        coded(coder((2, 2), num_bits=2, scale="largest"), values),
+        [[-0.9, 0.0], [0.0, 0.0]],
+        atol=1e-6,
     )
     np.testing.assert_allclose(
-        coded(coder((2, 2), num_bits=3), values), [[-0.9, 0.3], [0.3, 0.0]], atol=1e-6
+        coded(coder((2, 2), num_bits=3, scale="largest"), values),
+        [[-0.9, 0.3], [0.3, 0.0]],
+        atol=1e-6,
     )
+
+
+def test_the_scale_is_that_of_the_least_error() -> None:
+    """One large value among many small ones: at its scale all others would be 0."""
+    values = np.concatenate([np.full(999, 0.25, np.float32), [4.0]]).astype(np.float32)
+
+    np.testing.assert_allclose(coded(coder((1000,), num_bits=2), values)[:999], 0.25)
+    largest = coded(coder((1000,), num_bits=2, scale="largest"), values)
+    np.testing.assert_allclose(largest, [*[0.0] * 999, 4.0])
+
+
+@pytest.mark.parametrize(("bits", "axes"), [(2, 0), (4, 0), (2, 1), (8, 1)])
+def test_least_error_is_no_worse_than_the_largest(bits: int, axes: int) -> None:
+    values = gradient(40, 6) ** 3
+
+    errors = [
+        np.square(coded(coder((40, 6), axes, num_bits=bits, scale=scale), values) - values).sum(0)
+        for scale in ("least_error", "largest")
+    ]
+
+    assert (errors[0] <= errors[1] + 1e-6).all() if axes else errors[0].sum() <= errors[1].sum()
 
 
 def test_sign_is_scaled_by_the_mean_magnitude() -> None:
@@ -71,7 +96,7 @@ def test_nearest_is_what_numpy_says(bits: int) -> None:
     values, levels = gradient(20, 30), 2 ** (bits - 1) - 1
     scale = np.abs(values).max() / levels
 
-    found = coded(coder((20, 30), num_bits=bits), values)
+    found = coded(coder((20, 30), num_bits=bits, scale="largest"), values)
 
     np.testing.assert_allclose(found, np.round(values / scale) * scale, rtol=1e-5, atol=1e-6)
 
@@ -141,7 +166,7 @@ def test_places_take_as_few_bytes_as_do(count: int, size: int) -> None:
 
 def test_channels_have_scales_of_their_own() -> None:
     values = gradient(5, 3) * np.array([1, 10, 100], np.float32)
-    one = coder((5, 3), axes=1, num_bits=2)
+    one = coder((5, 3), axes=1, num_bits=2, scale="largest")
 
     found = coded(one, values)
 

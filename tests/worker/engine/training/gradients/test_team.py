@@ -42,6 +42,7 @@ OPTIONS = Recovery.model_validate(
         "validation_fraction": 0.0,
         "gradient_quantization": {
             "num_bits": 2,
+            "scale": "largest",
             "error_feedback": True,
             "workers": WORKERS,
             "compare_with_float32": False,
