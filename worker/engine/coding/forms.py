@@ -4,6 +4,7 @@ A tensor is a flat array of bit patterns here: what comes back is the same to th
 payloads and negative zeros included.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -69,24 +70,20 @@ def patterns_of(tensor: Tensor) -> Patterns:
     return little.view(np.dtype(f"<u{tensor.dtype.itemsize}")).reshape(tensor.shape)
 
 
-def forms_of(tensor: Tensor, levels: Levels | None) -> list[Stored]:
-    """Every form that gives back this tensor exactly and may be the smallest.
-
-    Those that number the values come last: of a large tensor no other is tried.
-    """
+def forms_of(tensor: Tensor, levels: Levels | None) -> Iterator[Stored]:
+    """Every form that gives back this tensor exactly; what is likely to be the smallest first."""
     patterns = patterns_of(tensor)
-    found: list[Stored | None] = [Stored(Form.PATTERNS, patterns)]
-    if np.count_nonzero(patterns) * 8 < patterns.size * 7 and patterns.size > 8:
-        found.append(Stored(Form.SPARSE, patterns, (patterns != 0).astype(np.int32)))
-    if tensor.dtype == np.float32:
-        grid = levels if isinstance(levels, Grid) else _guessed_grid(tensor)
-        found.append(_on_grid(tensor, patterns, grid) if grid else None)
-    if tensor.dtype.kind in "iub":
-        found.append(_as_integers(tensor, patterns))
-    found.append(_with_palette(patterns, None))
+    found = _on_grid(tensor, patterns, levels)
+    if found is None and tensor.dtype.kind in "iub":
+        found = _as_integers(tensor, patterns)
+    if found:
+        yield found
     if isinstance(levels, Codebook) and levels.channel_axis is not None:
-        found.append(_with_palette(patterns, levels.channel_axis))
-    return [stored for stored in found if stored is not None]
+        yield from _with_palette(patterns, levels.channel_axis)
+    yield from _with_palette(patterns, None)
+    if np.count_nonzero(patterns) * 8 < patterns.size * 7 and patterns.size > 8:
+        yield Stored(Form.SPARSE, patterns, (patterns != 0).astype(np.int32))
+    yield Stored(Form.PATTERNS, patterns)
 
 
 def values_of_grid(
@@ -97,13 +94,19 @@ def values_of_grid(
     return grid.values(numbers)
 
 
-def _on_grid(tensor: Tensor, patterns: Patterns, grid: Grid) -> Stored | None:
+def _on_grid(tensor: Tensor, patterns: Patterns, levels: Levels | None) -> Stored | None:
     """Numbers count from 0, not from the zero point: what they stand for is the same."""
+    if tensor.dtype != np.float32:
+        return None
+    grid = levels if isinstance(levels, Grid) else _guessed_grid(tensor)
+    if grid is None:
+        return None
     weight = tensor.astype(np.float32)
     numbers = grid.numbers(weight)
     if numbers is None or tensor.size == 0:
         return None
-    offset = (numbers - grid._spread(grid.zero_point, weight.shape)).astype(np.int32)
+    steps = Grid(np.ones_like(grid.scale), grid.zero_point, grid.num_bits, grid.block)
+    offset = steps.values(numbers).astype(np.int32)
     made = patterns_of(values_of_grid(offset, grid.scale, grid.block))
     is_zero = offset == 0
     if not np.array_equal(made[~is_zero], patterns[~is_zero]):
@@ -145,17 +148,15 @@ def _as_integers(tensor: Tensor, patterns: Patterns) -> Stored | None:
     return Stored(Form.INTEGERS, patterns, numbers=tensor.astype(np.int32))
 
 
-def _with_palette(patterns: Patterns, axis: int | None) -> Stored | None:
-    if patterns.size == 0:
-        return None
-    if np.unique(patterns.reshape(-1)[:SAMPLE]).size > MOST_COLORS:
-        return None
+def _with_palette(patterns: Patterns, axis: int | None) -> Iterator[Stored]:
+    if patterns.size == 0 or np.unique(patterns.reshape(-1)[:SAMPLE]).size > MOST_COLORS:
+        return
     channels = patterns.reshape(1, -1) if axis is None else np.moveaxis(patterns, axis, 0)
     found = [_numbered(channel) for channel in channels]
     if sum(colors.size for colors, _, _ in found) > max(MOST_COLORS, patterns.size // 8):
-        return None
+        return
     numbers = np.stack([numbers for _, numbers, _ in found])
-    return Stored(
+    yield Stored(
         Form.PALETTE,
         patterns,
         numbers=numbers.reshape(patterns.shape) if axis is None else np.moveaxis(numbers, 0, axis),

@@ -1,6 +1,7 @@
 """Writes and reads one tensor; the writer tries what may suit it and keeps the smallest."""
 
 import math
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +28,12 @@ MANTISSA = 23
 
 def write_tensor(stream: Stream, tensor: Tensor, levels: Levels | None) -> None:
     """Write it in the form and the arrangement that take the fewest bytes."""
+    forms = forms_of(tensor, levels)
     options = [
         (stored, arrangement)
-        for stored in forms_of(tensor, levels)
+        for stored in (islice(forms, 1) if tensor.size > SMALL else forms)
         for arrangement in arrangements_of(stored.numbers)
     ]
-    if len(options) > 1 and tensor.size > SMALL:
-        options = options[-1:]
     tried = [_cost(stream, *option) for option in options] if len(options) > 1 else [0.0]
     stored, arrangement = options[tried.index(min(tried))]
     _code(stream, stored.patterns.shape, tensor.dtype, stored, arrangement)
