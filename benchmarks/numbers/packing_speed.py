@@ -62,9 +62,8 @@ def speed(tensor: Tensor, levels: Levels | None, count: int) -> tuple[float, flo
             raise SystemExit("what came back is not what was packed")
     read = time.process_time()
     weights = tensor.size * count
-    return len(code) * 8 / weights, *(
-        weights / s / 1e6 for s in (written - started, read - written)
-    )
+    there, back = weights / (written - started) / 1e6, weights / (read - written) / 1e6
+    return len(code) * 8 / weights, there, back
 
 
 if __name__ == "__main__":
