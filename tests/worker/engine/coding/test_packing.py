@@ -74,8 +74,8 @@ def test_architecture_of_a_small_net_takes_about_a_hundred_bytes(tmp_path: Path)
         weight.assign(keras.ops.zeros_like(weight))
     write_keras(lenet, tmp_path / "lenet.keras")
     packed = pack(tmp_path / "lenet.keras", [], never_cancelled)
-    assert len(packed.content) < 110
-    assert packed.weights_bytes < 15
+    assert len(packed.content) < 120
+    assert packed.weights_bytes < 20
 
 
 def test_file_with_more_inside_is_compressed_as_it_is(tmp_path: Path) -> None:
