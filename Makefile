@@ -107,6 +107,23 @@ figures-structure: install ## Measure what README claims of structure (two hours
 	@$(RUN) benchmarks.structure.surgery
 	@$(RUN) benchmarks.structure.figures "$(MNIST)"
 
+.PHONY: figures-numbers
+figures-numbers: install ## Measure what README claims of numbers (three hours; MNIST=... NETS=folder)
+	@[ -f "$(MNIST)" ] && [ -n "$(NETS)" ] || { echo "Name MNIST, and a folder of the nets:" >&2; \
+		echo "  make figures-numbers MNIST=/path/to/mnist.npz NETS=/path/to/folder" >&2; exit 1; }
+	@[ -f "$(NETS)/lenet5.keras" ] || $(RUN) benchmarks.numbers.train_nets "$(MNIST)" "$(NETS)"
+	@$(RUN) benchmarks.numbers.entropy "$(MNIST)" "$(NETS)"
+	@$(RUN) benchmarks.numbers.deep_compression "$(MNIST)" "$(NETS)"/lenet300.keras "$(NETS)"/lenet5.keras
+	@$(RUN) benchmarks.numbers.runnable "$(MNIST)" "$(NETS)"
+	@$(RUN) benchmarks.numbers.quantization_aware "$(MNIST)" "$(NETS)"/lenet300.keras "$(NETS)"/lenet5.keras
+	@for net in lenet300 lenet5; do \
+		$(RUN) benchmarks.numbers.weight_quantization "$(NETS)/$$net.keras" "$(MNIST)" --divisor 255; \
+		$(RUN) benchmarks.numbers.calibrations "$(NETS)/$$net.keras" "$(MNIST)" --divisor 255; \
+	done
+	@$(RUN) benchmarks.numbers.gradients "$(MNIST)" "$(NETS)"/lenet300.keras
+	@$(RUN) benchmarks.numbers.exchange 53346
+	@$(RUN) benchmarks.numbers.packing_speed 25
+
 .PHONY: lock
 lock: ## Resolve the dependencies anew (needs uv and the network; UPGRADE=--upgrade moves versions)
 	@$(COMPILE) $(UPGRADE) --all-extras pyproject.toml -o requirements.lock

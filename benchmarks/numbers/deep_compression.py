@@ -17,15 +17,12 @@ from statistics import median
 from typing import Any
 
 import keras
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from worker.engine.order import Event, Order
-from worker.engine.run import run
+from benchmarks.numbers.engine_jobs import carried_out, write_digits
 
 SEEDS = (0, 1, 2, 3, 4)
-KEPT_ASIDE = 5_000
 MOST_POINTS = 0.1
 LEAST_RATIO = 60.0
 
@@ -83,38 +80,10 @@ def recipe(seed: int, settings: argparse.Namespace) -> dict[str, Any]:
     return {"seed": seed, "steps": [pruning, clustering]}
 
 
-def write_digits(mnist: Path, target: Path, *, choosing: bool) -> None:
-    """The digits of a job; choosing: training digits kept aside stand in for the test split."""
-    with np.load(mnist) as digits:
-        arrays = {name: digits[name] for name in ("x_train", "y_train", "x_test", "y_test")}
-    if choosing:
-        for name in ("x", "y"):
-            whole = arrays[f"{name}_train"]
-            arrays[f"{name}_train"] = whole[:-KEPT_ASIDE]
-            arrays[f"{name}_test"] = whole[-KEPT_ASIDE:]
-    np.savez(target, **arrays)
-
-
 def figures(model: Path, digits: Path, asked: dict[str, Any], folder: Path) -> Figures:
     """Carry out one job."""
-    order = Order.model_validate(
-        {
-            "job_id": "job_1",
-            "model": {"path": model, "format": "keras", "name": model.name, "sha256": "0" * 64},
-            "dataset": {
-                "path": digits,
-                "format": "npz",
-                "sha256": "0" * 64,
-                "options": {"scale": 1 / 255},
-            },
-            "recipe": asked,
-            "outputs": ("packed",),
-            "constraints": {},
-            "control": False,
-        }
-    )
     begun = _cpu_s()
-    report = run(order, folder, _unheard).report
+    report = carried_out(model, digits, asked, ("packed",), folder).report
     before, after = report.baseline.accuracy, report.optimized.accuracy
     assert before is not None, "digits are labelled"
     assert after is not None, "digits are labelled"
@@ -158,10 +127,6 @@ def print_net(name: str, found: dict[int, Figures], whole: int) -> bool:
         flush=True,
     )
     return ratio >= LEAST_RATIO and points <= MOST_POINTS
-
-
-def _unheard(event: Event) -> None:
-    """Nobody listens to a benchmark's progress."""
 
 
 def _cpu_s() -> float:

@@ -23,11 +23,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.numbers.deep_compression import write_digits
-from worker.engine.order import Event, Order
-from worker.engine.run import run
+from benchmarks.numbers.engine_jobs import SCALE, carried_out, write_digits
 
-SCALE = 1 / 255
 QAT = "quantization_aware_training"
 LEARNING: Mapping[str, Any] = {"epochs": 2, "batch_size": 128, "learning_rate": 3e-4}
 FULL_INTEGER: Mapping[str, Any] = {"technique": "full_integer_quantization"}
@@ -82,23 +79,8 @@ class Figures:
 
 def figures(model: Path, digits: Path, steps: tuple[Mapping[str, Any], ...], job: Path) -> Figures:
     """Carry out one job and compare its two files."""
-    order = Order.model_validate(
-        {
-            "job_id": "job_1",
-            "model": {"path": model, "format": "keras", "name": model.name, "sha256": "0" * 64},
-            "dataset": {
-                "path": digits,
-                "format": "npz",
-                "sha256": "0" * 64,
-                "options": {"scale": SCALE},
-            },
-            "recipe": {"seed": 0, "steps": [dict(step) for step in steps]},
-            "outputs": ("tflite", "keras"),
-            "constraints": {},
-            "control": False,
-        }
-    )
-    result = run(order, job, _unheard)
+    recipe = {"seed": 0, "steps": [dict(step) for step in steps]}
+    result = carried_out(model, digits, recipe, ("tflite", "keras"), job)
     before, after = result.report.baseline, result.report.optimized
     assert before.accuracy is not None, "digits are labelled"
     assert after.accuracy is not None, "digits are labelled"
@@ -148,10 +130,6 @@ def print_net(name: str, found: Mapping[str, Figures]) -> None:
 
 def _only(outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     return next(iter(outputs.values()))
-
-
-def _unheard(event: Event) -> None:
-    """Nobody listens to a benchmark's progress."""
 
 
 def main() -> int:
