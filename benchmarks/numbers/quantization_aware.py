@@ -11,9 +11,10 @@ trained on; so the settings below were chosen.
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import keras
@@ -77,9 +78,11 @@ class Figures:
     speedup: float
 
 
-def figures(model: Path, digits: Path, steps: tuple[Mapping[str, Any], ...], job: Path) -> Figures:
+def figures(
+    model: Path, digits: Path, steps: tuple[Mapping[str, Any], ...], job: Path, seed: int
+) -> Figures:
     """Carry out one job and compare its two files."""
-    recipe = {"seed": 0, "steps": [dict(step) for step in steps]}
+    recipe = {"seed": seed, "steps": [dict(step) for step in steps]}
     result = carried_out(model, digits, recipe, ("tflite", "keras"), job)
     before, after = result.report.baseline, result.report.optimized
     assert before.accuracy is not None, "digits are labelled"
@@ -112,6 +115,18 @@ def agreement(keras_file: Path, tflite_file: Path, digits: Path) -> float:
     return float((ours.argmax(-1) == theirs.argmax(-1)).mean())
 
 
+def median_of(runs: Sequence[Figures]) -> Figures:
+    """Each figure's own median over the seeds."""
+    return Figures(
+        variant=" ".join(sorted({one.variant for one in runs})),
+        error=median(one.error for one in runs),
+        points=median(one.points for one in runs),
+        agreement=median(one.agreement for one in runs),
+        gzip_bytes=int(median(one.gzip_bytes for one in runs)),
+        speedup=median(one.speedup for one in runs),
+    )
+
+
 def print_net(name: str, found: Mapping[str, Figures]) -> None:
     table = Table("recipe", "file", "error", "points", "agreement", "gzip bytes", "speedup")
     for recipe, one in found.items():
@@ -137,6 +152,7 @@ def main() -> int:
     parser.add_argument("mnist", type=Path)
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--choose", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="their median is shown")
     parser.add_argument("--recipes", nargs="+", choices=tuple(RECIPES), default=tuple(RECIPES))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -145,10 +161,13 @@ def main() -> int:
         for model in arguments.models:
             found = {}
             for index, recipe in enumerate(arguments.recipes):
-                job = Path(name) / f"{model.stem}_{index}"
-                job.mkdir()
-                found[recipe] = figures(model, digits, RECIPES[recipe], job)
-                print(f"{model.stem}, {recipe}: {found[recipe]}", flush=True)
+                runs = []
+                for seed in arguments.seeds:
+                    job = Path(name) / f"{model.stem}_{index}_{seed}"
+                    job.mkdir()
+                    runs.append(figures(model, digits, RECIPES[recipe], job, seed))
+                    print(f"{model.stem}, {recipe}, seed {seed}: {runs[-1]}", flush=True)
+                found[recipe] = median_of(runs)
             print_net(model.stem, found)
     return 0
 
