@@ -83,6 +83,11 @@ class Measurement(Figures):
     peak_memory_bytes: int | None = Field(
         description="Resident memory that loading and running the file added."
     )
+    agreement_with_keras: float | None = Field(
+        None,
+        description="Of a file that computes in integers with the ranges of the job's own Keras "
+        "model: the share of the measured rows on which both decide alike. Null for all others.",
+    )
 
 
 class Delta(Figures):

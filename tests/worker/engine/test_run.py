@@ -361,6 +361,18 @@ def test_run_takes_an_uploaded_tflite_file(desk: Desk, float_tflite: Path) -> No
     assert [row.bits for row in job.result.layers] == [8, 8]
 
 
+def test_run_holds_integers_against_the_model_that_learned_them(desk: Desk) -> None:
+    learning = {"technique": "quantization_aware_training", "epochs": 1}
+    job = desk.done(desk.order(dense_model(), learning, outputs=("tflite", "keras")))
+    file, model = job.result.report.outputs
+    rows = job.arrays["x_test.features"]
+    ours = keras.saving.load_model(job.file("keras")).predict(rows, verbose=0).argmax(axis=1)
+    theirs = predictions(job.file("tflite"), rows).argmax(axis=1)
+    assert file.variant == "int8"
+    assert file.agreement_with_keras == pytest.approx((ours == theirs).mean())
+    assert model.agreement_with_keras is None
+
+
 def test_run_names_missed_targets_and_still_offers_the_file(desk: Desk) -> None:
     order = desk.order(
         dense_model(), {"technique": "float16_quantization"}, constraints={"max_size_bytes": 100}

@@ -45,7 +45,13 @@ def rate(predictions: Sequence[Array], subject: Subject) -> Rating:
     return Rating(tuple(one.figures for one in judged), overall)
 
 
-def measurement(measured: Measured, rating: Rating, weight: Weight, samples: int) -> Measurement:
+def measurement(
+    measured: Measured,
+    rating: Rating,
+    weight: Weight,
+    samples: int,
+    agreement_with_keras: float | None = None,
+) -> Measurement:
     """The block of one file that was reloaded and run."""
     overall = summary(rating.heads) if rating.heads else None
     latency = measured.result.latency
@@ -76,6 +82,7 @@ def measurement(measured: Measured, rating: Rating, weight: Weight, samples: int
         latency_ms_iqr=latency.ms_iqr if latency else None,
         latency_runs=latency.runs if latency else 0,
         peak_memory_bytes=measured.result.peak_memory_bytes,
+        agreement_with_keras=agreement_with_keras,
     )
 
 

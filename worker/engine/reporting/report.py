@@ -14,6 +14,7 @@ from worker.engine.exports import Exports, artifact_of
 from worker.engine.order import Order, Result
 from worker.engine.proving.bench import Measured
 from worker.engine.proving.trial import Proven
+from worker.engine.reporting.faithfulness import agreements_with_keras, faithfulness_warnings
 from worker.engine.reporting.figures import agreement_of, delta, measurement, rate
 from worker.engine.reporting.provenance import provenance
 from worker.engine.reporting.verdict import Comparison, verdict_of, warnings_of
@@ -51,10 +52,11 @@ def rate_files(subject: Subject, optimized: keras.Model | None, proven: Proven) 
     samples = subject.measured_count
     ratings = [rate(one.outputs, subject) for one in (proven.baseline, *proven.optimized)]
     baseline = measurement(proven.baseline, ratings[0], weights.baseline, samples)
+    faithful = agreements_with_keras(subject, optimized, proven.optimized)
     outputs = tuple(
-        measurement(one, rating, weight, samples)
-        for one, rating, weight in zip(
-            proven.optimized, ratings[1:], weights.optimized, strict=True
+        measurement(one, rating, weight, samples, agreed)
+        for one, rating, weight, agreed in zip(
+            proven.optimized, ratings[1:], weights.optimized, faithful, strict=True
         )
     )
     agreed = agreement_of(subject, proven.baseline.outputs, first.outputs)
@@ -81,6 +83,7 @@ def result_of(order: Order, folder: Path, subject: Subject, rated: Rated, done: 
         steps=done.steps,
         warnings=(
             *warnings_of(comparison, order.constraints),
+            *faithfulness_warnings(rated.outputs),
             *done.step_warnings,
             *done.exports.warnings,
         ),
