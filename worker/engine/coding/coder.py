@@ -25,8 +25,9 @@ from worker.engine.coding.tables import (
 IntArray = NDArray[np.int64]
 ByteArray = NDArray[np.uint8]
 
-# Registers of the coder: the interval that is left, what was read of the code, where we are.
-LOW, HIGH, CODE, POSITION, IS_DECODING, OVERRUN = range(6)
+# Registers of the coder: the interval that is left, what was read of the code, where we are, and
+# whether a number was met that no writer writes.
+LOW, HIGH, CODE, POSITION, IS_DECODING, OVERRUN, DAMAGED = range(7)
 REGISTER_BITS = 48
 FULL = (1 << REGISTER_BITS) - 1
 LAST_BYTE = REGISTER_BITS - 8
@@ -99,12 +100,12 @@ def fresh_memory(settings: Settings) -> IntArray:
 
 
 def writing_registers() -> IntArray:
-    return np.array([0, FULL, 0, 0, 0, 0], np.int64)
+    return np.array([0, FULL, 0, 0, 0, 0, 0], np.int64)
 
 
 def reading_registers(code: ByteArray) -> IntArray:
     start = int.from_bytes(code[:6].tobytes().ljust(6, b"\0"), "big")
-    return np.array([0, FULL, start, 6, 1, 0], np.int64)
+    return np.array([0, FULL, start, 6, 1, 0, 0], np.int64)
 
 
 @compiled
@@ -140,7 +141,11 @@ def code_flag(registers: IntArray, code: ByteArray, memory: IntArray, bit: Whole
     """Predict a bit from what `memory` was set to, code it, learn from it. Returns it."""
     asked = memory[ASKED]
     total = asked + memory[GIVEN]
+    # Contexts follow from what a file says. All are within their bounds; were one not, compiled
+    # code would write anywhere in memory.
+    last = memory.size - SLOT - 1
     for k in range(asked):
+        memory[CONTEXT + k] = min(max(memory[CONTEXT + k], 0), last)
         memory[INPUT + k] = memory[STRETCH + (memory[SLOT + memory[CONTEXT + k]] >> 16)]
     fast = FAST + memory[FAST_SET] * INPUTS
     slow = SLOW + memory[SLOW_SET] * INPUTS

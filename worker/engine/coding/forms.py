@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.engine.coding.coder import IntArray
+from worker.engine.coding.numbers import MOST_NUMBER
 from worker.engine.quantizing.levels import Codebook, Grid, Levels
 
 Tensor = NDArray[np.generic]
@@ -20,7 +21,6 @@ Patterns = NDArray[np.unsignedinteger]
 MOST_COLORS = 1024
 SAMPLE = 4096
 NEGATIVE_ZERO = 1 << 31
-MOST_NUMBER = 1 << 30
 
 
 class Form(IntEnum):
@@ -106,7 +106,10 @@ def _on_grid(tensor: Tensor, patterns: Patterns, levels: Levels | None) -> Store
     if numbers is None or tensor.size == 0:
         return None
     steps = Grid(np.ones_like(grid.scale), grid.zero_point, grid.num_bits, grid.block)
-    offset = steps.values(numbers).astype(np.int32)
+    exact = steps.values(numbers)
+    if np.abs(exact).max() > MOST_NUMBER:
+        return None
+    offset = exact.astype(np.int32)
     made = patterns_of(values_of_grid(offset, grid.scale, grid.block))
     is_zero = offset == 0
     if not np.array_equal(made[~is_zero], patterns[~is_zero]):

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.engine.coding.coder import IntArray
-from worker.engine.coding.errors import PackedFileDamaged
 from worker.engine.coding.patterns import code_byte_numbers
 from worker.engine.coding.sheets import Sheet
 from worker.engine.coding.stream import Field, Stream
@@ -75,18 +74,16 @@ def code_numbers(
 ) -> NDArray[np.int32]:
     """Whole numbers shaped like the tensor, as a matrix [others, last axis] or as bytes."""
     columns = shape[-1] if shape else 1
-    if stream.number(Field.CODER, int(arrangement.planes)):
+    if stream.number(Field.CODER, int(arrangement.planes), 1):
         flat = given.reshape(-1) if given is not None else None
         return code_byte_numbers(stream, math.prod(shape), columns, flat).reshape(shape)
     rows = math.prod(shape) // columns
-    is_transposed = bool(stream.number(Field.ORIENTATION, int(arrangement.is_transposed)))
+    is_transposed = bool(stream.number(Field.ORIENTATION, int(arrangement.is_transposed), 1))
     strides = (1, 1)
     if rows > 1 and not is_transposed:
-        near = stream.number(Field.STRIDE, arrangement.stride - 1) + 1
-        far = stream.number(Field.FAR_STRIDE, arrangement.far_stride - 1) + 1
+        near = stream.number(Field.STRIDE, arrangement.stride - 1, rows - 1) + 1
+        far = stream.number(Field.FAR_STRIDE, arrangement.far_stride - 1, rows - 1) + 1
         strides = (near, far)
-        if max(strides) > rows:
-            raise PackedFileDamaged(f"a matrix of {rows} rows has strides of {near} and {far}")
     sheet = _sheet(stream, rows, columns, is_transposed, strides)
     if given is not None:
         matrix = given.reshape(rows, columns)

@@ -6,7 +6,9 @@ from worker.engine.coding.coder import EVEN, SLOT, ByteArray, IntArray, code_bit
 from worker.engine.coding.compiled import Whole, compiled
 from worker.engine.coding.tables import LEAST, SCALE
 
+# Of a size; of a number of a tensor: numbers are kept in 32 bits, and code relies on it.
 MOST_BITS = 62
+MOST_NUMBER = 1 << 30
 # Slots of one field: by length, then for the bit behind the leading one by length.
 FIELD_SLOTS = 64
 

@@ -14,7 +14,7 @@ from worker.engine.coding.keras_archive import KerasArchive, Place
 from worker.engine.coding.stream import Field, Stream
 from worker.engine.coding.tensors import write_tensor
 from worker.engine.coding.text import TextModel
-from worker.engine.coding.unpacking import unpack
+from worker.engine.coding.unpacking import MOST_TEXT_BYTES, unpack
 from worker.engine.quantizing.levels import Levels
 
 # A weight, and on which few values it lies.
@@ -71,7 +71,7 @@ def _modelled(
 
 def write_text(stream: Stream, text: bytes) -> None:
     """A text with its length."""
-    stream.number(Field.TEXT_LENGTH, len(text))
+    stream.number(Field.TEXT_LENGTH, len(text), MOST_TEXT_BYTES)
     TextModel(len(text)).code(stream, text)
 
 

@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.engine.coding.coder import IntArray
-from worker.engine.coding.errors import PackedFileDamaged
 from worker.engine.coding.forms import Patterns
 from worker.engine.coding.planes import ALONE, AROUND
 from worker.engine.coding.stream import Field, Stream
@@ -34,7 +33,7 @@ def code_patterns(
     for place in range(item_bytes - 1, -1, -1):
         key = KEYS * item_bytes + place
         plane = np.ascontiguousarray(planes[:, place])
-        mode = stream.number(Field.PLANE_MODE, _mode_of(stream, plane, width, key, given))
+        mode = stream.number(Field.PLANE_MODE, _mode_of(stream, plane, width, key, given), AS_IS)
         planes[:, place] = _code_plane(stream, plane, width, mode, key)
     rotated = planes.reshape(-1).view(kind)
     return (rotated >> one) | (rotated << bits)
@@ -46,9 +45,7 @@ def code_byte_numbers(
     """Whole numbers as bytes: as many planes as the largest needs, the highest first."""
     least, most = (int(given.min()), int(given.max())) if given is not None else (0, 0)
     needed = max(most.bit_length(), (-least - 1).bit_length() if least < 0 else 0) // 8
-    more = stream.number(Field.PLANES, needed)
-    if more > 3:
-        raise PackedFileDamaged(f"numbers have {more + 1} bytes; at most 4 are known")
+    more = stream.number(Field.PLANES, needed, 3)
     half = 1 << (8 * more + 7)
     made = np.zeros(count, np.int64)
     if given is not None:
@@ -68,8 +65,6 @@ def _code_plane(
     if mode == AS_IS:
         values: IntArray = plane.astype(np.int64)
         return stream.bits(values, 8).astype(np.uint8)
-    if mode > AS_IS:
-        raise PackedFileDamaged(f"a plane has the mode {mode}; known are 0 to {AS_IS}")
     stream.plane(plane, width, mode, key)
     return plane
 

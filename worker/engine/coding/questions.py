@@ -30,6 +30,12 @@ ROWS, COLUMNS, STRIDE, FAR_STRIDE, PITCH, ORIGIN = range(6)
 
 
 @compiled
+def size_at(numbers: NDArray[np.int32], at: Whole) -> Whole:
+    """In 64 bits: the least number of 32 bits has no opposite among them."""
+    return abs(np.int64(numbers[at]))
+
+
+@compiled
 def ask_zero(
     memory: IntArray,
     numbers: NDArray[np.int32],
@@ -54,8 +60,8 @@ def ask_zero(
     memory[CONTEXT] = ZERO
     memory[CONTEXT + 1] = ZERO + 1 + by_row * 16 + by_column
     memory[CONTEXT + 2] = ZERO + 257 + (corners * 4 + above) * 8 + before
-    few = min(abs(numbers[at - up]), 2) * 3 + min(abs(numbers[at - far]), 2)
-    memory[CONTEXT + 3] = ZERO + 385 + few * 3 + min(abs(numbers[at - 1]), 2)
+    few = min(size_at(numbers, at - up), 2) * 3 + min(size_at(numbers, at - far), 2)
+    memory[CONTEXT + 3] = ZERO + 385 + few * 3 + min(size_at(numbers, at - 1), 2)
     memory[CONTEXT + 4] = ZERO + 412 + wide * 16 + by_column
     memory[CONTEXT + 5] = ZERO + 556 + before * 16 + by_row
     memory[CONTEXT + 6] = ZERO + 684 + hint * 13 + by_column
@@ -115,8 +121,8 @@ def ask_size(
 ) -> None:
     """Set up the question whether a size is more than 1."""
     up, far = layout[STRIDE] * layout[PITCH], layout[FAR_STRIDE] * layout[PITCH]
-    above = min(abs(numbers[at - up]), 3) * 4 + min(abs(numbers[at - far]), 3)
-    before = min(abs(numbers[at - 1]), 3) * 4 + min(abs(numbers[at - 2]), 3)
+    above = min(size_at(numbers, at - up), 3) * 4 + min(size_at(numbers, at - far), 3)
+    before = min(size_at(numbers, at - 1), 3) * 4 + min(size_at(numbers, at - 2), 3)
     memory[CONTEXT] = SIZE
     memory[CONTEXT + 1] = SIZE + 16 + above
     memory[CONTEXT + 2] = SIZE + 208 + before

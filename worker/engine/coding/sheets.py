@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from worker.engine.coding.coder import (
     ASKED,
     CONTEXT,
+    DAMAGED,
     FAST_SET,
     GIVEN,
     REFINEMENT,
@@ -24,7 +25,7 @@ from worker.engine.coding.coder import (
     code_flag,
 )
 from worker.engine.coding.compiled import Whole, compiled
-from worker.engine.coding.numbers import code_size
+from worker.engine.coding.numbers import MOST_NUMBER, code_size
 from worker.engine.coding.questions import (
     ALIVE,
     COLUMN_SET,
@@ -179,7 +180,7 @@ def code_number(
     column: Whole,
     hint: Whole,
 ) -> Whole:
-    """One number. Returns it."""
+    """One number, at most `MOST_NUMBER` from 0. Returns it; notes one that is further."""
     row = layout[COLUMNS] * TALLIES
     ask_zero(memory, numbers, layout, tallies, at, column, hint)
     number = np.int64(numbers[at])
@@ -196,5 +197,9 @@ def code_number(
         if size < 12:
             next_size(memory)
     if size == MOST_UNARY:
-        size += code_size(registers, code, memory, np.int64(LARGE), abs(number) - MOST_UNARY)
+        more = code_size(registers, code, memory, np.int64(LARGE), abs(number) - MOST_UNARY)
+        if more > MOST_NUMBER - MOST_UNARY:
+            registers[DAMAGED] = 1
+            more = np.int64(0)
+        size += more
     return size if is_positive != 0 else -size

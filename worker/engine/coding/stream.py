@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from worker.engine.coding import planes, sheets
 from worker.engine.coding.coder import (
+    DAMAGED,
     MOST_OVERRUN,
     OVERRUN,
     POSITION,
@@ -21,7 +22,7 @@ from worker.engine.coding.coder import (
     writing_registers,
 )
 from worker.engine.coding.errors import PackedFileDamaged
-from worker.engine.coding.numbers import FIELD_SLOTS, code_bits, code_size
+from worker.engine.coding.numbers import FIELD_SLOTS, MOST_NUMBER, code_bits, code_size
 from worker.engine.coding.planes import code_plane
 from worker.engine.coding.sheets import Sheet, code_alive, code_rows
 
@@ -30,6 +31,7 @@ PART = 1 << 16
 # No number takes more bytes than this, whatever was predicted.
 MOST_BYTES_A_NUMBER = 160
 ROOM = 1 << 12
+NOT_WRITTEN = "Penjing writes no such file: it was changed, or made by something else."
 
 
 class Field(IntEnum):
@@ -51,7 +53,6 @@ class Field(IntEnum):
     BELOW_ZERO = 13
     PLANE_MODE = 14
     PLANES = 15
-    NONZERO = 16
 
 
 FIELDS = Settings(
@@ -121,11 +122,19 @@ class Stream:
         if needed > self.code.size:
             self.code = np.concatenate([self.code, np.zeros(needed, np.uint8)])
 
-    def number(self, field: Field, value: int) -> int:
-        """A whole number from 0; when reading, `value` is not looked at."""
+    def number(self, field: Field, value: int, most: int) -> int:
+        """A whole number from 0 to `most`; when reading, `value` is not looked at.
+
+        Raises: PackedFileDamaged where a larger one is read.
+        """
         self.make_room(MOST_BYTES_A_NUMBER)
-        coded = code_size(self.registers, self.code, self._fields, field * FIELD_SLOTS, value)
-        return int(coded)
+        coded = int(code_size(self.registers, self.code, self._fields, field * FIELD_SLOTS, value))
+        if self.is_reading and coded > most:
+            name = field.name.lower().replace("_", " ")
+            raise PackedFileDamaged(
+                f"the field {name!r} is {coded}; here it is at most {most}", hint=NOT_WRITTEN
+            )
+        return coded
 
     def bits(self, values: IntArray, count: int) -> IntArray:
         """The lowest bits of every value, as they are; in place."""
@@ -161,7 +170,14 @@ class Stream:
             given = (self.registers, self.code, self._sheets)
             code_rows(*given, sheet.numbers, sheet.layout, sheet.alive, sheet.hints,
                       sheet.tallies, start, stop)  # fmt: skip
+            self._check_numbers()
         return sheet.matrix
+
+    def _check_numbers(self) -> None:
+        if self.registers[DAMAGED]:
+            raise PackedFileDamaged(
+                f"a number of a tensor is further from 0 than {MOST_NUMBER}", hint=NOT_WRITTEN
+            )
 
     def _check_end(self) -> None:
         if self.registers[OVERRUN] > MOST_OVERRUN:

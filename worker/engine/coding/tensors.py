@@ -63,7 +63,7 @@ def _code(
     """Write `stored`, or read where there is none. Returns the patterns."""
     if math.prod(shape) == 0:
         return np.zeros(shape, np.dtype(f"<u{dtype.itemsize}"))
-    form = stream.number(Field.FORM, stored.form if stored else 0)
+    form = stream.number(Field.FORM, stored.form if stored else 0, max(Form))
     if form == Form.GRID:
         return _code_grid(stream, shape, stored, arrangement)
     if form == Form.PALETTE:
@@ -74,8 +74,6 @@ def _code(
         given = stored.numbers if stored else None
         numbers = code_numbers(stream, shape, given, arrangement)
         return stored.patterns if stored else patterns_of(_as_type(numbers, dtype))
-    if form != Form.PATTERNS:
-        raise PackedFileDamaged(f"a tensor has the form {form}; known are 0 to {max(Form)}")
     flat = stored.patterns.reshape(-1) if stored else None
     size = (math.prod(shape), dtype.itemsize)
     return code_patterns(stream, size, shape[-1] if shape else 1, flat).reshape(shape)
@@ -92,8 +90,8 @@ def _code_grid(
     edges: list[int] = []
     for axis, length in enumerate(shape):
         given = stored.edges[axis] if stored else 0
-        told = stream.number(Field.EDGE, 0 if given == length else given)
-        edges.append(min(told, length) or length)
+        told = stream.number(Field.EDGE, 0 if given == length else given, length)
+        edges.append(told or length)
     blocks = tuple(-(-n // edge) for n, edge in zip(shape, edges, strict=True))
     scale = _code_scales(stream, blocks, stored.scale if stored else None)
     numbers = code_numbers(stream, shape, stored.numbers if stored else None, arrangement)
@@ -118,10 +116,8 @@ def _code_scales(
     bits = given.astype(np.int64) if given is not None else np.zeros(count, np.int64)
     used = int(np.bitwise_or.reduce(bits)) & ((1 << MANTISSA) - 1)
     trailing = (used & -used).bit_length() - 1 if used else MANTISSA
-    kept = stream.number(Field.MANTISSA_BITS, MANTISSA - trailing)
-    if kept > MANTISSA:
-        raise PackedFileDamaged(f"a scale has {kept} bits behind the point; it may have 23")
-    signs = stream.bits(bits >> 31, stream.number(Field.NEGATIVE, int((bits >> 31).any())) & 1)
+    kept = stream.number(Field.MANTISSA_BITS, MANTISSA - trailing, MANTISSA)
+    signs = stream.bits(bits >> 31, stream.number(Field.NEGATIVE, int((bits >> 31).any()), 1))
     exponents = [_code_exponent(stream, int(value >> MANTISSA) & 255) for value in bits]
     mantissas = stream.bits((bits >> (MANTISSA - kept)) & ((1 << kept) - 1), kept)
     made = (mantissas << (MANTISSA - kept)) | (np.array(exponents, np.int64) << MANTISSA)
@@ -131,7 +127,7 @@ def _code_scales(
 def _code_exponent(stream: Stream, exponent: int) -> int:
     """Near that of 1 / 32, from where most scales are: 0, 1, -1, 2, ... by distance."""
     distance = exponent - 122
-    told = stream.number(Field.EXPONENT, 2 * distance - 1 if distance > 0 else -2 * distance)
+    told = stream.number(Field.EXPONENT, 2 * distance - 1 if distance > 0 else -2 * distance, 265)
     return (122 + ((told + 1) // 2 if told % 2 else -told // 2)) & 255
 
 
@@ -139,7 +135,8 @@ def _code_negative_zeros(
     stream: Stream, numbers: NDArray[np.int32], given: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_]:
     count = int(numbers.size - np.count_nonzero(numbers))
-    has_some = stream.number(Field.NEGATIVE_ZEROS, int(given.any()) if given is not None else 0)
+    some = int(given.any()) if given is not None else 0
+    has_some = stream.number(Field.NEGATIVE_ZEROS, some, 1)
     if not has_some:
         return np.zeros(count, np.bool_)
     packed = np.packbits(given) if given is not None else np.zeros(-(-count // 8), np.uint8)
@@ -155,18 +152,15 @@ def _code_palette(
     arrangement: Arrangement,
 ) -> Patterns:
     palette = stored.palette if stored else None
-    axis = stream.number(Field.PALETTE_AXIS, palette.axis + 1 if palette else 0) - 1
-    if axis >= len(shape):
-        raise PackedFileDamaged(f"a palette has its channels on axis {axis} of {len(shape)}")
+    axis = stream.number(Field.PALETTE_AXIS, palette.axis + 1 if palette else 0, len(shape)) - 1
     channels = shape[axis] if axis >= 0 else 1
     lengths, below = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
     for k in range(channels):
         given = (int(palette.lengths[k]), int(palette.below[k])) if palette else (0, 0)
-        lengths[k] = stream.number(Field.PALETTE_LENGTH, given[0])
-        below[k] = stream.number(Field.BELOW_ZERO, given[1])
+        most = math.prod(shape) // channels
+        lengths[k] = stream.number(Field.PALETTE_LENGTH, given[0], most)
+        below[k] = stream.number(Field.BELOW_ZERO, given[1], int(lengths[k]))
     total = int(lengths.sum())
-    if total > 2 * math.prod(shape) or (below > lengths).any() or lengths.max() > 1 << 30:
-        raise PackedFileDamaged(f"a palette has {total} colors for {math.prod(shape)} weights")
     given_colors = palette.colors if palette else None
     colors = code_patterns(stream, (total, dtype.itemsize), 1, given_colors)
     numbers = code_numbers(stream, shape, stored.numbers if stored else None, arrangement)

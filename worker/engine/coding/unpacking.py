@@ -49,11 +49,7 @@ def unpack(
 
 def read_texts(stream: Stream) -> tuple[str, str]:
     """Configuration and metadata, as they stand in a `.keras` file."""
-    length = stream.number(Field.TEXT_LENGTH, 0)
-    if length > MOST_TEXT_BYTES:
-        raise PackedFileTooLarge(
-            f"the architecture takes {length} bytes; allowed are {MOST_TEXT_BYTES}"
-        )
+    length = stream.number(Field.TEXT_LENGTH, 0, MOST_TEXT_BYTES)
     text = TextModel(length).code(stream, None)
     try:
         config, metadata = text.decode().split("\n")

@@ -244,4 +244,7 @@ class SheetDecoder:
             slots = [2560 + k, *(base + 16 * k for base in bases)]
             if not self.mixer.flag(slots, [256], (own, own + 8, own)):
                 return size
-        return 20 + self.mixer.slots.size(self.mixer.decoder, 3840)
+        size = 20 + self.mixer.slots.size(self.mixer.decoder, 3840)
+        if size > 2**30:
+            raise ValueError(f"a number has the size {size}; section 8 allows 2^30")
+        return size

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -13,6 +14,9 @@ from app.errors import PenjingError
 from tests.builders import MODELS
 from worker.engine.coding.container import MAGIC, Kind, opened, sealed
 from worker.engine.coding.errors import NotPacked, PackedFileDamaged, PackedFileTooLarge
+from worker.engine.coding.forms import Form
+from worker.engine.coding.keras_archive import KerasArchive
+from worker.engine.coding.matrices import Arrangement, code_numbers
 from worker.engine.coding.packing import pack, write_text
 from worker.engine.coding.stream import Field, Stream
 from worker.engine.coding.tensors import read_tensor, write_tensor
@@ -96,15 +100,42 @@ def outcome(code: bytes) -> str:
 
 def test_declared_length_is_checked_before_anything_is_made(tmp_path: Path) -> None:
     stream = Stream.writing(never_cancelled)
-    stream.number(Field.TEXT_LENGTH, 1 << 40)
+    stream.number(Field.TEXT_LENGTH, 1 << 40, 1 << 40)
     content = sealed(Kind.MODEL, stream.finish())
-    with pytest.raises(PackedFileTooLarge, match=str(1 << 40)):
+    with pytest.raises(PackedFileDamaged, match=str(1 << 40)):
         unpack(content, tmp_path / "out.keras", never_cancelled)
+
+
+def test_size_of_a_number_is_checked_before_it_leads_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In 32 bits this number has no opposite: as a context it led far out of the memory."""
+    plain = tmp_path / "plain.keras"
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    write_keras(model, plain)
+    archive = KerasArchive.read(plain)
+    assert archive is not None
+    stream = Stream.writing(never_cancelled)
+    write_text(stream, f"{archive.config}\n{archive.metadata}".encode())
+    stream.number(Field.FORM, Form.INTEGERS, max(Form))
+    with monkeypatch.context() as forging:
+        forging.setattr(Stream, "_check_numbers", lambda stream: None)
+        code_numbers(stream, (4,), np.array([1, 1, -(2**31), 1], np.int32), Arrangement())
+    with pytest.raises(PackedFileDamaged, match="further from 0"):
+        unpack(sealed(Kind.MODEL, stream.finish()), tmp_path / "out.keras", never_cancelled)
+
+
+@pytest.mark.parametrize("field", Field)
+def test_every_field_has_a_bound(field: Field) -> None:
+    stream = Stream.writing(never_cancelled)
+    stream.number(field, (1 << 62) - 1, 0)
+    with pytest.raises(PackedFileDamaged, match="is at most 7"):
+        Stream.reading(stream.finish(), never_cancelled).number(field, 0, 7)
 
 
 def test_code_that_ends_early_is_noticed() -> None:
     stream = Stream.writing(never_cancelled)
-    stream.number(Field.TEXT_LENGTH, 60 << 20)
+    stream.number(Field.TEXT_LENGTH, 60 << 20, 60 << 20)
     with pytest.raises(PackedFileDamaged, match="ends before"):
         read_texts(Stream.reading(stream.finish(), never_cancelled))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.worker.engine.coding.reference import ArithmeticDecoder, SheetDecoder, SheetMixer, Slots
+from worker.engine.coding.errors import PackedFileDamaged
 from worker.engine.coding.sheets import Sheet
 from worker.engine.coding.stream import Field, Stream
 from worker.engine.coding.tables import rate_table, squash_table, stretch_table
@@ -31,7 +32,7 @@ def test_second_decoder_reads_the_same_numbers(
 ) -> None:
     numbers = numbers_of(*shape, spread) if shape[0] > 1 else numbers_of(2, shape[1], spread)[:1]
     stream = Stream.writing(never_cancelled)
-    stream.number(Field.STRIDE, 1000)
+    stream.number(Field.STRIDE, 1000, 1000)
     sheet = Sheet.blank(shape, strides, np.zeros(sum(shape), np.int64))
     sheet.fill(numbers)
     stream.sheet(sheet)
@@ -39,6 +40,22 @@ def test_second_decoder_reads_the_same_numbers(
     assert Slots(30).size(decoder, 64 * Field.STRIDE) == 1000
     again = SheetDecoder(SheetMixer(decoder), *shape, *strides).decode()
     assert again == numbers.tolist()
+
+
+def test_both_decoders_refuse_a_number_beyond_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.array([[1, 1, -(2**31), 1]], np.int32)
+    hints = np.zeros(5, np.int64)
+    stream = Stream.writing(never_cancelled)
+    sheet = Sheet.blank((1, 4), (1, 1), hints)
+    sheet.fill(numbers)
+    with monkeypatch.context() as forging:
+        forging.setattr(Stream, "_check_numbers", lambda stream: None)
+        stream.sheet(sheet)
+    code = stream.finish()
+    with pytest.raises(PackedFileDamaged, match="further from 0 than"):
+        Stream.reading(code, never_cancelled).sheet(Sheet.blank((1, 4), (1, 1), hints))
+    with pytest.raises(ValueError, match="allows"):
+        SheetDecoder(SheetMixer(ArithmeticDecoder(code)), 1, 4, 1, 1).decode()
 
 
 def test_tables_are_the_ones_that_version_1_means() -> None:
