@@ -1,18 +1,10 @@
-"""A process that trains beside others on its part of every batch; it dies with the one that leads.
-
-    python -m worker.engine.training.gradients.replica <folder> <rank>
-
-The folder is a `Handover`; standard input and output are pipes of `words`.
-"""
+"""What a process does that trains beside others on its part of every batch."""
 
 import os
-import signal
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from app.processes import die_with_parent
 from worker.engine.training.batch_norm import short_memory
 from worker.engine.training.batches import Positions, batches_after, part_of
 from worker.engine.training.gradients.handover import Handover, read_arrays, write_arrays
@@ -31,13 +23,12 @@ from worker.engine.training.update import compiled_halves
 BETWEEN_SEEDS = 1_000_003
 
 
-def main(arguments: list[str]) -> None:
-    die_with_parent(os.getppid(), signal.SIGKILL)
+def take_part(folder: Path, rank: int) -> None:
+    """Standard input and output are pipes of `words`; the folder is a `Handover`."""
     # What is printed by whomever must not be taken for a word.
     pipes = Pipes(reading=os.dup(0), writing=os.dup(1))
     os.dup2(2, 1)
-    folder, rank = arguments
-    replica = Replica(Handover(Path(folder)), int(rank))
+    replica = Replica(Handover(folder), rank)
     pipes.say(DONE)
     replica.train(pipes)
 
@@ -110,7 +101,3 @@ class Replica:
         state = read_arrays(self._handover.state(rank))
         for variable, value in zip(own_variables(update), state, strict=True):
             variable.assign(value)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -38,7 +38,7 @@ from worker.engine.training.update import Update, compiled_halves
 Array = NDArray[Any]
 Clock = Callable[[], float]
 
-MODULE = "worker.engine.training.gradients.replica"
+MODULE = "worker.engine.training.gradients"
 IMPORT_ROOT = Path(worker.__file__).parents[1]
 POLL_S = 0.2
 # Their updates take norms of whole tensors, whose sums depend on the number of threads.
@@ -181,7 +181,7 @@ class _Other:
         self.rank = rank
         with handover.log(rank).open("wb") as log:
             self._process = subprocess.Popen(  # our own module, no shell
-                [sys.executable, "-m", MODULE, str(handover.folder), str(rank)],
+                [sys.executable, "-m", MODULE, str(handover.folder), str(rank), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

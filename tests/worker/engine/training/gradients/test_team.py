@@ -78,7 +78,7 @@ def replicas() -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            is_replica = b"gradients.replica" in (folder / "cmdline").read_bytes()
+            is_replica = b"training.gradients" in (folder / "cmdline").read_bytes()
         except OSError:  # it ended meanwhile
             continue
         if parent == os.getpid() and is_replica:
