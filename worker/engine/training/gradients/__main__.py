@@ -1,6 +1,6 @@
 """A process that trains beside others; it dies with the one that leads.
 
-    python -m worker.engine.training.gradients <folder> <rank> <pid of the one that leads>
+python -m worker.engine.training.gradients <folder> <rank> <pid of the one that leads>
 """
 
 import signal

@@ -43,6 +43,10 @@ IMPORT_ROOT = Path(worker.__file__).parents[1]
 POLL_S = 0.2
 # Their updates take norms of whole tensors, whose sums depend on the number of threads.
 OF_WHOLE_TENSORS = frozenset({"lamb", "adafactor"})
+MEMORY_HINT = (
+    "It may have run out of memory: lower workers or batch_size, or let the operator raise "
+    "PENJING_JOB_MEMORY_BYTES."
+)
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,9 @@ class Team:
             write_arrays(self._handover.state(rank), arrays)
         self._wire = Wire(self._handover.wire, self.workers, self._message_bytes, is_new=True)
         environment = _environment(self._options)
-        self._others = [
-            _Other(self._handover, rank, environment) for rank in range(1, self.workers)
-        ]
+        for rank in range(1, self.workers):
+            # One by one: `close` has to know those that run where a later one does not start.
+            self._others.append(_Other(self._handover, rank, environment))
         self._context.report_progress(0.0, f"starting {len(self._others)} more processes")
         self._await_all()
 
@@ -178,16 +182,17 @@ class _Other:
     """One of the other processes."""
 
     def __init__(self, handover: Handover, rank: int, environment: Mapping[str, str]) -> None:
+        """Raises: ReplicaLost if the system starts no more of them."""
         self.rank = rank
-        with handover.log(rank).open("wb") as log:
-            self._process = subprocess.Popen(  # our own module, no shell
-                [sys.executable, "-m", MODULE, str(handover.folder), str(rank), str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                bufsize=0,
-                env=environment,
-            )
+        command = [sys.executable, "-m", MODULE, str(handover.folder), str(rank), str(os.getpid())]
+        try:
+            self._process = _started(command, handover.log(rank), environment)
+        except OSError as error:
+            raise ReplicaLost(
+                f"process {rank + 1} of a training that several share could not be started: "
+                f"{error}",
+                hint=MEMORY_HINT,
+            ) from error
         assert self._process.stdin is not None, "a pipe"  # for mypy
         assert self._process.stdout is not None, "a pipe"  # for mypy
         self._pipes = Pipes(self._process.stdout.fileno(), self._process.stdin.fileno())
@@ -206,8 +211,7 @@ class _Other:
             raise ReplicaLost(
                 f"process {self.rank + 1} of a training that several share ended "
                 f"(exit status {status})",
-                hint="It may have run out of memory: lower workers or batch_size, or let the "
-                "operator raise PENJING_JOB_MEMORY_BYTES.",
+                hint=MEMORY_HINT,
             ) from None
 
     def close(self) -> None:
@@ -217,6 +221,21 @@ class _Other:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()
+
+
+def _started(
+    command: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """One of our own modules, without a shell."""
+    with log.open("wb") as errors:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            bufsize=0,
+            env=environment,
+        )
 
 
 def _environment(options: Recovery) -> dict[str, str]:

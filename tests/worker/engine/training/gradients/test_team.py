@@ -1,7 +1,9 @@
 """Processes that share a training: they do what one would, go on after a crash, end together."""
 
+import errno
 import os
 import signal
+import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from worker.engine.context import StepContext
 from worker.engine.surgery.cloning import clone_with_weights
 from worker.engine.training.batches import batches_after, part_of
 from worker.engine.training.checkpoints import Checkpoints
+from worker.engine.training.gradients import team
 from worker.engine.training.gradients.sharing import shares
 from worker.engine.training.gradients.wire import HEAD_BYTES, Wire
 from worker.engine.training.gradients.words import DONE, GO, Pipes
@@ -179,6 +182,32 @@ def test_a_process_that_dies_ends_the_training(tmp_path: Path) -> None:
     # It may have said its part of the next step before it died.
     assert len(killed.losses) in (3, 4)
     assert replicas() == []
+    assert list(tmp_path.glob("replicas-*")) == []
+
+
+def test_a_process_that_does_not_start_ends_those_that_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    start = subprocess.Popen
+
+    def starts_one(*arguments: Any, **options: Any) -> Any:
+        if started:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        started.append(start(*arguments, **options))
+        return started[0]
+
+    monkeypatch.setattr(team.subprocess, "Popen", starts_one)
+    assert OPTIONS.gradient_quantization is not None
+    coding = OPTIONS.gradient_quantization.model_copy(update={"workers": 3})
+    model = dense_model()
+    three = OPTIONS.model_copy(update={"gradient_quantization": coding})
+
+    with pytest.raises(ReplicaLost, match=r"process 3 .* could not be started") as lost:
+        train(model, context_for(model, tmp_path), three, Interventions())
+
+    assert "memory" in (lost.value.hint or "")
+    assert started[0].returncode == -signal.SIGKILL
     assert list(tmp_path.glob("replicas-*")) == []
 
 
