@@ -18,9 +18,11 @@ def coding_figures(
 ) -> dict[str, Any]:
     """Sizes of one process's gradients in one step, what their symbols carry, and the wire.
 
+    `bits_per_coordinate` counts all of a message, scales and filled-up bytes too.
     `entropy_bits_per_symbol` is what an ideal coder of single symbols would need, over the steps
-    that were sampled. Times are medians over this attempt's steps; waiting for the slowest process
-    is part of an exchange.
+    that were sampled. `wire_bytes_per_step` is what all processes wrote, each counting its own, and
+    `wire_bytes_read_per_step` what they read of each other. Times are medians over this attempt's
+    steps; waiting for the slowest process is part of an exchange.
     """
     coordinates, coded = optimizer.coordinates, optimizer.message_bytes
     plain = FLOAT32_BYTES * coordinates
@@ -41,10 +43,15 @@ def coding_figures(
 def _of_team(team: Team) -> dict[str, Any]:
     steps = len(team.exchange_s)
     return {
-        "wire_bytes_per_step": team.wire_bytes / steps if steps else None,
+        "wire_bytes_per_step": _each(team.written_bytes, steps),
+        "wire_bytes_read_per_step": _each(team.read_bytes, steps),
         "exchange_seconds_per_step": median(team.exchange_s) if steps else None,
         "are_replicas_identical": team.are_identical,
     }
+
+
+def _each(count: int | None, steps: int) -> float | None:
+    return count / steps if count is not None and steps else None
 
 
 def entropy_bits(counts: NDArray[np.int64]) -> float | None:

@@ -52,6 +52,19 @@ class Orders(BaseModel):
     steps_done: int
 
 
+class Ending(BaseModel):
+    """What one of the others leaves at the end.
+
+    The digest is of what all should have alike; bytes are those that its end of the wire counted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    written_bytes: int
+    read_bytes: int
+
+
 class Handover:
     """The folder: written by the process that leads, read by the others."""
 
@@ -69,10 +82,6 @@ class Handover:
         """What is a process's own, of its model and optimizer."""
         return self.folder / f"own-{rank}.npz"
 
-    def digest(self, rank: int) -> Path:
-        """Of what all processes should have alike at the end."""
-        return self.folder / f"digest-{rank}.txt"
-
     def write(
         self, orders: Orders, model: keras.Model, batches: Batches, zeros: HeldZeros | None
     ) -> None:
@@ -89,6 +98,12 @@ class Handover:
     def write_variables(self, variables: Sequence[Any]) -> None:
         """Those of model and optimizer, as they are now."""
         write_arrays(self.folder / "variables.npz", [one.numpy() for one in variables])
+
+    def write_ending(self, rank: int, ending: Ending) -> None:
+        self._ending(rank).write_text(ending.model_dump_json())
+
+    def ending(self, rank: int) -> Ending:
+        return Ending.model_validate_json(self._ending(rank).read_bytes())
 
     def variables(self) -> list[Array]:
         return read_arrays(self.folder / "variables.npz")
@@ -126,6 +141,9 @@ class Handover:
         ]
         rows = Split(columns, {}, np.arange(len(targets[0])))
         return Batches(rows, targets, orders.options.augmentation, orders.seed, rank)
+
+    def _ending(self, rank: int) -> Path:
+        return self.folder / f"ending-{rank}.json"
 
     def _write_rows(self, index: int, column: Column, rows: Split) -> None:
         """As they are stored: a uint8 image stays one."""

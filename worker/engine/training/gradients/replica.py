@@ -7,7 +7,7 @@ import numpy as np
 
 from worker.engine.training.batch_norm import short_memory
 from worker.engine.training.batches import Positions, batches_after, part_of
-from worker.engine.training.gradients.handover import Handover, read_arrays, write_arrays
+from worker.engine.training.gradients.handover import Ending, Handover, read_arrays, write_arrays
 from worker.engine.training.gradients.sharing import (
     digest_of,
     own_variables,
@@ -76,7 +76,12 @@ class Replica:
         if word != FINISH:
             pipes.hear()
         digest = digest_of(shared_variables(self._update))
-        self._handover.digest(self._rank).write_text(digest)
+        ending = Ending(
+            digest=digest,
+            written_bytes=self._wire.written_bytes,
+            read_bytes=self._wire.read_bytes,
+        )
+        self._handover.write_ending(self._rank, ending)
         pipes.say(DONE)
 
     def _say(self, step: int, positions: Positions) -> None:

@@ -79,7 +79,9 @@ class Team:
         self._message_bytes = update.coding_optimizer.message_bytes
         self._others: list[_Other] = []
         self._wire: Wire | None = None
-        self.wire_bytes = 0
+        # Of all processes; known at the end.
+        self.written_bytes: int | None = None
+        self.read_bytes: int | None = None
         self.exchange_s: list[float] = []
         self.are_identical: bool | None = None
 
@@ -127,7 +129,7 @@ class Team:
         loss, message = self._encode(self._batches.inputs(own, step), self._batches.labels(own))
         coded = message.numpy()
         started = self._clock()
-        self.wire_bytes += self.workers * self._wire.write(step, 0, float(loss), coded)
+        self._wire.write(step, 0, float(loss), coded)
         self._await_all()
         behind = self._wire.behind(step)
         if behind:
@@ -152,14 +154,17 @@ class Team:
         self._tell_all(FINISH)
         self._await_all()
         wanted = digest_of(shared_variables(self._update))
-        for other in self._others:
-            if self._handover.digest(other.rank).read_text() != wanted:
+        endings = {other.rank: self._handover.ending(other.rank) for other in self._others}
+        for rank, ending in endings.items():
+            if ending.digest != wanted:
                 raise ReplicaLost(
-                    f"process {other.rank + 1} of {self.workers} ended with other weights than "
-                    "the first",
+                    f"process {rank + 1} of {self.workers} ended with other weights than the first",
                     hint="Train in one process (workers: 1), and please report it.",
                 )
         self.are_identical = True
+        ends = [self._wire, *endings.values()] if self._wire else []
+        self.written_bytes = sum(one.written_bytes for one in ends)
+        self.read_bytes = sum(one.read_bytes for one in ends)
 
     def close(self) -> None:
         """End what still runs, and take the folder away."""

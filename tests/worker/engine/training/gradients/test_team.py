@@ -166,6 +166,9 @@ def test_two_processes_do_what_one_would_also_after_a_crash(tmp_path: Path) -> N
     assert figures["are_replicas_identical"]
     assert figures["workers"] == WORKERS
     assert figures["wire_bytes_per_step"] == WORKERS * (figures["bytes_per_step"] + HEAD_BYTES)
+    # The first alone reads heads: it tells the other that all are there.
+    read = WORKERS * figures["bytes_per_step"] + HEAD_BYTES
+    assert figures["wire_bytes_read_per_step"] == read
     assert list(tmp_path.glob("replicas-*")) == []
 
 
@@ -242,6 +245,9 @@ def test_a_wire_keeps_a_step_while_the_next_is_written(tmp_path: Path) -> None:
     assert other.behind(1) == [1]
     np.testing.assert_array_equal(other.messages(0), [[1, 2, 3], [4, 5, 6]])
     np.testing.assert_array_equal(other.losses(0), [0.5, 1.5])
+    assert (wire.written_bytes, wire.read_bytes) == (2 * (3 + HEAD_BYTES), 0)
+    # Of the first process: three times its step, one message and one loss.
+    assert (other.written_bytes, other.read_bytes) == (3 + HEAD_BYTES, 3 * 8 + 3 + 8)
 
 
 def test_a_word_is_waited_for_no_longer_than_asked() -> None:
