@@ -24,6 +24,7 @@ from app.recipes.steps.recovery import Recovery
 from worker.engine.context import StepContext
 from worker.engine.training.batches import Batches, Positions, part_of
 from worker.engine.training.gradients.handover import (
+    Ending,
     Handover,
     Orders,
     inputs_of,
@@ -162,7 +163,7 @@ class Team:
                     hint="Train in one process (workers: 1), and please report it.",
                 )
         self.are_identical = True
-        ends = [self._wire, *endings.values()] if self._wire else []
+        ends: list[Wire | Ending] = [self._wire, *endings.values()] if self._wire else []
         self.written_bytes = sum(one.written_bytes for one in ends)
         self.read_bytes = sum(one.read_bytes for one in ends)
 

@@ -20,7 +20,6 @@ from worker.engine.context import StepContext
 from worker.engine.surgery.cloning import clone_with_weights
 from worker.engine.training.batches import batches_after, part_of
 from worker.engine.training.checkpoints import Checkpoints
-from worker.engine.training.gradients import team
 from worker.engine.training.gradients.sharing import shares
 from worker.engine.training.gradients.wire import HEAD_BYTES, Wire
 from worker.engine.training.gradients.words import DONE, GO, Pipes
@@ -200,7 +199,7 @@ def test_a_process_that_does_not_start_ends_those_that_did(
         started.append(start(*arguments, **options))
         return started[0]
 
-    monkeypatch.setattr(team.subprocess, "Popen", starts_one)
+    monkeypatch.setattr(subprocess, "Popen", starts_one)
     assert OPTIONS.gradient_quantization is not None
     coding = OPTIONS.gradient_quantization.model_copy(update={"workers": 3})
     model = dense_model()
