@@ -12,8 +12,8 @@ from worker.engine.measuring.tflite_file import read_tflite
 RANGE_BITS = 8
 STILL_FLOAT = "Not everything has a range; these operators compute in float: {operators}."
 LOST = (
-    "int8 with one scale a channel cannot express the values that {names} were put on; there the "
-    "converter rounded anew."
+    "int8 with one scale a channel cannot express the values that {names} were put on, or not the "
+    "biases beside them; there the converter rounded anew."
 )
 
 

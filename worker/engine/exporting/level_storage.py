@@ -42,7 +42,8 @@ def with_stored_levels(content: bytes, model: keras.Model, levels: LevelsByName)
     """The tflite file, its int8 kernels being the integers of the levels of `model`'s weights.
 
     A scale for each channel takes up what the converter multiplied channels by, as when it folds a
-    normalization into a kernel. Biases are rounded to the new scales.
+    normalization into a kernel. Biases are rounded to the new scales; where that
+    moves one visibly, the converter's kernel stays.
     """
     weights = named_weights(model)
     wanted = {name: weights[name].numpy() for name in levels if len(weights[name].shape) > 1}
@@ -177,8 +178,10 @@ class _File:
             return False
         scale = (scale * match.factor).astype(np.float32)
         sign = np.where(scale < 0, -1, 1).astype(np.int8)
-        new_scale = np.where(scale == 0, kernel.scale, np.abs(scale)).astype(np.float32)
         numbers = match.layout(levels.numbers) * kernel.along(sign)
+        # Zeros have any scale. Biases are multiples of it, so it stays the one that suited them.
+        is_zero = (_channels(numbers, kernel) == 0).all(axis=1)
+        new_scale = np.where(is_zero, kernel.scale, np.abs(scale)).astype(np.float32)
         biases = list(self._biases_of(kernel, new_scale))
         if any(bias is None for bias in biases):
             return False
@@ -194,9 +197,10 @@ class _File:
         return bytes(builder.Output())
 
     def _biases_of(self, kernel: _Kernel, scale: FloatArray) -> Iterator["_Bias | None"]:
-        """The int32 biases that are added to the kernel's products; null where one would overflow.
+        """The int32 biases that are added to the kernel's products; null for one that does not fit.
 
-        Their scale is that of the input times that of the kernel.
+        Their scale is that of the input times that of the kernel. Too small a one overflows, too
+        large a one moves biases by more than what the operator rounds anyway.
         """
         for operator in self._graph.operators:
             inputs = [index for index in operator.inputs if index >= 0]
@@ -210,7 +214,9 @@ class _File:
                 values = numbers.view(np.int32) * _scale(tensor).astype(np.float64)
                 into = _scale(tensor).astype(np.float64) / kernel.scale * scale
                 moved = np.rint(values / into)
-                fits = INT32.min <= moved.min() and moved.max() <= INT32.max
+                is_held = INT32.min <= moved.min() and moved.max() <= INT32.max
+                step = _scale(self._graph.tensors[operator.outputs[0]]).max(initial=0)
+                fits = is_held and np.abs(moved * into - values).max() <= step / 2
                 yield _Bias(tensor, moved.astype(np.int32), into) if fits else None
 
     def _write(self, tensor: Any, numbers: NDArray[Any], scale: NDArray[Any]) -> None:
@@ -239,10 +245,13 @@ def _scale(tensor: Any) -> FloatArray:
     return np.asarray([] if empty else quantization.scale, np.float32)
 
 
+def _channels(entries: NDArray[Any], kernel: _Kernel) -> NDArray[Any]:
+    """Entries laid out as the kernel, a row for each of its scales."""
+    return np.moveaxis(entries, kernel.axis, 0).reshape(kernel.scale.size, -1)
+
+
 def _by_channel(scale: FloatArray, kernel: _Kernel) -> FloatArray | None:
     """The scale of each channel of a kernel; null where weights of one have several."""
-    by_channel = np.moveaxis(scale, kernel.axis, 0).reshape(scale.shape[kernel.axis], -1)
-    if kernel.scale.size == 1:
-        by_channel = by_channel.reshape(1, -1)
+    by_channel = _channels(scale, kernel)
     first = by_channel[:, 0]
     return first if (by_channel == first[:, np.newaxis]).all() else None

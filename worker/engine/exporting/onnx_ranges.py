@@ -15,12 +15,12 @@ from worker.engine.exporting.source import Converted, KerasSource, Source, Tflit
 from worker.engine.exporting.stored_levels import StoredNumbers, stored_levels
 from worker.engine.exporting.tflite import Variant
 from worker.engine.measuring.onnx_weights import CHANNELS_LAST, OnnxFile
+from worker.engine.quantizing.int8_levels import LARGEST, with_scale_for_zeros
 
 Array = npt.NDArray[Any]
 
 # Axis of the outputs in the second operand of each operator that multiplies with a kernel.
 OUTPUTS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1}
-LARGEST = 127
 # They give on what they were given, so integers stay integers.
 PASSING = frozenset({"Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
@@ -122,5 +122,5 @@ def _integers(
     along = [1] * kernel.ndim
     along[axis] = channels
     largest = np.abs(kernel).max(tuple(at for at in range(kernel.ndim) if at != axis))
-    scale = (np.where(largest > 0, largest, 1) / LARGEST).astype(np.float32)
+    scale = with_scale_for_zeros((largest / LARGEST).astype(np.float32), largest == 0)
     return scale, np.rint(kernel / scale.reshape(along)).astype(np.int8)

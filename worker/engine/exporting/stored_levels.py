@@ -11,6 +11,7 @@ import numpy.typing as npt
 from worker.engine.measuring.layers import HoldsKernels
 from worker.engine.measuring.matching import find_kernel
 from worker.engine.measuring.tflite_file import Tensor
+from worker.engine.quantizing.int8_levels import with_scale_for_zeros
 from worker.engine.quantizing.levels import Grid, LevelsByName
 from worker.engine.surgery.weights import named_weights
 
@@ -81,7 +82,10 @@ def _with_positive_scale(
     turned = numbers * np.sign(scale).reshape(along)
     if turned.max() >= 1 << (num_bits - 1):
         return None
-    return StoredNumbers(np.abs(scale), axis, turned.astype(np.int8))
+    others = None if axis is None else tuple(at for at in range(numbers.ndim) if at != axis)
+    is_zero = np.atleast_1d((turned == 0).all(others))
+    own = with_scale_for_zeros(np.abs(scale), is_zero)
+    return StoredNumbers(own, axis, turned.astype(np.int8))
 
 
 def _layouts(tensor: Tensor, *arrays: Numbers) -> Iterator[list[Numbers]]:

@@ -33,6 +33,15 @@ def as_int8(levels: Levels, weight: Weight) -> Int8Levels | None:
     return _of_codebook(levels, numbers)
 
 
+def with_scale_for_zeros(scale: FloatArray, is_zero: NDArray[np.bool_]) -> FloatArray:
+    """The scales of channels, those of zeros alone being the largest of the others.
+
+    Any scale holds zeros, but runtimes put biases on multiples of the scale that stands there.
+    """
+    largest = scale[~is_zero].max(initial=0.0)
+    return np.where(is_zero, largest or 1 / LARGEST, scale).astype(scale.dtype)
+
+
 def rounded_codebook(codebook: Codebook, numbers: IntArray) -> Codebook:
     """The codebook with each value on the nearest int8 number, as `as_int8` would store it."""
     if codebook.channel_axis is None:

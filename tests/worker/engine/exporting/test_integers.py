@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.slow
 def grid_of(weight: Any, axes: tuple[int, ...], num_bits: int) -> Grid:
     limit = 2 ** (num_bits - 1) - 1
     scale = (np.abs(weight).max(axes, keepdims=True) / limit).astype(np.float32)
+    scale[scale == 0] = 1
     block = tuple(
         1 if one > 1 else length for one, length in zip(scale.shape, weight.shape, strict=True)
     )
@@ -144,9 +146,46 @@ def test_shared_values_stay_one_integer_each(tmp_path: Path) -> None:
     assert len(gzip.compress(kept.content)) < len(gzip.compress(naive))
 
 
-def test_dynamic_range_keeps_shared_values(tmp_path: Path) -> None:
-    import keras
+def with_dead_channels(model: Any) -> dict[str, Levels]:
+    """Kernels on grids; of the first, two channels are nothing but zeros beside a bias."""
+    first = model.get_layer("conv")
+    kernel, bias = (np.array(one) for one in first.get_weights())
+    kernel[..., :2], bias[:2] = 0, (0.7, 0.31)
+    first.set_weights([kernel, bias])
+    return on_grids(model, 8)
 
+
+def test_biases_of_channels_without_weights_stay(tmp_path: Path) -> None:
+    picture = keras.Input((6, 6, 2), name="picture")
+    conv = keras.layers.Conv2D(4, 3, name="conv")(picture)
+    model = randomized(keras.Model(picture, conv))
+    levels = with_dead_channels(model)
+    ranged = with_fake_quantization(model, wide(model) | {"conv": Range(-4.0, 4.0)})
+
+    converted = from_ranges(KerasSource(ranged, tmp_path, {}, levels), io="float")
+
+    assert converted.facts["weights_on_their_levels"] == 1
+    computed = run(converted.content, rows_for(model, 4)["picture"])[0]
+    np.testing.assert_allclose(computed[..., 0], 0.7, atol=4 / 255)
+    np.testing.assert_allclose(computed[..., 1], 0.31, atol=4 / 255)
+
+
+def test_kernels_whose_scale_would_move_a_bias_are_left_to_the_converter(tmp_path: Path) -> None:
+    features = keras.Input((1,), name="features")
+    model = keras.Model(features, keras.layers.Dense(2, name="dense")(features))
+    model.set_weights([np.array([[0.5, -0.5]], np.float32), np.array([0.2, -0.1], np.float32)])
+    # Of products with this step, 0.5 x 8 / 255, the output tells three apart.
+    levels = {"dense/kernel": Codebook(np.array([-0.5, 0.5], np.float32))}
+    limits = dict(zip(wide(model), (Range(-4.0, 4.0), Range(-0.7, 0.7)), strict=True))
+    source = KerasSource(with_fake_quantization(model, limits), tmp_path, {}, levels)
+
+    converted = from_ranges(source, io="float")
+
+    assert "dense/kernel" in converted.warnings[0]
+    assert converted.facts["weights_on_their_levels"] == 0
+
+
+def test_dynamic_range_keeps_shared_values(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(40, name="wide")])
     randomized(model)
     levels = on_codebooks(model)

@@ -139,5 +139,20 @@ def test_ranges_and_levels_of_the_model_become_those_of_the_file(tmp_path: Path)
     assert off.max() < 0.02 * np.abs(expected).max()
 
 
+def test_channels_of_zeros_take_the_scale_of_those_beside_them(tmp_path: Path) -> None:
+    """Runtimes round biases to multiples of it."""
+    model = ranged_model()
+    kernel = model.get_layer("conv").kernel
+    scale = np.array([1, 1, 0.02, 0.01], np.float32).reshape(1, 1, 1, 4)
+    kernel.assign(np.where(scale == 1, 0, np.rint(np.asarray(kernel) / scale) * scale))
+    grid = Grid(scale, np.zeros(scale.shape, np.int32), 8, (3, 3, 2, 1))
+    for levels in ({"conv/kernel": grid}, {}):
+        done = convert_known_ranges(KerasSource(model, tmp_path, {}, levels))
+        assert done is not None
+        stored = {tensor.shape: tensor for tensor in read_onnx(done.content).weights}[(4, 3, 3, 2)]
+        assert stored.scale is not None
+        np.testing.assert_allclose(stored.scale[:2], stored.scale[2:].max())
+
+
 def test_model_without_ranges_has_no_integers_of_its_own(conv_source: KerasSource) -> None:
     assert convert_known_ranges(conv_source) is None
