@@ -16,7 +16,8 @@ from worker.engine.surgery.kernels import Kernel
 Method = Literal["straight_through", "lsq"]
 
 # Shares of the largest weight that a grid of few values may end at; the best one is kept.
-ENDS = np.linspace(0.2, 1.0, 33)
+# In equal ratios below a fifth: an outlier may be a hundred times what else there is.
+ENDS = np.concatenate([np.geomspace(0.005, 0.2, 31)[:-1], np.linspace(0.2, 1.0, 33)])
 # A channel that is nearly zero has no scale of its own: its bias would need too large integers.
 LEAST_SCALE = 1e-3
 

@@ -12,7 +12,12 @@ from worker.engine.quantizing.weights.granularity import (
     block_of,
     spread,
 )
-from worker.engine.quantizing.weights.ranges import SMALLEST_SCALE, Range, grid_of
+from worker.engine.quantizing.weights.ranges import (
+    PART_WEIGHTS,
+    SMALLEST_SCALE,
+    Range,
+    grid_of,
+)
 
 NAN = np.nan
 
@@ -134,6 +139,59 @@ def test_the_range_of_least_squares_cuts_an_outlier_off() -> None:
     np.testing.assert_allclose(scale, [1.0], atol=0.02)
 
 
+@pytest.mark.parametrize(
+    ("outlier", "num_bits", "symmetric", "best"),
+    [(3.0, 3, True, 10.77), (3.0, 2, False, 15.85), (1.0, 4, False, 1.36), (1.0, 2, True, 10.40)],
+)
+def test_the_range_of_least_squares_leaves_far_outliers_out(
+    outlier: float, num_bits: int, symmetric: bool, best: float
+) -> None:
+    """best: the least among thousands of pairs of ends, found by trying them all."""
+    weights = np.random.default_rng(0).standard_normal((2, 20_000)) * 0.05
+    weights[0, 0] = outlier
+
+    errors = _error(weights, Range("mse", num_bits, symmetric))
+
+    assert errors[0] < 1.02 * best
+    # What one channel holds is nothing to another.
+    assert errors[1] < 10.0
+
+
+def test_least_squares_move_each_end_of_an_affine_grid_by_itself() -> None:
+    weights = np.concatenate([np.linspace(-0.1, 1.0, 20_000), [-1.5]])[None]
+
+    scale, zero_point = grid_of(weights, Range("mse", 4, symmetric=False))
+
+    low, high = (scale * (end - zero_point) for end in (-8, 7))
+    assert -0.5 < low < -0.05
+    assert 0.9 < high < 1.1
+
+
+def test_a_long_block_is_compared_in_parts_and_as_a_whole() -> None:
+    weights = np.random.default_rng(1).standard_normal((1, 3 * PART_WEIGHTS // 2))
+    # The whole range of the first part holds nothing of the second's.
+    weights[0, PART_WEIGHTS:] *= 10
+
+    whole = _error(weights, Range("mse", 4, symmetric=True))
+
+    assert whole < _error(weights, Range("min_max", 4, symmetric=True))
+    assert whole / np.square(weights).sum() < 0.03
+
+
+@pytest.mark.parametrize("num_bits", [2, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("method", ["min_max", "mse"])
+def test_no_value_of_a_grid_is_beyond_float32(method: Any, num_bits: int, symmetric: bool) -> None:
+    end = float(np.finfo(np.float32).max)
+    chosen = Range(method, num_bits, symmetric)
+
+    scale, zero_point = grid_of(blocks([end, -end, 1.0], [-end, 1.0, 0.0], [end, 1.0, 0.0]), chosen)
+
+    for number in (chosen.lowest, chosen.highest):
+        assert np.isfinite(scale * (number - zero_point).astype(np.float32)).all()
+    assert (scale > end / 2**num_bits / 2).all()
+
+
 @pytest.mark.parametrize("method", ["min_max", "percentile", "mse"])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_blocks_of_zeros_and_of_tiny_weights_have_a_usable_scale(
@@ -147,6 +205,6 @@ def test_blocks_of_zeros_and_of_tiny_weights_have_a_usable_scale(
 
 
 def _error(weights: NDArray[Any], chosen: Range) -> NDArray[Any]:
-    scale = grid_of(weights, chosen)[0][:, None]
-    numbers = np.clip(np.rint(weights / scale), chosen.lowest, chosen.highest)
-    return np.square(weights - scale * numbers).sum(axis=1)
+    scale, offset = (part[:, None] for part in grid_of(weights, chosen))
+    numbers = np.clip(np.rint(weights / scale) + offset, chosen.lowest, chosen.highest)
+    return np.square(weights - scale * (numbers - offset)).sum(axis=1)
