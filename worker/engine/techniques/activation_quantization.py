@@ -123,9 +123,10 @@ def _rounded(
         for name, one in roundings.items()
         if isinstance(one, Linear)
     }
+    earlier = ranges_of(model)
     if len(linear) == len(roundings):
-        return with_fake_quantization(plain, {**ranges_of(model), **linear})
-    return with_roundings(plain, roundings)
+        return with_fake_quantization(plain, {**earlier, **linear})
+    return with_roundings(plain, {**earlier, **roundings})
 
 
 def _facts(

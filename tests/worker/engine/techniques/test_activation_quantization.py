@@ -144,6 +144,23 @@ def test_a_second_step_adds_to_the_first(tmp_path: Path) -> None:
     assert {name: one.num_bits for name, one in both.items()} == {"features": 4, "hidden": 8}
 
 
+@pytest.mark.parametrize("name", ["power_of_two", "mu_law", "codebook"])
+def test_other_mappings_keep_ranges_of_an_earlier_step_elsewhere(name: str, tmp_path: Path) -> None:
+    model = randomized(conv_model())
+    context = context_for(model, tmp_path)
+    first = applied(model, context).model
+    earlier = ranges_of(first)
+    asked = {**CHOICES[name], "exclude": ["picture"]}
+
+    both = applied(first, context, **asked).model
+
+    assert ranges_of(both)["picture"] == earlier["picture"]
+    (alone,) = outputs_of(applied(model, context, **asked).model, rows_for(model, 8))
+    assert not np.array_equal(outputs_of(both, rows_for(model, 8))[0], alone)
+    both.save(tmp_path / "both.keras")
+    keras.saving.load_model(tmp_path / "both.keras")
+
+
 def test_the_report_says_what_executes_it(tmp_path: Path) -> None:
     model = randomized(conv_model())
     context = context_for(model, tmp_path)
