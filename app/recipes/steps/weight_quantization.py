@@ -14,6 +14,8 @@ _ONLY_WITH: Mapping[str, tuple[str, str]] = {
     "percentile": ("range", "percentile"),
     "integer_scaling": ("rounding", "integer"),
 }
+# What says how a grid lies, where there is a choice.
+_OF_SCALES = ("granularity", "range")
 ONLY_PACKED = (
     "Weights that are {what} are held as integers in the packed file alone: those of tflite have "
     "{because}. A tflite file holds these values as floats, or rounds them anew where it is "
@@ -106,6 +108,12 @@ class WeightQuantization(LayerTransform):
                     f"{name} has no effect where {other} is {getattr(self, other)}; given "
                     f"{getattr(self, name)}. Leave it out or set {other} to {value}"
                 )
+        for name in _OF_SCALES:
+            if self._is_given(name) and self._is_without_scales:
+                raise ValueError(
+                    f"{name} has no effect where integer_scaling is none: the scale is 1; given "
+                    f"{getattr(self, name)}. Leave it out or set integer_scaling to range or better"
+                )
         if self._is_given("calibration_samples") and not self.looks_at_rows:
             raise ValueError(
                 "calibration_samples has no effect without rounding 'adaptive' or "
@@ -115,6 +123,10 @@ class WeightQuantization(LayerTransform):
 
     def _is_given(self, name: str) -> bool:
         return bool(getattr(self, name) != type(self).model_fields[name].default)
+
+    @property
+    def _is_without_scales(self) -> bool:
+        return self.rounding == "integer" and self.integer_scaling == "none"
 
     @property
     def looks_at_rows(self) -> bool:

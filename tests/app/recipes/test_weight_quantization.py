@@ -26,7 +26,8 @@ def asked(**parameters: Any) -> WeightQuantization:
         {},
         {"granularity": "per_group", "group_size": 16},
         {"range": "percentile", "percentile": 99.0},
-        {"rounding": "integer", "integer_scaling": "none"},
+        {"rounding": "integer", "integer_scaling": "none", "symmetric": False},
+        {"rounding": "integer", "integer_scaling": "range", "range": "mse", "symmetric": False},
         {"rounding": "adaptive", "calibration_samples": 10},
         {"bias_correction": True, "calibration_samples": 10},
     ],
@@ -50,6 +51,16 @@ def test_a_stored_step_with_every_default_is_read_back(parameters: dict[str, Any
         (
             {"integer_scaling": "none"},
             "integer_scaling has no effect where rounding is nearest; given none",
+        ),
+        *(
+            (
+                {"rounding": "integer", "integer_scaling": "none", **parameters},
+                f"{name} has no effect where integer_scaling is none",
+            )
+            for name, parameters in {
+                "granularity": {"granularity": "per_group", "group_size": 16},
+                "range": {"range": "percentile", "percentile": 99.0},
+            }.items()
         ),
         ({"calibration_samples": 9}, "calibration_samples has no effect without .*; given 9"),
         ({"recovery": {"epochs": 1}}, "Extra inputs are not permitted"),
