@@ -11,10 +11,13 @@ CalibrationMethod = Literal["min_max", "moving_average", "percentile", "mse", "e
 CalibrationData = Literal["training", "synthetic"]
 
 DEFAULT_PERCENTILE = 99.99
+# With more, a level stands for too few bins of a histogram: every range seems to tell everything.
+MOST_BITS_OF_ENTROPY = 9
 METHODS_IN_WORDS = (
     "How ranges are read from the sample: all that was seen (min_max), the mean of batches' "
     "extremes (moving_average), without the outermost values (percentile), with the least squared "
-    "error of rounding and cutting off (mse), or with the least loss of information (entropy)."
+    "error of rounding and cutting off (mse), or with the least loss of information (entropy, "
+    f"up to {MOST_BITS_OF_ENTROPY} bits)."
 )
 DATA_IN_WORDS = (
     "What ranges are read from: a sample of the training rows, or inputs made up so that "
@@ -34,6 +37,15 @@ def percentile_without_effect(method: CalibrationMethod, percentile: float) -> N
         raise ValueError(
             f"percentile has no effect where calibration is {method}; given {percentile:g}. Leave "
             "it out or choose calibration 'percentile'"
+        )
+
+
+def too_many_bits_of_entropy(method: CalibrationMethod, name: str, num_bits: int) -> None:
+    """Raises: ValueError where entropy would keep the whole range, whatever the sample is."""
+    if method == "entropy" and num_bits > MOST_BITS_OF_ENTROPY:
+        raise ValueError(
+            f"calibration entropy takes {name} up to {MOST_BITS_OF_ENTROPY}; given {num_bits}. "
+            "With more levels no range loses information: choose calibration 'mse' or 'percentile'"
         )
 
 

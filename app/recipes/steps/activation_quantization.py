@@ -19,6 +19,7 @@ from app.recipes.calibration import (
     calibration_warnings,
     percentile_without_effect,
     rounding_complaints,
+    too_many_bits_of_entropy,
 )
 from app.recipes.facts import DatasetFacts
 from app.recipes.steps.base import Given, LayerTransform, Need
@@ -70,6 +71,7 @@ class ActivationQuantization(LayerTransform):
     @model_validator(mode="after")
     def _every_parameter_has_an_effect(self) -> Self:
         percentile_without_effect(self.calibration, self.percentile)
+        too_many_bits_of_entropy(self.calibration, "num_bits", self.num_bits)
         if self.mapping != "mu_law" and self.mu != DEFAULT_MU:
             raise ValueError(
                 f"mu has no effect where mapping is {self.mapping}; given {self.mu:g}. Leave it "

@@ -18,6 +18,7 @@ from app.recipes.calibration import (
     calibration_warnings,
     percentile_without_effect,
     rounding_complaints,
+    too_many_bits_of_entropy,
 )
 from app.recipes.facts import DatasetFacts, ModelFormat
 from app.recipes.outputs import HOLDING_TFLITE, OutputKind
@@ -57,6 +58,7 @@ class FullIntegerQuantization(Conversion):
     @model_validator(mode="after")
     def _every_parameter_has_an_effect(self) -> Self:
         percentile_without_effect(self.calibration, self.percentile)
+        too_many_bits_of_entropy(self.calibration, "activation_bits", self.activation_bits)
         return self
 
     def all_needs(self) -> frozenset[Need]:

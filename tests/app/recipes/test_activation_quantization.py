@@ -62,6 +62,21 @@ def test_what_cannot_be_is_refused(parameters: dict[str, Any], words: str) -> No
         ActivationQuantization(**parameters)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "bits"),
+    [
+        (ActivationQuantization, "num_bits", 10),
+        (ActivationQuantization, "num_bits", 16),
+        (FullIntegerQuantization, "activation_bits", 16),
+    ],
+)
+def test_entropy_of_many_bits_is_refused(kind: Any, name: str, bits: int) -> None:
+    with pytest.raises(ValidationError, match=f"{name} up to 9; given {bits}"):
+        kind(calibration="entropy", **{name: bits})
+
+    assert kind(calibration="mse", **{name: bits}).calibration == "mse"
+
+
 @pytest.mark.parametrize("kind", [ActivationQuantization, FullIntegerQuantization])
 def test_calibration_needs_data_unless_it_makes_it_up(kind: Any) -> None:
     assert kind().all_needs() == {Need.CALIBRATION_DATA}
