@@ -1,4 +1,8 @@
-"""The outermost layer of a packed file: what it is, its code, and a checksum over both."""
+"""The outermost layer of a packed file: what it is, its code, and two checksums.
+
+One is over what comes back: numbers that are decoded right may still land in other tensors, where
+another version of Keras builds the model. The other is over all that stands before it.
+"""
 
 import zlib
 from enum import IntEnum
@@ -6,7 +10,7 @@ from enum import IntEnum
 from worker.engine.coding.errors import NotPacked, PackedFileDamaged
 
 MAGIC = b"\x8fPJ"
-VERSION = 1
+VERSION = 2
 CHECKSUM_BYTES = 4
 
 
@@ -17,19 +21,20 @@ class Kind(IntEnum):
     WHOLE_FILE = 1
 
 
-def sealed(kind: Kind, code: bytes) -> bytes:
-    """The content of a packed file."""
-    content = MAGIC + bytes([VERSION << 4 | kind]) + code
+def sealed(kind: Kind, code: bytes, of_unpacked: int) -> bytes:
+    """The content of a packed file. `of_unpacked`: the CRC-32 of the file that comes back."""
+    head = MAGIC + bytes([VERSION << 4 | kind])
+    content = head + code + of_unpacked.to_bytes(CHECKSUM_BYTES, "little")
     return content + zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "little")
 
 
-def opened(content: bytes) -> tuple[Kind, bytes]:
-    """Kind and code of a packed file, after its checksum was found right.
+def opened(content: bytes) -> tuple[Kind, bytes, int]:
+    """Kind, code and `of_unpacked` of a packed file, after its own checksum was found right.
 
     Raises: NotPacked, PackedFileDamaged.
     """
     head = len(MAGIC) + 1
-    if content[: len(MAGIC)] != MAGIC or len(content) < head + CHECKSUM_BYTES:
+    if content[: len(MAGIC)] != MAGIC or len(content) < head + 2 * CHECKSUM_BYTES:
         raise NotPacked(
             f"a packed file begins with {MAGIC.hex(' ')}; this one has "
             f"{content[: len(MAGIC)].hex(' ') or 'nothing'}, and {len(content)} bytes in all",
@@ -47,6 +52,7 @@ def opened(content: bytes) -> tuple[Kind, bytes]:
         raise NotPacked(
             f"the file has version {version} and kind {kind}; known are version {VERSION} and the "
             f"kinds 0 to {max(Kind)}",
-            hint="Unpack it with the version of Penjing that made it, or a later one.",
+            hint="Unpack it with the version of Penjing that made it.",
         )
-    return Kind(kind), content[head:-CHECKSUM_BYTES]
+    code, of_unpacked = content[head : -2 * CHECKSUM_BYTES], content[:-CHECKSUM_BYTES][-4:]
+    return Kind(kind), code, int.from_bytes(of_unpacked, "little")

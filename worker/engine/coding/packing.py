@@ -2,6 +2,7 @@
 
 import lzma
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -41,7 +42,7 @@ def pack(path: Path, leveled: Iterable[Leveled], check: Callable[[], None]) -> P
     places = archive.places() if archive else None
     if archive is None or places is None:
         return _as_it_is(path)
-    packed = _modelled(archive, places, leveled, check)
+    packed = _modelled(archive, places, leveled, check, zlib.crc32(path.read_bytes()))
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         again = Path(folder) / "again.keras"
         try:
@@ -57,6 +58,7 @@ def _modelled(
     places: list[Place],
     leveled: Iterable[Leveled],
     check: Callable[[], None],
+    of_unpacked: int,
 ) -> Packed:
     levels = {_key(tensor): one for tensor, one in leveled}
     stream = Stream.writing(check)
@@ -66,7 +68,7 @@ def _modelled(
         tensor = archive.tensor(place)
         write_tensor(stream, tensor, levels.get(_key(tensor)))
     code = stream.finish()
-    return Packed(sealed(Kind.MODEL, code), max(0, len(code) - architecture_bytes))
+    return Packed(sealed(Kind.MODEL, code, of_unpacked), max(0, len(code) - architecture_bytes))
 
 
 def write_text(stream: Stream, text: bytes) -> None:
@@ -76,8 +78,9 @@ def write_text(stream: Stream, text: bytes) -> None:
 
 
 def _as_it_is(path: Path) -> Packed:
-    code = lzma.compress(path.read_bytes(), lzma.FORMAT_ALONE, preset=9)
-    return Packed(sealed(Kind.WHOLE_FILE, code), len(code))
+    content = path.read_bytes()
+    code = lzma.compress(content, lzma.FORMAT_ALONE, preset=9)
+    return Packed(sealed(Kind.WHOLE_FILE, code, zlib.crc32(content)), len(code))
 
 
 def _key(tensor: Tensor) -> tuple[tuple[int, ...], str, bytes]:

@@ -13,6 +13,7 @@ from worker.engine.coding.coder import (
     MOST_OVERRUN,
     OVERRUN,
     POSITION,
+    REGISTER_BITS,
     ByteArray,
     IntArray,
     Settings,
@@ -112,6 +113,21 @@ class Stream:
 
     def finish(self) -> bytes:
         return finished(self.registers, self.code)
+
+    def check_used_up(self) -> None:
+        """After all was read: the code is exactly what a writer of the same would have left.
+
+        Raises: PackedFileDamaged.
+        """
+        registers = self.registers.copy()
+        registers[POSITION] -= REGISTER_BITS // 8
+        code = self.code.tobytes()
+        settled = np.frombuffer(code.ljust(int(registers[POSITION]), b"\0"), np.uint8)
+        if finished(registers, settled) != code:
+            raise PackedFileDamaged(
+                f"the code has {len(code)} bytes, but does not end where the model does",
+                hint=NOT_WRITTEN,
+            )
 
     def make_room(self, size_bytes: int) -> None:
         """Before something is written; reads are checked for having an end."""

@@ -1,13 +1,14 @@
 """A packed file becomes the `.keras` file it was made from, to the last byte."""
 
-import json
 import lzma
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
+from worker.engine.coding.architecture import checked_config, hint_of_versions
 from worker.engine.coding.container import Kind, opened
 from worker.engine.coding.errors import PackedFileDamaged, PackedFileTooLarge
 from worker.engine.coding.keras_archive import KerasArchive
@@ -28,15 +29,33 @@ def unpack(
 
     most_bytes: that its weights may have. Raises: NotPacked, PackedFileDamaged, PackedFileTooLarge.
     """
-    kind, code = opened(content)
+    kind, code, told = opened(content)
     if kind is Kind.WHOLE_FILE:
-        path.write_bytes(_decompressed(code, most_bytes))
-        return
+        made, hint = _decompressed(code, most_bytes), hint_of_versions("")
+        path.write_bytes(made)
+    else:
+        archive = _rebuilt(code, path, check, most_bytes)
+        archive.write(path)
+        made, hint = path.read_bytes(), hint_of_versions(archive.metadata)
+    found = zlib.crc32(made)
+    if found != told:
+        path.unlink()
+        raise PackedFileDamaged(
+            f"the unpacked file has the checksum {found:08x}; {told:08x} was packed", hint=hint
+        )
+
+
+def _rebuilt(code: bytes, path: Path, check: Callable[[], None], most_bytes: int) -> KerasArchive:
     stream = Stream.reading(code, check)
     config, metadata = read_texts(stream)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        blank = _blank(config, Path(folder) / "blank.keras")
-    places = blank.places() or []
+        blank = _blank(config, metadata, Path(folder) / "blank.keras")
+    places = blank.places()
+    if places is None:
+        raise PackedFileDamaged(
+            "the model that Keras rebuilt has weights in pieces, or of a type that is not packed",
+            hint=hint_of_versions(metadata),
+        )
     total = sum(place.size_bytes for place in places)
     if total > most_bytes:
         raise PackedFileTooLarge(f"the weights take {total} bytes; allowed are {most_bytes}")
@@ -44,7 +63,8 @@ def unpack(
     for place in places:
         tensor = read_tensor(stream, place.shape, place.dtype)
         weights[place.offset : place.offset + place.size_bytes] = tensor.tobytes()
-    KerasArchive(config, metadata, bytes(weights)).write(path)
+    stream.check_used_up()
+    return KerasArchive(config, metadata, bytes(weights))
 
 
 def read_texts(stream: Stream) -> tuple[str, str]:
@@ -58,21 +78,24 @@ def read_texts(stream: Stream) -> tuple[str, str]:
     return config, metadata
 
 
-def _blank(config: str, path: Path) -> KerasArchive:
+def _blank(config: str, metadata: str, path: Path) -> KerasArchive:
     """The file of a model so configured, whatever its weights are."""
     try:
-        given = json.loads(config)
-        given["compile_config"] = None
-        model = keras.saving.deserialize_keras_object(given, safe_mode=True)
+        model = keras.saving.deserialize_keras_object(checked_config(config), safe_mode=True)
         write_keras(model, path)
         archive = KerasArchive.read(path)
+    except (PackedFileDamaged, PackedFileTooLarge):
+        raise
     # Keras raises whatever a layer's constructor raises; to the caller it is all the same.
     except Exception as error:
         if is_out_of_memory(error):
             raise
+        # Keras says here how to let the file run code; that is no advice to pass on.
+        is_unsafe = "safe_mode" in str(error) or "unsafe" in str(error)
+        reason = "its architecture would run code" if is_unsafe else first_line(error)
         raise PackedFileDamaged(
-            f"Keras {keras.__version__} cannot rebuild the model: {first_line(error)}",
-            hint="It may have been made with another version of Keras.",
+            f"Keras {keras.__version__} cannot rebuild the model: {reason}",
+            hint=hint_of_versions(metadata),
         ) from error
     if archive is None:
         raise PackedFileDamaged("the model has files beside its weights, which were not packed")
@@ -87,6 +110,6 @@ def _decompressed(code: bytes, most_bytes: int) -> bytes:
         raise PackedFileDamaged("the compressed file inside cannot be read") from error
     if len(made) > most_bytes:
         raise PackedFileTooLarge(f"the file inside takes more than {most_bytes} bytes")
-    if not reader.eof:
-        raise PackedFileDamaged("the compressed file inside has no end")
+    if not reader.eof or reader.unused_data:
+        raise PackedFileDamaged("the compressed file inside does not end where it should")
     return made

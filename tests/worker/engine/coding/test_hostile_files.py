@@ -1,8 +1,10 @@
 """Damaged and hostile files: a clean error, in bounded time and memory."""
 
+import json
 import random
 import time
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pytest
 
 from app.errors import PenjingError
 from tests.builders import MODELS
-from worker.engine.coding.container import MAGIC, Kind, opened, sealed
+from worker.engine.coding.architecture import hint_of_versions
+from worker.engine.coding.container import Kind, opened, sealed
 from worker.engine.coding.errors import NotPacked, PackedFileDamaged, PackedFileTooLarge
 from worker.engine.coding.forms import Form
 from worker.engine.coding.keras_archive import KerasArchive
@@ -61,10 +64,49 @@ def test_random_bytes_are_no_packed_file(size: int, tmp_path: Path) -> None:
 
 
 def test_other_version_is_named(packed: bytes) -> None:
-    content = sealed(Kind.MODEL, b"abc")
-    later = MAGIC + b"\x20" + content[4:-4]
+    earlier = packed[:3] + b"\x10" + packed[4:-4]
     with pytest.raises(PackedFileDamaged, match="checksum"):
-        opened(later + content[-4:])
+        opened(earlier + packed[-4:])
+    with pytest.raises(NotPacked, match=r"version 1 .* known are version 2"):
+        opened(earlier + zlib.crc32(earlier).to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize("change", ["garbage behind", "zeros behind", "lost", "other"])
+def test_code_that_is_not_the_one_of_the_model_is_noticed(
+    change: str, packed: bytes, tmp_path: Path
+) -> None:
+    """The outer checksum is right in these."""
+    kind, code, of_unpacked = opened(packed)
+    changed = {
+        "garbage behind": code + b"garbage" * 100,
+        "zeros behind": code + bytes(3),
+        "lost": code[:-3],
+        "other": code[:-20] + bytes([code[-20] ^ 4]) + code[-19:],
+    }[change]
+    with pytest.raises(PackedFileDamaged):
+        unpack(sealed(kind, changed, of_unpacked), tmp_path / "out.keras", never_cancelled)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_weights_than_were_packed_are_noticed(packed: bytes, tmp_path: Path) -> None:
+    kind, code, of_unpacked = opened(packed)
+    with pytest.raises(PackedFileDamaged, match=f"{of_unpacked:08x}"):
+        unpack(sealed(kind, code, of_unpacked ^ 1), tmp_path / "out.keras", never_cancelled)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_without_a_place_are_not_left_blank(
+    packed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KerasArchive, "places", lambda archive: None)
+    with pytest.raises(PackedFileDamaged, match="not packed"):
+        unpack(packed, tmp_path / "out.keras", never_cancelled)
+
+
+def test_versions_of_keras_are_told_where_they_differ() -> None:
+    assert "packed with Keras 3.1.0, and" in hint_of_versions('{"keras_version": "3.1.0"}')
+    assert "Penjing" in hint_of_versions('{"keras_version": "3<b>evil"}')
+    assert "Penjing" in hint_of_versions(f'{{"keras_version": "{keras.__version__}"}}')
 
 
 def test_code_made_on_purpose_ends_cleanly_and_soon() -> None:
@@ -101,7 +143,7 @@ def outcome(code: bytes) -> str:
 def test_declared_length_is_checked_before_anything_is_made(tmp_path: Path) -> None:
     stream = Stream.writing(never_cancelled)
     stream.number(Field.TEXT_LENGTH, 1 << 40, 1 << 40)
-    content = sealed(Kind.MODEL, stream.finish())
+    content = sealed(Kind.MODEL, stream.finish(), 0)
     with pytest.raises(PackedFileDamaged, match=str(1 << 40)):
         unpack(content, tmp_path / "out.keras", never_cancelled)
 
@@ -122,7 +164,7 @@ def test_size_of_a_number_is_checked_before_it_leads_anywhere(
         forging.setattr(Stream, "_check_numbers", lambda stream: None)
         code_numbers(stream, (4,), np.array([1, 1, -(2**31), 1], np.int32), Arrangement())
     with pytest.raises(PackedFileDamaged, match="further from 0"):
-        unpack(sealed(Kind.MODEL, stream.finish()), tmp_path / "out.keras", never_cancelled)
+        unpack(sealed(Kind.MODEL, stream.finish(), 0), tmp_path / "out.keras", never_cancelled)
 
 
 @pytest.mark.parametrize("field", Field)
@@ -154,8 +196,43 @@ def test_architecture_that_is_none_is_refused(config: str, tmp_path: Path) -> No
     stream = Stream.writing(never_cancelled)
     write_text(stream, f"{config}\n{{}}".encode())
     with pytest.raises(PackedFileDamaged, match="cannot rebuild"):
-        unpack(sealed(Kind.MODEL, stream.finish()), tmp_path / "out.keras", never_cancelled)
+        unpack(sealed(Kind.MODEL, stream.finish(), 0), tmp_path / "out.keras", never_cancelled)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("Lambda", "keras.layers"),
+        ("TFSMLayer", "keras.layers"),
+        ("StringLookup", "keras.layers"),
+        ("function", "keras.utils"),
+        ("function", "os"),
+    ],
+)
+def test_architecture_that_names_code_is_refused(name: str, module: str, tmp_path: Path) -> None:
+    """Keras takes a Lambda of one of its own functions even in its safe mode."""
+    relu = {"module": "keras.ops", "class_name": "function", "config": "relu"}
+    inner = {"module": module, "class_name": name, "config": {"function": relu, "name": "l"}}
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    config = json.loads(model.to_json())
+    config["config"]["layers"].append(inner)
+    stream = Stream.writing(never_cancelled)
+    write_text(stream, f"{json.dumps(config)}\n{{}}".encode())
+    with pytest.raises(PackedFileDamaged, match=f"names {name}") as caught:
+        unpack(sealed(Kind.MODEL, stream.finish(), 0), tmp_path / "out.keras", never_cancelled)
+    assert "safe_mode" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_architecture_of_too_many_layers_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    stream = Stream.writing(never_cancelled)
+    layers = ", ".join(["{}"] * 10_001)
+    write_text(
+        stream, f'{{"class_name": "Sequential", "config": {{"layers": [{layers}]}}}}\n{{}}'.encode()
+    )
+    with pytest.raises(PackedFileTooLarge, match="more than 10000 layers"):
+        unpack(sealed(Kind.MODEL, stream.finish(), 0), tmp_path / "out.keras", never_cancelled)
 
 
 def test_more_weights_than_allowed_are_refused(packed: bytes, tmp_path: Path) -> None:
@@ -166,8 +243,8 @@ def test_more_weights_than_allowed_are_refused(packed: bytes, tmp_path: Path) ->
 def test_bomb_inside_is_refused(tmp_path: Path) -> None:
     import lzma
 
-    content = sealed(Kind.WHOLE_FILE, lzma.compress(bytes(10_000_000), lzma.FORMAT_ALONE))
+    content = sealed(Kind.WHOLE_FILE, lzma.compress(bytes(10_000_000), lzma.FORMAT_ALONE), 0)
     with pytest.raises(PackedFileTooLarge, match="more than 1000"):
         unpack(content, tmp_path / "out.keras", never_cancelled, most_bytes=1000)
     with pytest.raises(PackedFileDamaged):
-        unpack(sealed(Kind.WHOLE_FILE, b"x" * 50), tmp_path / "o", never_cancelled)
+        unpack(sealed(Kind.WHOLE_FILE, b"x" * 50, 0), tmp_path / "o", never_cancelled)
