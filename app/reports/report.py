@@ -46,7 +46,8 @@ class Measurement(Figures):
     variant: str = Field(
         description="How weights are stored and what computes: float32, float16, dynamic_range, "
         "int8, int16x8, mixed, weight_only_int8, weight_only_int4; int8_levels and sparse are "
-        "float32 stored as the whole numbers of its levels and as its non-zeros."
+        "float32 stored as the whole numbers of its levels and as its non-zeros, float32_unrounded "
+        "is without the model's rounding of activations to more than 8 bits."
     )
     runtime: str = Field(description="What executed it, with version.")
     threads: int

@@ -11,7 +11,7 @@ from app.recipes.steps.dynamic_range_quantization import DynamicRangeQuantizatio
 from app.recipes.steps.float16_quantization import Float16Quantization
 from app.recipes.steps.full_integer_quantization import FullIntegerQuantization
 from app.recipes.steps.weight_only_quantization import WeightOnlyQuantization
-from worker.engine.exporting.integers import default_tflite, holds_int8_ranges
+from worker.engine.exporting.integers import default_tflite, holds_int8_ranges, in_float32
 from worker.engine.exporting.onnx_int8 import convert_qdq
 from worker.engine.exporting.onnx_ranges import convert_known_ranges
 from worker.engine.exporting.rungs import Rung, Rungs
@@ -80,6 +80,8 @@ class Ways:
     def _float_forms(self) -> Iterator[Rung]:
         if self.conversion is not None or not isinstance(self.source, KerasSource):
             return
+        if self.source.has_wide_ranges:
+            return
         contest = Contest(
             self.source, self.subject, self.scratch, self.check_cancelled, self.work.warnings.append
         )
@@ -89,7 +91,12 @@ class Ways:
     def _float32(self) -> Iterator[Rung]:
         """A file that was uploaded is not offered back as a result."""
         if isinstance(self.source, KerasSource):
-            yield Rung(Variant.FLOAT32, partial(_in_float32, self.source))
+            yield Rung(Variant.FLOAT32, self._in_float32)
+
+    def _in_float32(self) -> Converted:
+        converted = in_float32(self.source)
+        self.work.warnings += converted.warnings
+        return converted
 
 
 def next_best(conversion: Conversion) -> Iterator[Conversion]:
@@ -104,10 +111,6 @@ def next_best(conversion: Conversion) -> Iterator[Conversion]:
     if not (isinstance(conversion, WeightOnlyQuantization) and conversion.num_bits == 8):
         yield WeightOnlyQuantization()
     yield Float16Quantization()
-
-
-def _in_float32(source: KerasSource) -> Converted:
-    return Converted(source.float32(), Variant.FLOAT32)
 
 
 def _as_it_is() -> None:

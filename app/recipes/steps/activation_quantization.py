@@ -31,15 +31,18 @@ MOST_BITS_IN_TABLES = 8
 IN_TABLES = ("power_of_two", "codebook")
 # What integer runtimes compute with.
 RUNTIME_BITS = (8, 16)
+# Of what the Keras model rounds with: runtimes load no more.
+TFLITE_BITS = 8
 
 
 class ActivationQuantization(LayerTransform):
     """Round what layers give to few values, evenly spaced ones or others.
 
     The Keras model that comes out rounds wherever an integer runtime would, so its accuracy is that
-    of the rounded model; it loads in plain Keras. Even spacing with 8 or 16 bits is what integer
-    runtimes compute with: end the recipe with full_integer_quantization, which takes these ranges.
-    Nothing executes the other mappings; the model simulates them.
+    of the rounded model; it loads in plain Keras. Even spacing with 8 bits is what integer runtimes
+    compute with: full_integer_quantization takes these ranges. With activation_bits 16 it computes
+    in 16 bits too, in ranges that it reads itself. The rest is simulated by the model alone; more
+    than 8 bits leave the tflite file in float32, without the rounding.
     """
 
     technique: Literal["activation_quantization"] = "activation_quantization"
@@ -105,9 +108,20 @@ class ActivationQuantization(LayerTransform):
         yield from calibration_warnings(dataset, self.calibration_data, self.calibration_samples)
         if not self.is_executable:
             yield self.simulated()
+        elif self.num_bits > TFLITE_BITS:
+            yield (
+                "The tflite file will not hold these 16-bit ranges: without a conversion it is in "
+                "float32 without the rounding, and full_integer_quantization with activation_bits "
+                "16 reads ranges anew."
+            )
 
     def simulated(self) -> str:
         """That no runtime computes with these values."""
+        if self.mapping == "linear" and self.num_bits > TFLITE_BITS:
+            return (
+                f"No runtime executes {self.num_bits}-bit linear activations; the Keras model "
+                "simulates them, and the tflite file leaves the rounding out."
+            )
         return (
             f"No runtime executes {self.num_bits}-bit {self.mapping} activations; the Keras model "
             "simulates them: its files are not smaller and not faster for it."

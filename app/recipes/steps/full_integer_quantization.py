@@ -29,8 +29,8 @@ class FullIntegerQuantization(Conversion):
     """Store and compute in integers: int8 weights per channel, int8 or int16 activations.
 
     Activation ranges are read from a sample of the training data (calibration), unless the model
-    has them: from activation_quantization or quantization_aware_training. An `onnx` file holds int8
-    weights and 8-bit activations between QuantizeLinear and DequantizeLinear (QDQ).
+    has them for 8 bits: from activation_quantization or quantization_aware_training. An `onnx`
+    file holds int8 weights and 8-bit activations between QuantizeLinear and DequantizeLinear (QDQ).
     """
 
     technique: Literal["full_integer_quantization"] = "full_integer_quantization"

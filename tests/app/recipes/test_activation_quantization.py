@@ -130,6 +130,13 @@ def test_what_no_runtime_executes_is_said_at_validation() -> None:
     assert list(ActivationQuantization(num_bits=8).warnings(None)) == []
 
 
+@pytest.mark.parametrize("num_bits", [9, 15, 16])
+def test_ranges_that_no_tflite_file_holds_are_told_of(num_bits: int) -> None:
+    (warning,) = ActivationQuantization(num_bits=num_bits).warnings(None)
+
+    assert "tflite file" in warning
+
+
 def check_of(*steps: dict[str, Any]) -> list[tuple[str, str]]:
     recipe = Recipe.model_validate({"steps": list(steps)})
     model = facts(inputs=(TensorSpec(name="x", shape=(4,), dtype="float32"),))

@@ -11,6 +11,11 @@ from worker.engine.measuring.tflite_file import read_tflite
 
 RANGE_BITS = 8
 STILL_FLOAT = "Not everything has a range; these operators compute in float: {operators}."
+UNROUNDED = (
+    "The tflite file is in float32 and leaves the rounding of activations out: no runtime loads "
+    "one with more than 8 bits. full_integer_quantization with activation_bits 16 makes a file in "
+    "integers, with ranges it reads itself."
+)
 LOST = (
     "int8 with one scale a channel cannot express the values that {names} were put on, or not the "
     "biases beside them; there the converter rounded anew."
@@ -24,6 +29,14 @@ def default_tflite(source: Source) -> Converted:
     """
     if isinstance(source, KerasSource) and holds_int8_ranges(source):
         return from_ranges(source, io="float")
+    return in_float32(source)
+
+
+def in_float32(source: Source) -> Converted:
+    """The float file; of a model whose ranges no runtime loads, one without these."""
+    if isinstance(source, KerasSource) and source.has_wide_ranges:
+        content = source.float32()
+        return Converted(content, Variant.FLOAT32_UNROUNDED, warnings=(UNROUNDED,))
     return Converted(source.float32(), Variant.FLOAT32)
 
 

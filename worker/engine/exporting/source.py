@@ -33,6 +33,8 @@ from worker.engine.quantizing.fake_quant import (
 from worker.engine.quantizing.levels import LevelsByName
 from worker.engine.quantizing.points import points_of
 
+MOST_TFLITE_BITS = 8
+
 
 @dataclass(frozen=True)
 class Converted:
@@ -84,6 +86,14 @@ class KerasSource:
         """Those of activations that are in the model (quantizing/fake_quant.py), by point."""
         return ranges_of(self.model)
 
+    @property
+    def has_wide_ranges(self) -> bool:
+        """Whether some ranges have more bits than tflite's fake quantization: no runtime loads it.
+
+        Files of tflite are then those of the model without ranges.
+        """
+        return any(found.num_bits > MOST_TFLITE_BITS for found in self.ranges.values())
+
     def with_ranges(self, ranges: Ranges) -> "KerasSource":
         """The source of files in integers with these ranges, by point; those it had are gone."""
         ranged = with_fake_quantization(self.model, ranges)
@@ -91,8 +101,10 @@ class KerasSource:
 
     def without_ranges(self) -> "KerasSource":
         """The source of conversions that leave activations in float; itself if it has no ranges."""
-        if not self.ranges:
-            return self
+        return self._plain if self.ranges else self
+
+    @cached_property
+    def _plain(self) -> "KerasSource":
         plain = without_fake_quantization(self.model)
         return KerasSource(plain, self._scratch / "plain", self._row_shapes, self.levels)
 
@@ -124,6 +136,8 @@ class KerasSource:
 
         Loops over time convert with a batch of 1 only.
         """
+        if self.has_wide_ranges:
+            return self._plain.saved_model_for_tflite()
         batch = 1 if self.is_recurrent else None
         return self._written_as(
             [shape_of_rows(port, self._row_shapes, batch) for port in self.signature.inputs]

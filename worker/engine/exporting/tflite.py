@@ -22,6 +22,8 @@ class Variant(StrEnum):
     """How a tflite file stores weights and activations."""
 
     FLOAT32 = "float32"
+    # The same without the model's own rounding of activations, so it computes something else.
+    FLOAT32_UNROUNDED = "float32_unrounded"
     FLOAT16 = "float16"
     DYNAMIC_RANGE = "dynamic_range"
     INT8 = "int8"

@@ -156,6 +156,21 @@ def test_the_file_computes_what_the_rounded_model_does(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, wanted, atol=0.05)
 
 
+@pytest.mark.parametrize("num_bits", [9, 16])
+def test_ranges_of_many_bits_are_left_out_of_tflite(num_bits: int, tmp_path: Path) -> None:
+    model = randomized(dense_model())
+    asked = step("activation_quantization", num_bits=num_bits)
+    rounded = apply(asked, model, context_for(model, tmp_path)).model
+
+    made = default_tflite(KerasSource(rounded, tmp_path / "source", {}))
+
+    rows = rows_for(model, 32, seed=9)
+    (wanted,) = outputs_of(model, rows)
+    np.testing.assert_allclose(predicted(made.content, rows["features"]), wanted, atol=1e-4)
+    assert made.variant == "float32_unrounded"
+    assert "leaves the rounding of activations out" in made.warnings[0]
+
+
 @pytest.mark.parametrize("mapping", ["codebook", "power_of_two", "mu_law"])
 def test_mappings_that_are_simulated_are_simulated_in_tflite_too(
     mapping: str, tmp_path: Path
