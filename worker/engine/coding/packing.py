@@ -9,13 +9,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from worker.engine.coding.container import Kind, sealed
-from worker.engine.coding.errors import PackedFileDamaged
+from worker.engine.coding.errors import PackedFileDamaged, PackedFileTooLarge
 from worker.engine.coding.forms import Tensor
 from worker.engine.coding.keras_archive import KerasArchive, Place
 from worker.engine.coding.stream import Field, Stream
 from worker.engine.coding.tensors import write_tensor
 from worker.engine.coding.text import TextModel
-from worker.engine.coding.unpacking import MOST_TEXT_BYTES, unpack
+from worker.engine.coding.unpacking import MOST_BYTES, MOST_TEXT_BYTES, unpack
 from worker.engine.quantizing.levels import Levels
 
 # A weight, and on which few values it lies.
@@ -36,8 +36,13 @@ def pack(path: Path, leveled: Iterable[Leveled], check: Callable[[], None]) -> P
     leveled: weights of the model with the levels they lie on; they are found again by value.
     check: called between parts, to raise where a job was cancelled.
     Where the model cannot be rebuilt from its configuration to the same bytes, the whole file is
-    compressed as it is.
+    compressed as it is. Raises: PackedFileTooLarge for a file that `unpack` would refuse.
     """
+    size_bytes = path.stat().st_size
+    if size_bytes > MOST_BYTES:
+        raise PackedFileTooLarge(
+            f"the .keras file takes {size_bytes} bytes; {MOST_BYTES} can be packed"
+        )
     archive = KerasArchive.read(path)
     places = archive.places() if archive else None
     if archive is None or places is None:
@@ -47,7 +52,7 @@ def pack(path: Path, leveled: Iterable[Leveled], check: Callable[[], None]) -> P
         again = Path(folder) / "again.keras"
         try:
             unpack(packed.content, again, check)
-        except (ValueError, TypeError, OSError, PackedFileDamaged):
+        except (ValueError, TypeError, OSError, PackedFileDamaged, PackedFileTooLarge):
             return _as_it_is(path)
         same = again.read_bytes() == path.read_bytes()
     return packed if same else _as_it_is(path)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import keras
 
+from app.errors import ExportFailed
 from worker.engine.exporting.archive import EPOCH, write_zip
+from worker.engine.foreign import first_line, is_out_of_memory
 
 CONFIG = "config.json"
 METADATA = "metadata.json"
@@ -20,12 +22,21 @@ def write_keras(model: keras.Model, path: Path) -> None:
 
     Optimizer slots are as large as two or three copies of the weights and are of no use to run
     the model, so they are left out. The model itself stays as it was.
+    Raises: ExportFailed for a model that Keras cannot save.
     """
     saved = path.with_name(f"raw-{path.name}")
     optimizer = getattr(model, "optimizer", None)
     try:
         model.optimizer = None
         model.save(saved)
+    # Saving calls every layer's own methods, which raise what they like.
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise ExportFailed(
+            f"Keras cannot save the model: {first_line(error)}",
+            hint="Ask for kinds that hold no architecture of Keras, tflite for instance.",
+        ) from error
     finally:
         model.optimizer = optimizer
     with zipfile.ZipFile(saved) as archive:

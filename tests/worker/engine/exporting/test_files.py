@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from app.errors import ExportFailed
+from app.recipes.outputs import OutputKind
 from tests.builders import conv_model, outputs_of, randomized, rows_for
 from worker.engine.exporting.files import write_file
 from worker.engine.exporting.keras_file import write_keras
@@ -48,6 +49,27 @@ def test_write_keras_leaves_out_what_the_optimizer_remembers(tmp_path: Path) -> 
     ]
     assert weights[0] == weights[1]
     assert model.optimizer is optimizer
+
+
+class Unsaved(keras.layers.Dense):
+    def save_own_variables(self, store: object) -> None:
+        raise NotImplementedError("this layer keeps its weights to itself")
+
+
+@pytest.mark.parametrize("kind", ["keras", "packed"])
+def test_model_that_keras_cannot_save_is_a_failed_export(kind: OutputKind, tmp_path: Path) -> None:
+    """A failed export drops the kind with a warning; any other error would fail the job."""
+    model = keras.Sequential([keras.Input((4,)), Unsaved(2)])
+    with pytest.raises(ExportFailed, match="keeps its weights"):
+        write_file(kind, KerasSource(model, tmp_path, {}), tmp_path / "model", None)
+
+
+def test_model_too_large_to_be_packed_is_a_failed_export(
+    conv_source: KerasSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.engine.coding.packing.MOST_BYTES", 1000)
+    with pytest.raises(ExportFailed, match="1000 can be packed"):
+        write_file("packed", conv_source, tmp_path / "model", None)
 
 
 def test_write_file_zips_a_saved_model_that_runs_by_its_names(
