@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,11 @@ from app.errors import Invalid, Problem, Unavailable
 MODULE = "worker.engine.coding"
 NEEDED = ("keras", "numba", "tensorflow")
 IMPORT_ROOT = Path(app.__file__).parents[1]
-MEMORY_BYTES = 8 * 2**30
-LIMIT_S = 1800
+# What a process may take for a small file, for each byte of a larger one, and at most: packed files
+# are up to some hundred times smaller than what they stand for, and one made on purpose may stand
+# for anything.
+LEAST_MEMORY_BYTES, MEMORY_A_BYTE, MOST_MEMORY_BYTES = 4 * 2**30, 1024, 8 * 2**30
+LEAST_S, BYTES_A_SECOND, MOST_S = 180, 4096, 3600
 
 
 class EngineMissing(Unavailable):
@@ -53,10 +57,12 @@ class NotUnpacked(Invalid):
 )
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 @click.option(
-    "--memory", type=SIZE, default=MEMORY_BYTES, show_default="8GiB", help="Most it may take."
+    "--memory",
+    type=SIZE,
+    help="Most it may take. Default: 4GiB, more for a file above 4MiB, at most 8GiB.",
 )
 @command
-def unpack(output: Output, /, file: str, out: str | None, force: bool, memory: int) -> Exit:
+def unpack(output: Output, /, file: str, out: str | None, force: bool, memory: int | None) -> Exit:
     """Turn a packed FILE back into the .keras file it was made from, bit for bit.
 
     FILE is what a job with the output 'packed' made. Nothing in it is run.
@@ -71,24 +77,34 @@ def unpack(output: Output, /, file: str, out: str | None, force: bool, memory: i
             f"unpacking needs Keras, but {', '.join(missing)} cannot be imported",
             hint="pip install 'penjing[worker]'",
         )
-    size_bytes = _unpacked(source.absolute(), target.absolute(), memory)
+    size_bytes = _unpacked(source.absolute(), target.absolute(), memory or memory_for(source))
     output.give({"file": str(target), "size_bytes": size_bytes})
     output.show(f"{target}  ({bytes_text(size_bytes)})")
     return Exit.MET
+
+
+def memory_for(source: Path) -> int:
+    needed = MEMORY_A_BYTE * source.stat().st_size
+    return min(MOST_MEMORY_BYTES, max(LEAST_MEMORY_BYTES, needed))
+
+
+def seconds_for(source: Path) -> int:
+    return min(MOST_S, LEAST_S + source.stat().st_size // BYTES_A_SECOND)
 
 
 def _unpacked(source: Path, target: Path, memory_bytes: int) -> int:
     """Have it written beside the target, then put in place in one move. Returns its size."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpack-") as folder:
         made = Path(folder) / "model.keras"
-        answer = _answer([str(source), str(made), str(memory_bytes)])
+        limit_s = seconds_for(source)
+        answer = _answer([str(source), str(made), str(memory_bytes)], limit_s)
         if "problem" in answer:
             raise NotUnpacked(Problem.model_validate(answer["problem"]))
         made.replace(target)
     return int(answer["size_bytes"])
 
 
-def _answer(arguments: list[str]) -> dict[str, Any]:
+def _answer(arguments: list[str], limit_s: int) -> dict[str, Any]:
     try:
         process = subprocess.run(
             [sys.executable, "-P", "-m", MODULE, *arguments],
@@ -96,16 +112,36 @@ def _answer(arguments: list[str]) -> dict[str, Any]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(IMPORT_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-            timeout=LIMIT_S,
+            timeout=limit_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise Invalid(f"unpacking took longer than {LIMIT_S} s") from error
+        raise Invalid(
+            f"unpacking took longer than {limit_s} s, which is plenty for a file of its size",
+            hint="It may be made to keep a machine busy: do not trust where it came from.",
+        ) from error
     lines = process.stdout.splitlines()
     if process.returncode != 0 or not lines:
-        raise Invalid(
-            f"the process that unpacks ended with status {process.returncode}",
-            hint="It may have run out of memory; --memory allows more.",
-        )
+        raise _ended(process.returncode)
     answer: dict[str, Any] = json.loads(lines[-1])
     return answer
+
+
+def _ended(status: int) -> Invalid:
+    """What to make of a process that said nothing: only some ends have to do with memory."""
+    if status >= 0:
+        return Invalid(
+            f"the process that unpacks ended with status {status} and said nothing",
+            hint=f"See why with: {Path(sys.executable).name} -m {MODULE} FILE OUT MEMORY_BYTES",
+        )
+    name = signal.Signals(-status).name
+    if -status in (signal.SIGKILL, signal.SIGABRT):
+        return Invalid(
+            f"the process that unpacks was ended by {name}",
+            hint="The system may have run out of memory, or it needed more than --memory allows.",
+        )
+    return Invalid(
+        f"the process that unpacks crashed ({name})",
+        hint="That is a fault of Penjing, or of a file made to cause it: do not trust the file, "
+        "and report it.",
+    )

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.main import penjing
+from app.cli.unpacking import memory_for, seconds_for
 from tests.builders import MODELS
 from worker.engine.coding.packing import pack
 from worker.engine.exporting.keras_file import write_keras
@@ -56,6 +57,40 @@ def test_unpack_says_what_is_wrong_with_a_file(files: tuple[Path, Path], tmp_pat
     assert result.exit_code == 2
     assert json.loads(result.stdout)["problem"]["code"] == "packed_file_damaged"
     assert list(tmp_path.iterdir()) == [damaged]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "crashed (SIGSEGV)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "run out of memory"),
+        ("raise SystemExit(3)", "status 3"),
+        ("import time; time.sleep(60)", "longer than 1 s"),
+    ],
+)
+def test_unpack_tells_how_its_process_ended(
+    code: str,
+    said: str,
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "ends.py").write_text(code)
+    monkeypatch.setattr("app.cli.unpacking.MODULE", "ends")
+    monkeypatch.setattr("app.cli.unpacking.IMPORT_ROOT", tmp_path)
+    monkeypatch.setattr("app.cli.unpacking.seconds_for", lambda source: 1 if "60" in code else 30)
+    result = unpack(files[0], "-o", tmp_path / "out.keras", "--json")
+    problem = json.loads(result.stdout)["problem"]
+    assert said in f"{problem['detail']} {problem['hint']}"
+    assert ("memory" in problem["hint"]) == ("SIGKILL" in code)
+
+
+def test_small_files_get_little_memory_and_time(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(bytes(1000))
+    assert (memory_for(file), seconds_for(file)) == (4 << 30, 180)
+    file.write_bytes(bytes(5_000_000))
+    assert (memory_for(file), seconds_for(file)) == (5_120_000_000, 1400)
 
 
 def test_unpack_needs_the_engine(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
