@@ -87,6 +87,7 @@ class Ways:
         )
         yield Rung(Variant.SPARSE, contest.sparse)
         yield Rung(Variant.INT8_LEVELS, contest.levels)
+        yield Rung(Variant.SPARSE, contest.sparse_after_levels)
 
     def _float32(self) -> Iterator[Rung]:
         """A file that was uploaded is not offered back as a result."""

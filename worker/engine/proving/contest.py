@@ -1,9 +1,12 @@
 """Which form of a float32 tflite file is offered: its non-zeros, its whole numbers, or as it is.
 
 All three hold the same values. Which of them a runtime executes fastest cannot be known beforehand,
-so those that apply are timed against each other in one fresh process.
+so those that apply are timed against each other in one fresh process. Against float32, non-zeros
+have to be faster, whole numbers smaller and not much slower.
 """
 
+import gzip
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +21,7 @@ from worker.engine.exporting.tflite import Variant, convert_sparse
 from worker.engine.exporting.weight_only import store_numbers
 from worker.engine.measuring.messages import FileToMeasure, Request
 from worker.engine.measuring.process import FreshProcess
+from worker.engine.measuring.sizes import GZIP_LEVEL
 from worker.engine.measuring.tflite_file import read_tflite
 from worker.engine.proving.bench import THREADS
 from worker.engine.proving.trial import names_of
@@ -62,47 +66,60 @@ class Contest:
         self._tell = tell
 
     def sparse(self) -> Converted | None:
-        """The file with its non-zeros only; null where there are few zeros, or it is no faster."""
-        sparse, dense = self._timed.get(Variant.SPARSE), self._timed.get(Variant.FLOAT32)
-        if sparse is None or dense is None:
-            return None
-        times = f"{_ms(sparse)} against {_ms(dense)} (p50)"
-        if sparse.latency_ms is None or dense.latency_ms is None:
-            self._tell("A sparse tflite file was tried and does not run; the dense one is offered.")
-            return None
-        if sparse.latency_ms > dense.latency_ms * (1 - NOISE):
-            self._tell(
-                f"A sparse tflite file was tried and is no faster, {times}; the dense one is "
-                "offered."
-            )
-            return None
-        return sparse.converted
+        """The file with its non-zeros only; null where it does not apply, or is not the best."""
+        return self._offered(Variant.SPARSE, 0)
 
     def levels(self) -> Converted | None:
-        """The file with kernels as int8 numbers; null where none lies on levels, or it is slow."""
-        levels, dense = self._timed.get(Variant.INT8_LEVELS), self._timed.get(Variant.FLOAT32)
-        if levels is None or dense is None:
-            return None
-        if levels.latency_ms is None or dense.latency_ms is None:
-            return None
-        if levels.latency_ms > dense.latency_ms * (1 + ALLOWED_SLOWER):
-            self._tell(
-                "A tflite file with weights as the whole numbers of their levels was tried and is "
-                f"slower, {_ms(levels)} against {_ms(dense)} (p50); it holds float32 instead."
-            )
-            return None
-        return levels.converted
+        """The file with kernels as int8 numbers; null where it does not apply."""
+        return self._offered(Variant.INT8_LEVELS, 0) or self._offered(Variant.INT8_LEVELS, 1)
+
+    def sparse_after_levels(self) -> Converted | None:
+        """The file with its non-zeros only where it applies, too, but `levels` come first."""
+        return self._offered(Variant.SPARSE, 1)
+
+    def _offered(self, variant: Variant, place: int) -> Converted | None:
+        there = self._ranked[place : place + 1]
+        return next((one for one in there if one.variant == variant), None)
 
     @cached_property
-    def _timed(self) -> dict[str, _Form]:
+    def _ranked(self) -> list[Converted]:
+        """What is offered in place of float32, the best first.
+
+        Of two, the one that is faster by more than noise; where neither is, the smaller.
+        """
         forms = list(self._forms())
         if len(forms) < 2:
-            return {}
-        latencies = self._latencies([form.content for form in forms])
-        return {
-            form.variant: _Form(form, latency)
-            for form, latency in zip(forms, latencies, strict=True)
-        }
+            return []
+        times = self._latencies([form.content for form in forms])
+        dense, *others = (_Form(*pair) for pair in zip(forms, times, strict=True))
+        found = [one for one in others if self._is_offered(one, dense)]
+        if len(found) == 2:
+            fast, slow = sorted(found, key=_latency)
+            is_faster = _latency(fast) < _latency(slow) * (1 - NOISE)
+            found = [fast, slow] if is_faster else sorted(found, key=_gzip_size)
+        return [one.converted for one in found]
+
+    def _is_offered(self, form: _Form, dense: _Form) -> bool:
+        """Against float32 alone; tells what a reader could not guess."""
+        is_sparse = form.converted.variant == Variant.SPARSE
+        if form.latency_ms is None or dense.latency_ms is None:
+            if is_sparse:
+                self._tell("A sparse tflite file was tried and does not run; it is not offered.")
+            return False
+        times = f"{_ms(form)} against {_ms(dense)} (p50)"
+        if is_sparse and form.latency_ms > dense.latency_ms * (1 - NOISE):
+            self._tell(
+                f"A sparse tflite file was tried and is not faster by more than {NOISE:.0%}, "
+                f"{times}; it is not offered."
+            )
+            return False
+        if form.latency_ms > dense.latency_ms * (1 + ALLOWED_SLOWER):
+            self._tell(
+                "A tflite file with weights as the whole numbers of their levels was tried and is "
+                f"slower by more than {ALLOWED_SLOWER:.0%}, {times}; it is not offered."
+            )
+            return False
+        return True
 
     def _forms(self) -> Iterator[Converted]:
         content = self._source.float32()
@@ -112,7 +129,10 @@ class Contest:
             return
         known = stored_levels(self._source.model, self._source.levels, file, INT8)
         if known:
-            yield Converted(store_numbers(content, known), Variant.INT8_LEVELS)
+            stored = store_numbers(content, known)
+            # Of tiny kernels, what says how to widen them weighs more than they save.
+            if len(stored) < len(content) and _gzipped(stored) < _gzipped(content):
+                yield Converted(stored, Variant.INT8_LEVELS)
         is_worth_it = any(
             tensor.size >= LEAST_WEIGHTS and (tensor.values == 0).mean() >= LEAST_ZEROS
             for operator in file.operators
@@ -158,6 +178,18 @@ class Contest:
             seconds=SECONDS,
             folder=str(self._scratch),
         )
+
+
+def _latency(form: _Form) -> float:
+    return math.inf if form.latency_ms is None else form.latency_ms
+
+
+def _gzip_size(form: _Form) -> int:
+    return _gzipped(form.converted.content)
+
+
+def _gzipped(content: bytes) -> int:
+    return len(gzip.compress(content, GZIP_LEVEL, mtime=0))
 
 
 def _ms(form: _Form) -> str:

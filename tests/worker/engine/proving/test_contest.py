@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.builders import data_for, never_cancelled
-from worker.engine.exporting.source import Converted, KerasSource
+from worker.engine.exporting.source import KerasSource
 from worker.engine.loading.models import heads, input_specs
 from worker.engine.measuring.tflite_file import read_tflite
 from worker.engine.proving.contest import Contest
@@ -44,7 +44,8 @@ def contest_of(
 ) -> tuple[TimedContest, list[str]]:
     levels: dict[str, Levels] = {}
     if has_levels:
-        levels["wide/kernel"] = Grid(STEP, np.zeros((1, 1), np.int32), 8, (40, 32))
+        shape = model.layers[-1].kernel.shape
+        levels["wide/kernel"] = Grid(STEP, np.zeros((1, 1), np.int32), 8, shape)
     data = data_for(model, folder, train_rows=8, test_rows=4)
     subject = Subject(model, b"", input_specs(model), heads(model, None), data, (), 1)
     told: list[str] = []
@@ -54,29 +55,32 @@ def contest_of(
     return contest, told
 
 
-def variant_of(converted: Converted | None) -> str | None:
-    return None if converted is None else converted.variant
-
-
 @pytest.mark.parametrize(
-    ("milliseconds", "sparse", "levels", "told"),
+    ("milliseconds", "offered", "told"),
     [
-        ([1.0, 1.0, 0.5], "sparse", "int8_levels", ""),
-        ([1.0, 1.0, 0.99], None, "int8_levels", "no faster, 0.99 ms against 1 ms"),
-        ([1.0, 1.3, None], None, None, "slower, 1.3 ms against 1 ms"),
+        ([1.0, 1.0, 0.5], ["sparse", "int8_levels"], ""),
+        # Sparse is faster than float32; levels are faster still, or as fast and smaller.
+        ([1.0, 0.5, 0.9], ["int8_levels", "sparse"], ""),
+        ([1.0, 0.88, 0.86], ["int8_levels", "sparse"], ""),
+        (
+            [1.0, 1.0, 0.99],
+            ["int8_levels"],
+            "is not faster by more than 5%, 0.99 ms against 1 ms",
+        ),
+        ([1.0, 1.3, 0.5], ["sparse"], "slower by more than 10%, 1.3 ms against 1 ms"),
+        ([1.0, 1.3, None], [], "does not run"),
     ],
 )
 def test_forms_are_offered_by_what_they_take(
     wide_model: Any,
     milliseconds: list[float | None],
-    sparse: str | None,
-    levels: str | None,
+    offered: list[str],
     told: str,
     tmp_path: Path,
 ) -> None:
     contest, said = contest_of(wide_model, tmp_path, milliseconds, has_levels=True)
-    assert variant_of(contest.sparse()) == sparse
-    assert variant_of(contest.levels()) == levels
+    found = [contest.sparse(), contest.levels(), contest.sparse_after_levels()]
+    assert [one.variant for one in found if one is not None] == offered
     assert told in " ".join(said)
     assert bool(said) == bool(told)
 
@@ -88,6 +92,15 @@ def test_forms_hold_the_same_values(wide_model: Any, tmp_path: Path) -> None:
         assert converted is not None
         stored = [one for one in read_tflite(converted.content).weights if len(one.shape) == 2]
         np.testing.assert_array_equal(stored[0].values, kernel.T)
+
+
+def test_whole_numbers_are_not_offered_where_they_take_more_bytes(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(3)
+    tiny = keras.Sequential([keras.Input((8,), name="x"), keras.layers.Dense(4, name="wide")])
+    kernel, bias = tiny.get_weights()
+    tiny.set_weights([np.rint(kernel / STEP) * STEP, bias])
+    contest, said = contest_of(tiny, tmp_path, [], has_levels=True)
+    assert (contest.levels(), said) == (None, [])
 
 
 def test_nothing_is_timed_where_no_other_form_applies(tmp_path: Path) -> None:
