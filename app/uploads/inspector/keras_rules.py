@@ -12,7 +12,10 @@ from app.errors import RejectedUpload
 from app.recipes.keras_graph import Config
 
 MAX_LAYERS = 10_000
-NAME = re.compile(r"[\w.:+\-=,#()\[\] ]{1,200}")
+# TensorFlow computes under the names of layers, and takes no others. Inputs compute nothing.
+NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
+INPUT_NAME = re.compile(r"[\w.:+\-=,#()\[\] ]{1,200}")
+INPUT_HINT = ", those of inputs all letters, spaces and : + = , # ( ) [ ] as well"
 IDENTIFIER = re.compile(r"[A-Za-z_]\w{0,100}")
 MODELS = frozenset({"Functional", "Model", "Sequential"})
 LAYERS = frozenset(
@@ -92,7 +95,7 @@ def check_config(config: Config, compile_config: Config | None, *, stored_values
         _check_lookup(found, is_layer=is_layer)
         inner = found.get("config")
         if isinstance(inner, dict):
-            _check_name(inner.get("name"))
+            _check_name(found["class_name"], inner.get("name"), is_whole=found is config)
             _check_sizes(found["class_name"], inner, stored_values)
         layers += is_layer
         if layers > MAX_LAYERS:
@@ -178,11 +181,18 @@ def _check_function(found: dict[str, Any]) -> None:
         )
 
 
-def _check_name(name: object) -> None:
-    if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
+def _check_name(class_name: str, name: object, *, is_whole: bool) -> None:
+    """Of a layer, or of the model itself, which may not begin with every character."""
+    if name is None:
+        return
+    pattern, more = (INPUT_NAME, INPUT_HINT) if class_name == "InputLayer" else (NAME, "")
+    is_taken = isinstance(name, str) and pattern.fullmatch(name)
+    if not is_taken or (is_whole and str(name).startswith(("_", "-"))):
+        what = "the model" if is_whole else "a layer"
         raise RejectedUpload(
-            f"a layer is called {str(name)[:80]!r}",
-            hint="Names may hold letters, digits, spaces and . _ - : + = , # ( ) [ ].",
+            f"{what} is called {str(name)[:80]!r}; TensorFlow computes nothing under that name",
+            hint=f"Names may hold the letters A to Z and a to z, digits and . _ -{more}; that of "
+            "the model begins with a letter or digit. Name it otherwise and save it again.",
         )
 
 

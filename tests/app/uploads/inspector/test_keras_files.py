@@ -159,12 +159,21 @@ def test_read_keras_takes_plain_operations_between_layers() -> None:
         (dense("d", units=16), "declares units=16, but the file stores 15"),
         (dense("tab\tbed"), r"a layer is called 'tab\tbed'"),
         (dense("n" * 300), "a layer is called 'nnn"),
+        # Keras saves and loads both; TensorFlow fails when they compute.
+        (dense("密集 层"), "a layer is called '密集 层'; TensorFlow computes nothing"),
+        (dense("hidden layer"), "a layer is called 'hidden layer'; TensorFlow computes nothing"),
         ({"class_name": "Dense", "module": "keras.layers", "config": {}}, "hang together"),
         ({"class_name": "Dense", "module": "keras.layers", "config": None}, "hang together"),
     ],
 )
 def test_read_keras_refuses_layers_with_the_reason(layer: Json, why: str) -> None:
     assert why in refusal(sequential(layer))
+
+
+def test_read_keras_refuses_a_model_whose_name_tensorflow_does_not_take() -> None:
+    config = sequential(dense("d"))
+    config["config"]["name"] = "_net"
+    assert "the model is called '_net'" in refusal(config)
 
 
 def test_read_keras_tells_which_channels_can_surely_be_taken_out() -> None:
