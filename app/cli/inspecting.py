@@ -24,6 +24,7 @@ from app.uploads.views import DatasetView, ModelView
 
 Facts = ModelFacts | DatasetFacts
 IDS = ("mdl_", "dst_")
+QUANTIZED = "yes, its weights have fewer bits than float32: jobs take the model before that only"
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def _model_rows(facts: ModelFacts) -> list[tuple[str, str]]:
     rows = [
         ("class", facts.class_name),
         ("parameters", figures.count_text(facts.parameter_count)),
+        *([("quantized", QUANTIZED)] if facts.is_quantized else []),
         *(("input", _spec_text(spec)) for spec in facts.inputs),
         *(("output", _spec_text(spec)) for spec in facts.outputs),
     ]
