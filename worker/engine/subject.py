@@ -20,6 +20,7 @@ from worker.engine.loading.models import (
 )
 from worker.engine.loading.precision import in_float32, other_policies
 from worker.engine.loading.splits import Array
+from worker.engine.loading.tokens import check_tokens
 from worker.engine.measuring.tflite_file import read_tflite
 from worker.engine.measuring.tflite_ports import tflite_heads, tflite_inputs
 from worker.engine.order import Order
@@ -127,6 +128,8 @@ def understand(order: Order) -> Subject:
         ends = heads(model, read_compile_config(file.path, file.format))
     outputs = [head.output for head in ends]
     data = load_dataset(order.dataset, inputs, outputs) if order.dataset else None
+    if model is not None and data is not None:
+        check_tokens(model, data)
     tasks = read_tasks(ends, data) if data else ()
     return Subject(model, content, inputs, ends, data, tasks, order.recipe.seed, saved_in)
 
