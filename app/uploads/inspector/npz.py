@@ -9,7 +9,7 @@ from app.errors import RejectedUpload
 from app.recipes.facts import DatasetFacts, DatasetOptions, InputArray, LabelArray
 from app.uploads.archive import open_archive
 from app.uploads.inspector.arrays import Labels, Range
-from app.uploads.inspector.keras_rules import NAME
+from app.uploads.inspector.keras_rules import INPUT_NAME
 from app.uploads.inspector.npy import Header, flat_pieces, read_header, row_pieces
 from app.uploads.inspector.splits import Rows, divided, enough
 
@@ -75,7 +75,7 @@ def _members(archive: zipfile.ZipFile) -> tuple[list[Member], list[str]]:
 
 def _member(archive: zipfile.ZipFile, entry: str, match: re.Match[str]) -> Member:
     name = match["name"]
-    if name is not None and not NAME.fullmatch(name):
+    if name is not None and not INPUT_NAME.fullmatch(name):
         raise RejectedUpload(
             f"an array is called {entry[:80]!r}",
             hint="Names may hold letters, digits, spaces and . _ - : + = , # ( ) [ ].",

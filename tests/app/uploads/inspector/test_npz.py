@@ -56,6 +56,12 @@ def test_read_npz_finds_ranges_over_all_pieces_and_parts(
     assert facts.labels[0].class_count == 3
 
 
+def test_read_npz_takes_every_name_that_an_input_may_have() -> None:
+    facts = read(**{"x.numbers in": X, "x.größe": X, "y": Y})
+
+    assert sorted(array.name or "" for array in facts.inputs) == ["größe", "numbers in"]
+
+
 def test_read_npz_pairs_named_inputs_and_outputs_over_the_parts() -> None:
     arrays: dict[str, Any] = {
         "x_train.left": X,
