@@ -115,6 +115,19 @@ def agreement(keras_file: Path, tflite_file: Path, digits: Path) -> float:
     return float((ours.argmax(-1) == theirs.argmax(-1)).mean())
 
 
+def runs_of(
+    model: Path, digits: Path, recipe: str, jobs: Path, seeds: Sequence[int]
+) -> list[Figures]:
+    """One job for each seed, in folders of `jobs`."""
+    runs = []
+    for seed in seeds:
+        job = jobs / str(seed)
+        job.mkdir(parents=True)
+        runs.append(figures(model, digits, RECIPES[recipe], job, seed))
+        print(f"{model.stem}, {recipe}, seed {seed}: {runs[-1]}", flush=True)
+    return runs
+
+
 def median_of(runs: Sequence[Figures]) -> Figures:
     """Each figure's own median over the seeds."""
     return Figures(
@@ -161,12 +174,8 @@ def main() -> int:
         for model in arguments.models:
             found = {}
             for index, recipe in enumerate(arguments.recipes):
-                runs = []
-                for seed in arguments.seeds:
-                    job = Path(name) / f"{model.stem}_{index}_{seed}"
-                    job.mkdir()
-                    runs.append(figures(model, digits, RECIPES[recipe], job, seed))
-                    print(f"{model.stem}, {recipe}, seed {seed}: {runs[-1]}", flush=True)
+                jobs = Path(name) / f"{model.stem}_{index}"
+                runs = runs_of(model, digits, recipe, jobs, arguments.seeds)
                 found[recipe] = median_of(runs)
             print_net(model.stem, found)
     return 0
