@@ -57,7 +57,9 @@ def test_read_npz_finds_ranges_over_all_pieces_and_parts(
 
 
 def test_read_npz_takes_every_name_that_an_input_may_have() -> None:
-    facts = read(**{"x.numbers in": X, "x.größe": X, "y": Y})
+    arrays: dict[str, Any] = {"x.numbers in": X, "x.größe": X, "y": Y}
+
+    facts = read(**arrays)
 
     assert sorted(array.name or "" for array in facts.inputs) == ["größe", "numbers in"]
 
