@@ -17,6 +17,7 @@ from app.recipes.plan import Plan, PlannedSkip, PlannedStep
 from app.recipes.recipe import Recipe
 from app.recipes.steps import Conversion, Step
 from app.recipes.steps.base import Given, LayerTransform, Need
+from app.recipes.steps.full_integer_quantization import FullIntegerQuantization
 from app.recipes.steps.recovery import optimizer_steps
 from app.recipes.task import Task
 from app.recipes.training import training_complaints, training_warnings
@@ -250,6 +251,8 @@ def _warnings(stages: Sequence[Stage], tasks: tuple[Task, ...]) -> Iterator[str]
         )
     for index, step, given in stages:
         yield from step.warnings(given.dataset)
+        if isinstance(step, FullIntegerQuantization):
+            yield from step.warnings_of_ranges(given)
         if index and step.given_after(given).model is not given.model:
             before = ", ".join(dict.fromkeys(stage.step.technique for stage in stages[:index]))
             yield (

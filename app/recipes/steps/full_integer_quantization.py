@@ -24,6 +24,10 @@ from app.recipes.facts import DatasetFacts, ModelFormat
 from app.recipes.outputs import HOLDING_TFLITE, OutputKind
 from app.recipes.steps.base import Conversion, Given, LayerPatterns, Need
 
+# Of what the model may hold the ranges already.
+RANGE_BITS = 8
+CALIBRATING = ("calibration", "percentile")
+
 
 class FullIntegerQuantization(Conversion):
     """Store and compute in integers: int8 weights per channel, int8 or int16 activations.
@@ -71,6 +75,15 @@ class FullIntegerQuantization(Conversion):
     def complaints(self, given: Given) -> Iterator[Complaint]:
         yield from calibration_complaints(given, self.calibration_data)
         yield from rounding_complaints(given)
+
+    def warnings_of_ranges(self, given: Given) -> Iterator[str]:
+        """That an earlier step's ranges leave what is asked for here little to do, or nothing."""
+        idle = sorted(name for name in self.model_fields_set if name.startswith(CALIBRATING))
+        if given.rounded_by and idle and self.activation_bits == RANGE_BITS:
+            yield (
+                f"full_integer_quantization keeps the 8-bit ranges of {given.rounded_by}; only "
+                f"activations without one are calibrated as asked ({', '.join(idle)})."
+            )
 
     def warnings(self, dataset: DatasetFacts | None) -> Iterator[str]:
         yield from calibration_warnings(dataset, self.calibration_data, self.calibration_samples)

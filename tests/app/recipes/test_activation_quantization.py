@@ -130,6 +130,18 @@ def test_what_no_runtime_executes_is_said_at_validation() -> None:
     assert list(ActivationQuantization(num_bits=8).warnings(None)) == []
 
 
+def test_calibration_behind_a_step_that_gives_ranges_is_told_to_be_idle() -> None:
+    given = ActivationQuantization().given_after(Given(model=facts(), dataset=None))
+
+    (warning,) = FullIntegerQuantization(calibration="mse").warnings_of_ranges(given)
+
+    assert "ranges of activation_quantization" in warning
+    assert "(calibration)" in warning
+    assert list(FullIntegerQuantization().warnings_of_ranges(given)) == []
+    wide = FullIntegerQuantization(calibration="mse", activation_bits=16)
+    assert list(wide.warnings_of_ranges(given)) == []
+
+
 @pytest.mark.parametrize("num_bits", [9, 15, 16])
 def test_ranges_that_no_tflite_file_holds_are_told_of(num_bits: int) -> None:
     (warning,) = ActivationQuantization(num_bits=num_bits).warnings(None)

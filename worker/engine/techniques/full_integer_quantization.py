@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from app.errors import StepFailed
+from app.recipes.patterns import matches
 from app.recipes.steps.full_integer_quantization import FullIntegerQuantization
 from worker.engine.context import StepContext
 from worker.engine.exporting.calibration import exported_rows
@@ -28,7 +29,7 @@ from worker.engine.measuring.tflite_file import Operator, read_tflite
 from worker.engine.quantizing.calibration.choosing import Choice
 from worker.engine.quantizing.calibration.observing import observed
 from worker.engine.quantizing.calibration.sample import Sample, sample_for
-from worker.engine.quantizing.fake_quant import Range
+from worker.engine.quantizing.fake_quant import Range, Ranges
 from worker.engine.quantizing.points import points_of
 
 SCALED_AS_INTEGERS = (
@@ -60,18 +61,53 @@ LOOPS = frozenset(
 def convert(step: FullIntegerQuantization, source: Source, context: StepContext) -> Converted:
     """Quantize everything but what is to stay float, and read back what really became integers.
 
-    Ranges that an earlier step put into the model are used in place of a calibration. Layers that
-    scale the inputs (Normalization, Rescaling) stay float while inputs are float.
+    Ranges that an earlier step put into the model are used in place of a calibration, which then
+    gives the others only. Layers that scale the inputs (Normalization, Rescaling) stay float while
+    inputs are float.
     Raises: StepFailed for recurrent models, whose calibration crashes the converter.
     """
     _refuse_recurrent(source)
     context.check_cancelled()
     if isinstance(source, KerasSource) and source.ranges:
         if step.activation_bits == RANGE_BITS and holds_int8_ranges(source):
-            return from_ranges(source.without_ranges_of(step.exclude), io=step.io)
+            return _in_known_ranges(step, source, context)
         converted = _calibrated(step, source.without_ranges(), context)
         return replace(converted, warnings=(*converted.warnings, OTHER_RANGES))
     return _calibrated(step, source, context)
+
+
+def _in_known_ranges(
+    step: FullIntegerQuantization, source: KerasSource, context: StepContext
+) -> Converted:
+    """With the ranges of the model; what an earlier step left out gets its own from rows now."""
+    plain = source.without_ranges()
+    points = points_of(plain.model)
+    known = {
+        point.group: source.ranges[point.name] for point in points if point.name in source.ranges
+    }
+    is_left_out = any(
+        point.group not in known and not any(matches(one, point.layer) for one in step.exclude)
+        for point in points
+    )
+    if not is_left_out:
+        converted = from_ranges(source.without_ranges_of(step.exclude), io=step.io)
+        from_model = {"calibration": None, "ranges_of_the_model": len(source.ranges)}
+        return replace(converted, facts={**from_model, **converted.facts})
+    sample = sample_for(step, context)
+    read = _ranges_at_points(step, plain, sample, context)
+    all_ranges = {point.name: known.get(point.group, read[point.name]) for point in points}
+    ranged = source.with_ranges({**all_ranges, **source.ranges}).without_ranges_of(step.exclude)
+    converted = from_ranges(ranged, io=step.io)
+    return replace(
+        converted,
+        facts={
+            "calibration": step.calibration,
+            **sample.facts,
+            "ranges_of_the_model": len(source.ranges),
+            **converted.facts,
+        },
+        warnings=(*sample.warnings, *converted.warnings),
+    )
 
 
 def _calibrated(step: FullIntegerQuantization, source: Source, context: StepContext) -> Converted:
@@ -105,14 +141,21 @@ def _at_points(
     step: FullIntegerQuantization, source: KerasSource, sample: Sample, context: StepContext
 ) -> Converted:
     """Ranges at the tensors that a runtime holds as integers, in the model before conversion."""
+    ranges = _ranges_at_points(step, source, sample, context)
+    ranged = source.with_ranges(ranges).without_ranges_of(step.exclude)
+    return from_ranges(ranged, io=step.io)
+
+
+def _ranges_at_points(
+    step: FullIntegerQuantization, source: KerasSource, sample: Sample, context: StepContext
+) -> Ranges:
+    """By point of a model without ranges."""
     histograms = observed(source.model, sample.rows, context.check_cancelled)
     choice = Choice(step.calibration, step.percentile)
-    ranges = {
+    return {
         point.name: Range(*choice.limits_of(histograms[point.group]))
         for point in points_of(source.model)
     }
-    ranged = source.with_ranges(ranges).without_ranges_of(step.exclude)
-    return from_ranges(ranged, io=step.io)
 
 
 def _in_the_file(

@@ -25,6 +25,8 @@ from worker.engine.exporting.integers import default_tflite
 from worker.engine.exporting.source import Converted, KerasSource, TfliteSource
 from worker.engine.loading.datasets import load_dataset
 from worker.engine.loading.models import heads, input_specs
+from worker.engine.measuring.tflite_file import read_tflite
+from worker.engine.quantizing.fake_quant import ranges_of
 from worker.engine.techniques.activation_quantization import apply
 from worker.engine.techniques.full_integer_quantization import convert
 
@@ -154,6 +156,26 @@ def test_the_file_computes_what_the_rounded_model_does(tmp_path: Path) -> None:
     assert made.variant == "int8"
     # Kernels are rounded to int8 besides, which moves logits of about 1 by some hundredths.
     np.testing.assert_allclose(found, wanted, atol=0.05)
+
+
+def test_what_an_earlier_step_left_out_is_calibrated(tmp_path: Path) -> None:
+    model = randomized(dense_model())
+    context = context_for(model, tmp_path)
+    asked = step("activation_quantization", include=["hidden"], calibration="moving_average")
+    rounded = apply(asked, model, context).model
+    (known,) = ranges_of(rounded).values()
+
+    made = convert(
+        step("full_integer_quantization"), KerasSource(rounded, tmp_path / "source", {}), context
+    )
+
+    file = read_tflite(made.content)
+    hidden = file.operators[1].outputs[0]
+    assert made.variant == "int8"
+    assert made.facts["float_operators"] == {}
+    assert made.facts["ranges_of_the_model"] == 1
+    assert made.facts["calibration"] == "min_max"
+    assert hidden.scale[0] == pytest.approx((known.maximum - known.minimum) / 255, rel=1e-3)
 
 
 @pytest.mark.parametrize("num_bits", [9, 16])

@@ -214,6 +214,8 @@ def test_full_integer_uses_the_ranges_of_the_model(tmp_path: Path) -> None:
     convolution = next(one for one in file.operators if one.name == "CONV_2D")
     assert converted.variant == Variant.INT8
     assert convolution.outputs[0].scale == pytest.approx([0.01])
+    assert converted.facts["ranges_of_the_model"] == len(ranges)
+    assert converted.facts["calibration"] is None
     assert file.inputs[0].tensor.type_name == "INT8"
 
 
