@@ -48,7 +48,7 @@ SMALL: tuple[Mapping[str, Any], ...] = (
 RECIPES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "int8 after training": (FULL_INTEGER,),
     "int8 in training": ({"technique": QAT, **LEARNING},),
-    "int8, learned ranges": ({"technique": QAT, **LEARNING, "ranges": "learned"},),
+    "int8, averaged ranges": ({"technique": QAT, **LEARNING, "ranges": "moving_average"},),
     "4-bit weights": ({"technique": QAT, **LEARNING, "weight_bits": 4},),
     "4-bit weights, lsq": ({"technique": QAT, **LEARNING, "weight_bits": 4, "method": "lsq"},),
     "pruned, clustered, then int8": (*SMALL, FULL_INTEGER),

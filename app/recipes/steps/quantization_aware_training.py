@@ -45,9 +45,9 @@ class QuantizationAwareTraining(LayerTransform, Recovery):
         "learned by gradient (LSQ), which is better at few bits. Rounding has the gradient 1.",
     )
     ranges: Literal["moving_average", "learned"] = Field(
-        "moving_average",
-        description="Ranges of activations: an average over batches of the smallest and largest "
-        "value, or learned by gradient from where that average starts.",
+        "learned",
+        description="Ranges of activations: learned by gradient from what some training rows "
+        "need, or an average over batches of the smallest and largest value.",
     )
     batch_norm: Literal["fold", "keep"] = Field(
         "fold",

@@ -25,6 +25,10 @@ from worker.engine.training.interventions import Reparametrization
 # Training rows that ranges start from, and how many go through the model at once.
 ROWS = 256
 BATCH = 64
+CLUSTERS_STAY = (
+    "weight_bits {bits} holds for no clustered kernel: these keep their shared values (so many), "
+    "each on an int8 number: {found}. For fewer values, ask weight_clustering for fewer clusters."
+)
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,14 @@ class Weights:
     def levels(self) -> dict[str, Levels]:
         """Where the kernels lie now, by stable weight name."""
         return {**self.rounded.grids(), **self.shares.books()}
+
+    def warnings(self) -> tuple[str, ...]:
+        """What of the weights is not as it was asked for."""
+        books = self.shares.books()
+        if not books or self.num_bits == 8:
+            return ()
+        found = ", ".join(f"{name} ({book.centroids.shape[-1]})" for name, book in books.items())
+        return (CLUSTERS_STAY.format(bits=self.num_bits, found=found),)
 
     def facts(self) -> dict[str, Any]:
         """As plain JSON."""

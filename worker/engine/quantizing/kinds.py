@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 import keras
+import numpy as np
 
 from app.recipes.activations import canonical
 from app.recipes.keras_config import RECURRENT
@@ -137,6 +138,8 @@ def float_reason(operation: Any) -> str | None:
         )
     if name in RECURRENT:
         return "recurrent layers do not convert to integers"
+    if kind is Kind.WEIGHTED and (reason := _weighted_reason(operation)):
+        return reason
     if kind in (Kind.WEIGHTED, Kind.ACTIVATION):
         activation = activation_of(operation)
         is_known = activation in FUSED or activation in _SINGLE
@@ -147,6 +150,30 @@ def float_reason(operation: Any) -> str | None:
         and name not in ("InputLayer", "Embedding", "BatchNormalization")
     ):
         return f"no rule for the ranges inside a {name}"
+    return None
+
+
+def has_weighted_activation(operation: Any) -> bool:
+    """Whether the activation inside a layer is one with weights of its own, as PReLU.
+
+    It may not have them yet: a layer that knows its output's shape does not call it to find out.
+    """
+    activation = getattr(operation, "activation", None)
+    if isinstance(activation, keras.Model) or not isinstance(activation, keras.Layer):
+        return False
+    return bool(activation.weights) or type(activation).build is not keras.Layer.build
+
+
+def _weighted_reason(operation: Any) -> str | None:
+    rates = np.atleast_1d(getattr(operation, "dilation_rate", 1))
+    if max(rates) > 1:
+        return (
+            f"dilation_rate {max(rates)}: TensorFlow computes it between rearrangements of "
+            "the tensor, on which the converter finds no ranges"
+        )
+    if has_weighted_activation(operation):
+        name = type(operation.activation).__name__
+        return f"its activation {name} has weights of its own: make it a layer behind this one"
     return None
 
 

@@ -17,6 +17,7 @@ from worker.engine.quantizing.kinds import (
     activation_of,
     fixed_limits,
     float_reason,
+    has_weighted_activation,
     kind_of,
 )
 from worker.engine.surgery.wiring import Call, Level, Structure
@@ -87,7 +88,9 @@ def holds_its_range(level: Level, ref: Ref) -> bool:
     So an output of the model is called after the layer that makes it, as it was before.
     """
     made_outputs = {made.layer for made in level.wiring.outputs} if not level.path else ()
-    return ref.layer in made_outputs and hasattr(level.operations[ref.layer], "activation")
+    operation = level.operations[ref.layer]
+    is_open = hasattr(operation, "activation") and not has_weighted_activation(operation)
+    return ref.layer in made_outputs and is_open
 
 
 def point_name(level: str, ref: Ref, place: Place) -> str:
@@ -114,8 +117,10 @@ def _points_of_call(level: Level, call: Call) -> Iterator[Point]:
     if kind in (Kind.MODEL, Kind.KEEPS_RANGE):
         return
     activation = activation_of(operation)
-    # What lies inside a layer is the same in all its calls: one range.
-    if kind is Kind.WEIGHTED and activation not in FUSED and call[1] == 0:
+    # What lies inside a layer is the same in all its calls: one range. The small model that would
+    # hold it leaves lengths open, with which an activation has no weights.
+    is_apart = activation not in FUSED and not has_weighted_activation(operation)
+    if kind is Kind.WEIGHTED and is_apart and call[1] == 0:
         for ref in refs:
             yield _point(level, ref, Place.BEFORE_ACTIVATION)
     for ref in refs:

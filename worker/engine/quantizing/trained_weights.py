@@ -28,9 +28,10 @@ class Rounded:
 
     axes: those that one scale holds for. ends: at which share of the largest weight the grid ends.
     start: the scale as the training starts, which leaves the smallest squared error. factor: by
-    what a learned scale is larger than that, so that an optimizer whose steps have a size of their
-    own moves it in proportion; null where the scale follows the largest weight. keep: where the
-    weight may be other than 0; null = everywhere.
+    what a learned scale is larger than that; null where the scale follows the largest weight. Its
+    gradient is such that plain SGD moves the scale as Esser et al. do; an optimizer whose steps
+    have a size of their own (Adam) moves it in proportion to itself, whatever the gradient's size.
+    keep: where the weight may be other than 0; null = everywhere.
     """
 
     name: str
@@ -85,10 +86,15 @@ class Rounded:
         return tf.maximum(scale, tf.maximum(tf.reduce_max(scale) * LEAST_SCALE, 1e-8))
 
     @property
-    def _gradient_scale(self) -> float:
-        """1 / sqrt(weights of a scale x limit), section 2.2 of Esser et al.: steps as weights."""
+    def _gradient_scale(self) -> FloatArray:
+        """1 / sqrt(weights of a scale x limit), section 2.2 of Esser et al.: steps as weights.
+
+        Over start^2: for the scale is start x factor, and so is each of its steps.
+        """
         count = np.prod([self.weight.shape[axis] for axis in self.axes])
-        return float(1 / np.sqrt(count * self.limit))
+        square = np.square(self.start, dtype=np.float64)
+        share = np.divide(1 / np.sqrt(count * self.limit), square, where=square > 0, out=square)
+        return np.asarray(share, np.float32)
 
 
 class RoundedWeights:
@@ -170,6 +176,7 @@ def _best_ends(values: FloatArray, axes: tuple[int, ...], num_bits: int) -> Floa
     return best
 
 
-def _scaled_gradient(value: tf.Tensor, factor: float) -> tf.Tensor:
+def _scaled_gradient(value: tf.Tensor, factor: FloatArray) -> tf.Tensor:
     """The value, with its gradient times `factor`."""
-    return value * factor + tf.stop_gradient(value * (1 - factor))
+    fixed = tf.stop_gradient(value)
+    return fixed + (value - fixed) * factor

@@ -42,7 +42,7 @@ def apply(step: QuantizationAwareTraining, model: keras.Model, context: StepCont
         accuracy_after_change=history.score_before,
         facts={**history.facts(), **start.facts, **planned.facts(found), **weights.facts()},
         skipped=(*start.skipped, *planned.skipped),
-        warnings=history.warnings,
+        warnings=(*history.warnings, *weights.warnings()),
     )
 
 

@@ -179,3 +179,17 @@ def test_layers_stand_at_points_without_a_change(kind: str) -> None:
     for ours, theirs in zip(outputs_of(watched, inputs), outputs_of(model, inputs), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert len(watched.weights) == len(model.weights) + len(standing)
+
+
+def test_activations_with_weights_of_their_own_stay_float_and_are_named() -> None:
+    features = keras.Input((4,), name="features")
+    x = layers.Dense(5, activation=layers.PReLU(), name="sloped")(features)
+    logits = layers.Dense(3, activation=layers.PReLU(), name="logits")
+    model = keras.Model(features, logits(layers.Dense(4, name="plain")(x)))
+
+    ranged = with_fake_quantization(model, wide(model))
+
+    assert [one.layer for one in left_float(model)] == ["sloped", "logits"]
+    assert all("PReLU has weights of its own" in one.reason for one in left_float(model))
+    assert ranges_of(ranged).keys() == {"features", "sloped", "plain", "logits"}
+    assert ranged.output_names == ["logits"]

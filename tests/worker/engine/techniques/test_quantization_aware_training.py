@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from tests.builders import (
@@ -27,6 +28,7 @@ from worker.engine.exporting.source import KerasSource
 from worker.engine.measuring.tflite_file import read_tflite
 from worker.engine.quantizing.fake_quant import ranges_of
 from worker.engine.quantizing.levels import Codebook, Grid
+from worker.engine.quantizing.trained_weights import Rounded
 from worker.engine.surgery.weights import assign_weights, named_weights
 from worker.engine.techniques import technique
 
@@ -204,3 +206,70 @@ def test_frozen_layers_are_rounded_and_not_trained(tmp_path: Path) -> None:
 
     rounded = outcome.model.get_weights()[0]
     np.testing.assert_allclose(rounded, model.get_weights()[0], atol=0.5 / 127)
+
+
+def test_dilated_convolutions_are_left_with_the_reason(tmp_path: Path) -> None:
+    picture = keras.Input((6, 6, 2), name="picture")
+    x = keras.layers.Conv2D(3, 3, dilation_rate=2, name="apart")(picture)
+    x = keras.layers.Flatten(name="flat")(x)
+    model = randomized(keras.Model(picture, keras.layers.Dense(3, name="logits")(x)))
+
+    outcome = trained(model, context_for(model, tmp_path))
+
+    assert "dilation_rate 2" in {one.layer: one.reason for one in outcome.skipped}["apart"]
+    assert outcome.levels.keys() == {"logits/kernel"}
+
+
+def test_clusters_and_pruned_zeros_survive_together_into_the_file(tmp_path: Path) -> None:
+    model = randomized(dense_model())
+    book = Codebook(np.array([-0.7, 0.0, 0.4, 0.9], np.float32))
+    numbers = np.random.default_rng(0).integers(0, 4, (4, 8))
+    assign_weights(model, {"hidden/kernel": book.values(numbers)})
+    masks = {"hidden/kernel": numbers != 1}
+    context = context_for(model, tmp_path, masks=masks)
+
+    outcome = trained(
+        model,
+        replace(context, levels={"hidden/kernel": book}),
+        weight_bits=2,
+        validation_fraction=0.0,
+    )
+
+    stored = next(
+        one for one in read_tflite(exported(outcome, tmp_path)).weights if one.shape == (8, 4)
+    )
+    integers = stored.raw.view(np.int8).reshape(8, 4).T
+    np.testing.assert_array_equal(integers != 0, masks["hidden/kernel"])
+    assert (
+        len({(number, value) for number, value in zip(numbers.flat, integers.flat, strict=True)})
+        == 4
+    )
+    assert any("weight_bits 2" in one and "hidden/kernel (4)" in one for one in outcome.warnings)
+
+
+@pytest.mark.parametrize("start", [0.01, 0.5])
+def test_plain_gradient_descent_moves_a_scale_as_in_its_paper(start: float) -> None:
+    values = keras.Variable(np.array([[0.3, -0.8], [1.1, 0.2]], np.float32) * start)
+    one = Rounded(
+        name="kernel",
+        weight=values,
+        shadow=keras.Variable(values.numpy()),
+        axes=(0, 1),
+        num_bits=4,
+        ends=np.ones((1, 1), np.float32),
+        start=np.full((1, 1), start, np.float32),
+        factor=keras.Variable(np.ones((1, 1), np.float32)),
+        keep=None,
+    )
+    assert one.factor is not None
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(one.value())
+    (slope,) = tape.gradient(loss, [one.factor.value])
+
+    # Esser et al., equation 3, inside the grid: rounded minus unrounded number.
+    steps = values.numpy() / start
+    expected = (np.rint(steps) - steps).sum() / np.sqrt(4 * 7)
+    before = one.grid().scale
+    one.factor.assign_sub(0.001 * start * slope)
+    moved = (before - one.grid().scale) / (0.001 * start)
+    np.testing.assert_allclose(moved, expected, rtol=0.02)
