@@ -3,6 +3,7 @@
 A range always holds zero: padding, relu and pruned channels make zeros that must stay exact.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,10 +17,16 @@ FloatArray = NDArray[np.floating[Any]]
 Rounding = Callable[[FloatArray], FloatArray]
 
 # Shares of a range that are tried: fine near the whole of it, in equal ratios below its half.
-SHARES: tuple[float, ...] = (
-    *np.linspace(1.0, 0.5, 26).tolist(),
-    *(0.5 * 0.93 ** np.arange(1, 100)).tolist(),
-)
+FINE_SHARES: tuple[float, ...] = tuple(np.linspace(1.0, 0.5, 26).tolist())
+RATIO = 0.93
+# An end is drawn in so far at least, though all of it is small.
+LEAST_SHARE = 0.1
+# A range that ends before this much of the mean magnitude is no good one.
+LEAST_OF_MEAN = 0.25
+# Bins of a divergence are those of a histogram where so many of its values end.
+MOST = 0.999
+# Values that the levels of a range are counted by, 16 bits having 4 each.
+MOST_BINS = 1 << 18
 ROUNDS = 4
 # Of a bin that outliers alone fill: zero would make the divergence infinite.
 NOTHING = 1e-9
@@ -63,13 +70,14 @@ def least_squares(histogram: Histogram, rounding: RoundingWithin) -> Limits:
     Both ends are drawn in together first, then each by itself while that helps.
     """
     whole = min_max(histogram)
-    values, counts = histogram.filled()
+    mean = histogram.mean_magnitude()
+    values, counts, widths = _merged(histogram, histogram.width_at(mean))
     best = whole
-    least = _squared_error(values, counts, rounding(whole), histogram.width)
+    least = _squared_error(values, counts, rounding(whole), widths)
     for round_number in range(ROUNDS):
         before = least
-        for candidate in _candidates(whole, best, together=round_number == 0):
-            error = _squared_error(values, counts, rounding(candidate), histogram.width)
+        for candidate in _candidates(whole, best, mean, together=round_number == 0):
+            error = _squared_error(values, counts, rounding(candidate), widths)
             if error < least:
                 best, least = candidate, error
         if round_number and least == before:
@@ -85,13 +93,16 @@ def least_divergence(histogram: Histogram, rounding: RoundingWithin) -> Limits:
     they stand for. One threshold for both signs; exact zeros, which lose nothing, are left out.
     """
     whole = min_max(histogram)
-    values, counts = histogram.filled()
+    width = histogram.width_at(_reach_of_most(histogram))
+    values, counts, _ = _merged(histogram, width)
     best, least = whole, np.inf
-    for share in SHARES:
-        threshold = share * max(-whole.low, whole.high)
+    reach = max(-whole.low, whole.high)
+    # Where levels tell too few bins apart, it ends by itself.
+    for share in _shares(reach, 0.0):
+        threshold = share * reach
         candidate = Limits(max(whole.low, -threshold), min(whole.high, threshold))
         inside = (values >= candidate.low) & (values <= candidate.high)
-        if not inside.any() or not _tells_apart(candidate, rounding(candidate), histogram.width):
+        if not inside.any() or not _tells_apart(candidate, rounding(candidate), width):
             break
         levels = rounding(candidate)(values[inside])
         divergence = _divergence(counts, inside, levels)
@@ -100,25 +111,54 @@ def least_divergence(histogram: Histogram, rounding: RoundingWithin) -> Limits:
     return best
 
 
-def _candidates(whole: Limits, best: Limits, *, together: bool) -> Iterator[Limits]:
+def _reach_of_most(histogram: Histogram) -> float:
+    """The magnitude that nearly all values do not exceed; exact zeros left out."""
+    values, counts = histogram.filled()
+    order = np.argsort(np.abs(values))
+    shares = np.cumsum(counts[order]) / counts.sum()
+    return float(np.abs(values[order][np.searchsorted(shares, MOST)]))
+
+
+def _merged(histogram: Histogram, width: float) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
+    """Of bins that are not empty, finer ones than `width` merged: values, counts and widths."""
+    values, counts = histogram.filled()
+    starts, numbers = np.unique(np.floor(values / width), return_inverse=True)
+    merged = np.bincount(numbers, counts)
+    widths = np.full(len(starts), width)
+    np.maximum.at(widths, numbers, histogram.filled_widths())
+    return np.bincount(numbers, counts * values) / merged, merged.astype(np.int64), widths
+
+
+def _shares(reach: float, mean: float) -> Iterator[float]:
+    """Of an end; where a value far out is all of it, down to where the others are."""
+    yield from FINE_SHARES
+    share = FINE_SHARES[-1] * RATIO
+    while share > LEAST_SHARE or share * reach > LEAST_OF_MEAN * mean:
+        yield share
+        share *= RATIO
+
+
+def _candidates(whole: Limits, best: Limits, mean: float, *, together: bool) -> Iterator[Limits]:
+    low, high = whole
     if together:
-        yield from (Limits(whole.low * share, whole.high * share) for share in SHARES)
+        for share in _shares(max(-low, high), mean):
+            yield Limits(low * share, high * share)
         return
-    if whole.low < 0:
-        yield from (Limits(whole.low * share, best.high) for share in SHARES)
-    if whole.high > 0:
-        yield from (Limits(best.low, whole.high * share) for share in SHARES)
+    if low < 0:
+        yield from (Limits(low * share, best.high) for share in _shares(-low, mean))
+    if high > 0:
+        yield from (Limits(best.low, high * share) for share in _shares(high, mean))
 
 
 def _squared_error(
-    values: FloatArray, counts: NDArray[np.int64], rounding: Rounding, width: float
+    values: FloatArray, counts: NDArray[np.int64], rounding: Rounding, widths: FloatArray
 ) -> float:
     """Summed over all counted values, each bin standing at three places of itself.
 
     At the center alone, levels closer to each other than bins would seem free of error.
     """
     error = 0.0
-    for offset in (-width / 3, 0.0, width / 3):
+    for offset in (-widths / 3, 0.0, widths / 3):
         moved = values + offset
         error += float(counts @ (rounding(moved) - moved) ** 2) / 3
     return error
@@ -126,7 +166,8 @@ def _squared_error(
 
 def _tells_apart(limits: Limits, rounding: Rounding, width: float) -> bool:
     """Whether levels stand for enough bins each for a divergence to say something."""
-    bins = np.arange(limits.low, limits.high, width)
+    count = min((limits.high - limits.low) / width, MOST_BINS)
+    bins = np.linspace(limits.low, limits.high, math.ceil(count), endpoint=False)
     return len(np.unique(rounding(bins))) * BINS_A_LEVEL <= len(bins)
 
 

@@ -9,8 +9,8 @@ from worker.engine.quantizing.calibration.histogram import Histogram
 FOUR = np.array([-1.0, 0.0, 0.5, 3.0], np.float32)
 
 
-def filled(*batches: NDArray[np.float32], bins: int = 8) -> Histogram:
-    histogram = Histogram(bins)
+def filled(*batches: NDArray[np.float32], bins: int = 4) -> Histogram:
+    histogram = Histogram(bins, octaves=3)
     for batch in batches:
         histogram.add(batch)
     return histogram
@@ -21,8 +21,9 @@ def test_histogram_counts_each_side_from_an_edge_at_zero() -> None:
 
     centers, counts = histogram.filled()
 
-    # The limit is 4, the next power of two: bins are half a unit wide.
-    np.testing.assert_array_equal(centers, [-0.75, 0.75, 3.25])
+    # The limit is 4, the next power of two: a quarter of a unit up to 2, half a unit beyond.
+    np.testing.assert_array_equal(centers, [-1.125, 0.625, 3.25])
+    np.testing.assert_array_equal(filled(FOUR).filled_widths(), [0.25, 0.25, 0.5])
     np.testing.assert_array_equal(counts, [1, 1, 1])
     assert (histogram.zeros, histogram.total) == (1, 4)
 
@@ -70,6 +71,20 @@ def test_quantile_is_that_of_the_values_to_the_width_of_a_bin(share: float) -> N
     histogram = filled(*np.split(values, 10), bins=4096)
 
     assert histogram.quantile(share) == pytest.approx(np.quantile(values, share), abs=5e-3)
+
+
+@pytest.mark.parametrize("outlier", [1e3, -1e5, 1e7])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_value_far_out_leaves_fine_bins_to_the_others(outlier: float, is_first: bool) -> None:
+    values = np.abs(np.random.default_rng(3).standard_normal(100_000)).astype("float32")
+    batches = [values, np.array([outlier], np.float32)]
+    histogram = Histogram()
+    for batch in reversed(batches) if is_first else batches:
+        histogram.add(batch)
+
+    found = histogram.quantile(0.999)
+
+    assert found == pytest.approx(np.quantile(values, 0.999), abs=0.1)
 
 
 def test_quantile_ends_at_the_extremes() -> None:

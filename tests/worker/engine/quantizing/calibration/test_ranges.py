@@ -90,6 +90,19 @@ def test_least_squares_is_not_beaten_by_any_range_that_is_tried() -> None:
     assert error(values, found) < error(values, min_max(histogram_of(values))) / 4
 
 
+@pytest.mark.parametrize("outlier", [1e2, 1e5])
+def test_one_value_far_out_does_not_blind_any_method(outlier: float) -> None:
+    values = np.abs(normal(100_000))
+    values[7] = outlier
+    histogram, rounding = histogram_of(values), partial(linear, num_bits=8)
+
+    assert percentile(histogram, 99.9).high == pytest.approx(3.3, abs=0.1)
+    assert 2.0 < least_divergence(histogram, rounding).high < 8.0
+    # Cutting 1e5 off would cost more than all others are.
+    if outlier == 1e2:
+        assert 20.0 < least_squares(histogram, rounding).high < outlier
+
+
 def test_least_squares_keeps_the_whole_range_where_rounding_costs_less_than_cutting() -> None:
     values = np.random.default_rng(1).uniform(0.0, 1.0, 10_000).astype("float32")
 
