@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tests.builders import (
     context_for,
     conv_model,
+    data_for,
     dense_model,
     nested_model,
     outputs_of,
@@ -273,3 +274,23 @@ def test_plain_gradient_descent_moves_a_scale_as_in_its_paper(start: float) -> N
     one.factor.assign_sub(0.001 * start * slope)
     moved = (before - one.grid().scale) / (0.001 * start)
     np.testing.assert_allclose(moved, expected, rtol=0.02)
+
+
+def test_a_trained_net_and_its_file_decide_alike(tmp_path: Path) -> None:
+    picture = keras.Input((6, 6, 2), name="picture")
+    first = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(picture)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depth")(first)
+    x = keras.layers.ReLU(6.0, name="clamp")(keras.layers.BatchNormalization(name="norm")(x))
+    x = keras.layers.ReLU(name="relu")(keras.layers.Add(name="sum")([first, x]))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(picture, keras.layers.Dense(3, activation="softmax", name="kind")(x))
+    context = context_for(model, tmp_path)
+    data = data_for(model, tmp_path, train_rows=1500, test_rows=1000)
+    context = replace(context, data=data)
+
+    outcome = trained(model, context, epochs=6, batch_size=64, learning_rate=1e-2)
+
+    rows = rows_for(model, 1000, seed=1)
+    theirs, ours = predictions(exported(outcome, tmp_path), rows), outputs_of(outcome.model, rows)
+    assert outcome.facts["validation_score"][-1] > 0.7
+    assert (theirs.argmax(1) == ours[0].argmax(1)).mean() >= 0.999
