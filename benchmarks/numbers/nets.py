@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.recipes.facts import DatasetOptions
 from app.recipes.recipe import Recipe
+from benchmarks.numbers.engine_jobs import SCALE, write_digits
 from worker.engine.coding.packing import pack
 from worker.engine.coding.unpacking import unpack
 from worker.engine.context import StepContext
@@ -25,9 +26,6 @@ from worker.engine.techniques import technique
 from worker.engine.training.prediction import Predictor
 
 Array = NDArray[Any]
-
-SCALE = 1 / 255
-CHOOSING_ROWS = 5_000
 
 
 @dataclass(frozen=True)
@@ -96,14 +94,7 @@ class Laboratory:
         """choosing: judged on the last 5,000 training digits, which are not trained on then."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / ("choose.npz" if choosing else "report.npz")
-        with np.load(mnist) as digits:
-            arrays = {name: digits[name] for name in ("x_train", "y_train", "x_test", "y_test")}
-        if choosing:
-            for name in ("x", "y"):
-                whole = arrays[f"{name}_train"]
-                arrays[f"{name}_train"] = whole[:-CHOOSING_ROWS]
-                arrays[f"{name}_test"] = whole[-CHOOSING_ROWS:]
-        np.savez(path, **arrays)
+        write_digits(mnist, path, choosing=choosing)
         options = DatasetOptions(scale=SCALE)
         file = DatasetFile(path=path, format="npz", sha256="0" * 64, options=options)
         return cls(keras.models.load_model(model), file, folder)
