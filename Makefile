@@ -69,7 +69,7 @@ test-fast: install ## Run the tests that need no TensorFlow (seconds)
 
 .PHONY: test-slow
 test-slow: install ## Run the tests that train models or drive the running stack
-	@$(RUN) pytest -m "slow or e2e"
+	@$(RUN) pytest -m "slow or e2e or applications or hostile"
 
 .PHONY: check
 check: lint test ## Everything CI runs: format, lint, types, import contracts, all tests
