@@ -8,7 +8,7 @@ from pathlib import Path
 from app.errors import Cancelled, OutOfMemory, PenjingError, Problem, RunTimeExceeded
 from app.jobs.job import Job
 from app.jobs.request import JobRequest
-from worker.box import Child
+from worker.children import Child
 from worker.engine.order import Event, Result
 from worker.folder import read_result
 from worker.journal import Journal

@@ -11,7 +11,7 @@ from celery.worker import state
 
 from app.logs import configure_logging
 from app.settings import Settings
-from worker.box import Launcher
+from worker.launching import Launcher
 from worker.limits import Limits
 from worker.reaper import Reaper
 from worker.workshop import Workshop, open_workshop

@@ -3,7 +3,8 @@
 import threading
 from collections import deque
 
-from worker.box import Child, Launcher
+from worker.children import Child
+from worker.launching import Launcher
 
 
 class Spares:

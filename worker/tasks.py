@@ -9,11 +9,11 @@ from app.jobs.job import Job, JobState
 from app.jobs.outcomes import Outcome
 from app.jobs.queue import TASK
 from worker.attempt import Attempt, LeaseLost, ReportedFailure, ShuttingDown, run_in_box
-from worker.box import Launcher
 from worker.celery_app import app, settings
 from worker.checkpoints import forget_checkpoints
 from worker.folder import job_folder, keep_artifacts, write_order
 from worker.journal import UNREACHABLE, Journal
+from worker.launching import Launcher
 from worker.lease import Hold
 from worker.shift import Shift
 from worker.workshop import Workshop

@@ -22,7 +22,7 @@ from app.jobs.queue import CeleryQueue, Queue
 from app.jobs.store import JobStore
 from app.settings import Settings
 from app.uploads.store import UploadStore
-from worker.box import Launcher
+from worker.launching import Launcher
 from worker.limits import Limits
 from worker.spares import Spares
 

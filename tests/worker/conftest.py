@@ -19,8 +19,8 @@ from app.jobs.request import JobRequest
 from app.reports.report import Verdict
 from app.settings import Settings
 from tests.e2e.faults.reports import empty_report
-from worker.box import Launcher
 from worker.engine.order import Artifact, Result
+from worker.launching import Launcher
 from worker.limits import Limits
 from worker.tasks import carry_out
 from worker.workshop import Workshop, open_workshop

@@ -10,7 +10,7 @@ import pytest
 
 from app.jobs.job import Job, JobState
 from tests.worker.conftest import PROLOGUE, Desk
-from worker.box import Child
+from worker.children import Child
 from worker.limits import child_environment
 from worker.tasks import carry_out
 

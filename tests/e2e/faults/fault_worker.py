@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from worker import tasks
-from worker.box import Launcher
 from worker.celery_app import app
+from worker.launching import Launcher
 from worker.limits import Limits
 
 __all__ = ["app"]

@@ -1,15 +1,12 @@
-"""One confined child process a job: started, fed, watched, collected from."""
+"""A running child process: fed, watched, and ended with all it started."""
 
 import json
 import os
 import select
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +14,7 @@ from pydantic import ValidationError
 
 from app.errors import ChildCrashed, EngineFault, JobError, OutOfMemory
 from worker.engine.order import Event
-from worker.limits import Limits, child_environment
+from worker.limits import Limits
 
 LINE_LIMIT_BYTES = 1 << 20
 LOG_TAIL_BYTES = 64 << 10
@@ -29,51 +26,6 @@ NEAR_THE_LIMIT = 0.8
 MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
 # A process that closed its channel is about to end; one that is not never will.
 EXIT_LIMIT_S = 5.0
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """Starts children, all from one thread that lives as long as the worker.
-
-    The kernel kills a child when the *thread* that started it ends (PR_SET_PDEATHSIG).
-    """
-
-    command: tuple[str, ...]
-    limits: Limits
-    home: Path
-    thread: ThreadPoolExecutor
-
-    @classmethod
-    def of_engine(cls, limits: Limits, home: Path) -> "Launcher":
-        return cls((sys.executable, "-m", "worker.child"), limits, home, _one_thread())
-
-    def start(self) -> "Child":
-        return self.thread.submit(self._start).result()
-
-    def _start(self) -> "Child":
-        reading, writing = os.pipe()
-        try:
-            process = subprocess.Popen(
-                [*self.command, str(writing), str(os.getpid()), json.dumps(self.limits.as_dict())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                bufsize=0,
-                pass_fds=(writing,),
-                env=child_environment(self.home),
-                cwd=self.home,
-                start_new_session=True,
-            )
-        except OSError:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        return Child(process, reading, self.limits)
-
-
-def _one_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
 
 
 class Child:

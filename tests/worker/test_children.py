@@ -1,4 +1,4 @@
-"""The box: what a child is given, what it may use, and how it ends. Real processes, no engine."""
+"""A child: what it is given, what it may use, and how it ends. Real processes, no engine."""
 
 import os
 import signal
@@ -12,8 +12,9 @@ import pytest
 
 from app.errors import ChildCrashed, EngineFault, OutOfMemory
 from tests.e2e.faults.conftest import wait_until
-from worker.box import Child, Launcher
+from worker.children import Child
 from worker.engine.order import Event
+from worker.launching import Launcher
 from worker.limits import Limits
 from worker.spares import Spares
 
