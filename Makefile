@@ -59,9 +59,12 @@ demo: install ## Make a LeNet-5 smaller and faster on this machine, and show the
 up: install ## Run the whole service here until Ctrl-C (API on http://127.0.0.1:8000)
 	@$(VENV)/bin/penjing up
 
+# Two processes, one thread of TensorFlow each: the files of tests are dealt out among them.
+PARALLEL := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(RUN) pytest -n 2 --dist loadfile
+
 .PHONY: test
 test: install ## Run all tests
-	@$(RUN) pytest
+	@$(PARALLEL)
 
 .PHONY: test-fast
 test-fast: install ## Run the tests that need no TensorFlow (seconds)
@@ -69,7 +72,7 @@ test-fast: install ## Run the tests that need no TensorFlow (seconds)
 
 .PHONY: test-slow
 test-slow: install ## Run the tests that train models or drive the running stack
-	@$(RUN) pytest -m "slow or e2e or applications or hostile"
+	@$(PARALLEL) -m "slow or e2e or applications or hostile"
 
 .PHONY: check
 check: lint test ## Everything CI runs: format, lint, types, import contracts, all tests
