@@ -75,8 +75,8 @@ def test_functions_are_short_and_flat(measure: Callable[[Function], int], limit:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("app.main", {"tensorflow", "keras", "numpy", "h5py", "tflite", "scipy"}),
-        ("app.cli", {"tensorflow", "keras", "numpy", "h5py", "tflite", "scipy"}),
+        ("app.main", {"tensorflow", "keras", "numpy", "h5py", "tflite", "scipy", "pyarrow", "PIL"}),
+        ("app.cli", {"tensorflow", "keras", "numpy", "h5py", "tflite", "scipy", "pyarrow", "PIL"}),
         ("worker.tasks", {"tensorflow", "keras", "ai_edge_litert"}),
     ],
 )

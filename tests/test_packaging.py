@@ -77,7 +77,7 @@ for module, packages in importlib.metadata.packages_distributions().items():
     if not {name.lower().replace("_", "-") for name in packages} & {*sys.argv[1:], "penjing"}:
         sys.modules[module] = None
 import app.main, app.database.migrate, app.uploads.inspector.read, kombu.transport.redis
-import h5py, numpy, psycopg, tflite, uvicorn
+import h5py, numpy, PIL.Image, psycopg, pyarrow.parquet, tflite, uvicorn
 """
 
 

@@ -16,7 +16,10 @@ from tests.app.api.serving import ROOT, free_port, served
 IMPORT_CPU_S = 1.5
 RESIDENT_BYTES = 120 * 2**20
 LARGE_FILE_BYTES = 64 * 2**20
-HEAVY = {"tensorflow", "keras", "numpy", "h5py", "scipy", "tflite", "ai_edge_litert"}
+HEAVY = {
+    *("tensorflow", "keras", "numpy", "h5py", "scipy", "tflite", "ai_edge_litert"),
+    *("pyarrow", "PIL"),
+}
 
 
 def test_import_is_quick_and_loads_no_framework() -> None:
