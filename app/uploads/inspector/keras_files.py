@@ -5,7 +5,6 @@ import re
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, BinaryIO
@@ -26,6 +25,7 @@ from app.uploads.inspector.keras_weights import (
     folder_sizes,
     is_weight,
 )
+from app.uploads.members import open_member, read_member
 
 MAX_CONFIG_BYTES = 64 * 2**20
 VERSION = re.compile(r"[0-9][0-9A-Za-z.+\-]{0,40}")
@@ -38,8 +38,8 @@ def read_keras(file: BinaryIO) -> ModelFacts:
     Raises: RejectedUpload.
     """
     with open_archive(file) as archive, tempfile.TemporaryFile(dir=".") as weights:
-        config = _parsed("config.json", _member(archive, "config.json"))
-        metadata = _parsed("metadata.json", _member(archive, "metadata.json"))
+        config = _parsed("config.json", read_member(archive, "config.json", MAX_CONFIG_BYTES))
+        metadata = _parsed("metadata.json", read_member(archive, "metadata.json", MAX_CONFIG_BYTES))
         _copy_member(archive, WEIGHTS_MEMBER, weights)
         with open_hdf5(weights) as hdf5:
             sizes = _weight_sizes(hdf5)
@@ -81,22 +81,10 @@ def read_h5(file: BinaryIO) -> ModelFacts:
     )
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > MAX_CONFIG_BYTES:
-        raise RejectedUpload(f"{name} is larger than {MAX_CONFIG_BYTES} bytes")
-    try:
-        return archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise _damaged(name) from error
-
-
 def _copy_member(archive: zipfile.ZipFile, name: str, target: BinaryIO) -> None:
     """HDF5 needs a file to seek in; this one has no name and goes with the process."""
-    try:
-        with archive.open(name) as source:
-            shutil.copyfileobj(source, target, 2**20)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise _damaged(name) from error
+    with open_member(archive, name) as source:
+        shutil.copyfileobj(source, target, 2**20)
     target.flush()
 
 
@@ -198,10 +186,4 @@ def _layer_specs(
             is_output=layer_name(layer) in ends & single,
         )
         for layer, count in zip(layers, counts, strict=True)
-    )
-
-
-def _damaged(name: str) -> RejectedUpload:
-    return RejectedUpload(
-        f"{name} in the archive is damaged", hint="Upload the file again; check that it opens here."
     )

@@ -3,14 +3,14 @@
 import math
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import RejectedUpload
+from app.uploads.members import open_member
 
 Array = NDArray[Any]
 PIECE_BYTES = 4 * 2**20
@@ -24,7 +24,6 @@ HEADER = re.compile(
     r"'shape': \((?P<shape>[0-9, ]*)\),? ?\}\s*"
 )
 ANY_TYPE = re.compile(r"'descr': (?P<descr>[^}]{1,60}?), 'fortran_order'")
-ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError)
 
 
 class Header(NamedTuple):
@@ -45,11 +44,8 @@ def read_header(archive: zipfile.ZipFile, entry: str) -> Header:
 
     Raises: RejectedUpload.
     """
-    try:
-        with archive.open(entry) as stream:
-            header = _parsed(entry, *_header_text(entry, stream))
-    except ARCHIVE_ERRORS as error:
-        raise _damaged(entry) from error
+    with open_member(archive, entry) as stream:
+        header = _parsed(entry, *_header_text(entry, stream))
     declared = math.prod(header.shape) * header.dtype.itemsize
     stored = archive.getinfo(entry).file_size - header.offset
     if declared != stored:
@@ -91,24 +87,13 @@ def row_pieces(archive: zipfile.ZipFile, entry: str, header: Header) -> Iterator
 def _chunks(
     archive: zipfile.ZipFile, entry: str, header: Header, chunk_bytes: int
 ) -> Iterator[bytes]:
-    try:
-        with archive.open(entry) as stream:
-            stream.read(header.offset)
-            while chunk := _read_fully(stream, chunk_bytes):
-                yield chunk
-    except ARCHIVE_ERRORS as error:
-        raise _damaged(entry) from error
+    with open_member(archive, entry) as stream:
+        stream.read(header.offset)
+        while chunk := stream.read(chunk_bytes):
+            yield chunk
 
 
-def _read_fully(stream: IO[bytes], count: int) -> bytes:
-    """A deflated member gives less than asked for."""
-    chunk = stream.read(count)
-    while chunk and len(chunk) < count and (more := stream.read(count - len(chunk))):
-        chunk += more
-    return chunk
-
-
-def _header_text(entry: str, stream: IO[bytes]) -> tuple[str, int]:
+def _header_text(entry: str, stream: BinaryIO) -> tuple[str, int]:
     """The header as it is written, and where the values begin."""
     start = stream.read(8)
     version = start[6:7]
@@ -137,7 +122,3 @@ def _parsed(entry: str, text: str, offset: int) -> Header:
             f"{entry!r} has shape {shape}", hint="The first axis counts rows; no axis may be empty."
         )
     return Header(np.dtype(match["descr"]), shape, match["fortran"] == "True", offset)
-
-
-def _damaged(entry: str) -> RejectedUpload:
-    return RejectedUpload(f"{entry!r} is damaged", hint="Upload the file again.")
