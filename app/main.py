@@ -20,7 +20,7 @@ from app.jobs.service import JobService
 from app.jobs.store import JobStore, uses
 from app.logs import configure_logging
 from app.settings import Settings
-from app.uploads.inspecting import Inspector
+from app.uploads.inspecting import Inspector, Inspects, Uninspected
 from app.uploads.service import UploadService
 from app.uploads.store import UploadStore
 
@@ -86,21 +86,34 @@ def wire(
         uploads=UploadService(
             store=uploads,
             blobs=blobs,
-            inspector=Inspector(
-                scratch=settings.home / "inspections",
-                limit_s=settings.inspection_limit_s,
-                memory_bytes=settings.inspection_memory_bytes,
-                file_bytes=settings.max_upload_bytes,
-                concurrency=asyncio.Semaphore(MOST_INSPECTIONS),
-            ),
+            inspector=make_inspector(settings),
             clock=clock,
             is_in_use=uses,
             max_bytes=settings.max_upload_bytes,
             wait_s=settings.inspection_wait_s,
         ),
         jobs=JobService(database=database, store=jobs, queue=queue, uploads=uploads, clock=clock),
-        checks=make_checks(database, settings.resolved_broker_url, blobs, clock),
+        checks=make_checks(
+            database,
+            settings.resolved_broker_url,
+            blobs,
+            clock,
+            inspects=settings.inspect_uploads,
+        ),
         clock=clock,
+    )
+
+
+def make_inspector(settings: Settings) -> Inspects:
+    if not settings.inspect_uploads:
+        log.warning("inspection.OFF", extra={"setting": "PENJING_INSPECT_UPLOADS=0"})
+        return Uninspected()
+    return Inspector(
+        scratch=settings.home / "inspections",
+        limit_s=settings.inspection_limit_s,
+        memory_bytes=settings.inspection_memory_bytes,
+        file_bytes=settings.max_upload_bytes,
+        concurrency=asyncio.Semaphore(MOST_INSPECTIONS),
     )
 
 

@@ -33,6 +33,10 @@ class Settings(BaseModel):
     )
     inspection_limit_s: float = Field(60, gt=0, description="Wall clock of one inspection.")
     inspection_memory_bytes: int = Field(2**30, gt=0)
+    inspect_uploads: bool = Field(
+        True,
+        description="0 lets in what was not inspected: only to prove that jobs are confined.",
+    )
 
     worker_concurrency: int = Field(1, ge=1, description="Jobs one worker runs at a time.")
     lease_s: float = Field(15, gt=0, description="A job whose lease is older is up for grabs.")

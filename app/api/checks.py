@@ -18,10 +18,21 @@ BROKER_TIMEOUT_S = 2
 WORKER_SEEN_S = 30
 
 
+def check_nothing_of_uploads() -> str:
+    """Stands among the checks where inspection is switched off, so that nobody overlooks it."""
+    return "OFF: UPLOADS ARE NOT INSPECTED (PENJING_INSPECT_UPLOADS=0)"
+
+
 def make_checks(
-    database: Database, broker_url: str, blobs: BlobStore, clock: Callable[[], datetime]
+    database: Database,
+    broker_url: str,
+    blobs: BlobStore,
+    clock: Callable[[], datetime],
+    *,
+    inspects: bool,
 ) -> Mapping[str, Check]:
     return {
+        **({} if inspects else {"inspection": check_nothing_of_uploads}),
         "database": partial(check_database, database),
         "broker": partial(check_broker, broker_url),
         "blob_store": partial(check_blob_store, blobs),

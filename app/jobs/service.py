@@ -19,7 +19,7 @@ from app.jobs.request import JobRequest
 from app.jobs.rows import Artifact, JobEvent
 from app.jobs.sources import read_facts
 from app.jobs.store import Idempotency, JobStore
-from app.recipes.check import check
+from app.recipes.check import check, check_alone
 from app.recipes.plan import Plan
 from app.uploads.store import UploadStore
 
@@ -57,7 +57,10 @@ class JobService:
         Raises: Invalid with every complaint, NotReady while an upload is still being inspected.
         """
         given = read_facts(self.uploads, request)
-        return check(request.resolved_recipe(), request.outputs, given, request.constraints)
+        recipe = request.resolved_recipe()
+        if given is None:
+            return check_alone(recipe)
+        return check(recipe, request.outputs, given, request.constraints)
 
     def submit(self, request: JobRequest, key: str | None) -> Job:
         """Store a job and tell a worker. The same `key` and request give the same job again.

@@ -66,7 +66,7 @@ def check(
     return Plan(
         steps=tuple(_planned(step) for step in recipe.steps),
         skipped=tuple(_skips(stages)),
-        needs=tuple(sorted({need for step in recipe.steps for need in step.all_needs()})),
+        needs=_needs(recipe),
         understood=tuple(f"output {task.output!r}: {task.kind}, {task.because}" for task in tasks),
         warnings=(*_warnings(stages, tasks), *training_warnings(recipe, tasks)),
         tasks=tasks,
@@ -76,6 +76,29 @@ def check(
             if dataset and (training := step.training())
         ),
     )
+
+
+def check_alone(recipe: Recipe) -> Plan:
+    """What can be said of a recipe where nothing is known of the model or the data.
+
+    Raises: ImpossibleRecipe.
+    """
+    complaints = list(_order_complaints(recipe))
+    if complaints:
+        raise ImpossibleRecipe(complaints[0].detail, errors=complaints)
+    return Plan(
+        steps=tuple(_planned(step) for step in recipe.steps),
+        skipped=(),
+        needs=_needs(recipe),
+        understood=(),
+        warnings=("The model or the data was not inspected: nothing else was checked.",),
+        tasks=(),
+        optimizer_steps=0,
+    )
+
+
+def _needs(recipe: Recipe) -> tuple[Need, ...]:
+    return tuple(sorted({need for step in recipe.steps for need in step.all_needs()}))
 
 
 def _quantized() -> QuantizedModel:

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pydantic import ValidationError
 
@@ -23,6 +23,21 @@ MAX_ANSWER_BYTES = 32 * 2**20
 MAX_COMPLAINT_BYTES = 4096
 # What the project's own modules are found by; nothing else of the environment is handed on.
 SOURCE_ROOT = Path(app.__file__).parents[1]
+
+
+class Inspects(Protocol):
+    """Says what a file is, or why it is refused."""
+
+    async def inspect(
+        self, path: Path, file_format: str, options: DatasetOptions
+    ) -> Inspection: ...
+
+
+class Uninspected:
+    """Lets in whatever the door recognized, and knows nothing of it."""
+
+    async def inspect(self, path: Path, file_format: str, options: DatasetOptions) -> Inspection:
+        return Inspection()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from app.errors import InUse, RejectedUpload, TooLarge
 from app.ids import new_id
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind, recognize
-from app.uploads.inspecting import Inspector
+from app.uploads.inspecting import Inspects
 from app.uploads.inspector.order import Inspection
 from app.uploads.names import display_name
 from app.uploads.store import IsInUse, UploadPage, UploadStore
@@ -45,7 +45,7 @@ class UploadService:
 
     store: UploadStore
     blobs: BlobStore
-    inspector: Inspector
+    inspector: Inspects
     clock: Callable[[], datetime]
     is_in_use: IsInUse
     max_bytes: int

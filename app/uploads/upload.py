@@ -18,7 +18,10 @@ class UploadStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Upload:
-    """`inspection` is null until it is ready, `problem` unless it was rejected."""
+    """`inspection` is null until it is ready, `problem` unless it was rejected.
+
+    Where uploads are not inspected, `inspection` stays null.
+    """
 
     id: str
     kind: UploadKind
@@ -32,26 +35,28 @@ class Upload:
     problem: Problem | None
     created_at: datetime
 
-    def model_facts(self) -> ModelFacts:
-        """What is known of a model.
+    def model_facts(self) -> ModelFacts | None:
+        """What is known of a model; None where it was not inspected.
 
         Raises: NotReady, RejectedUpload.
         """
-        return ModelFacts.model_validate(self._finished_inspection())
+        found = self._finished_inspection()
+        return ModelFacts.model_validate(found) if found else None
 
-    def dataset_facts(self) -> DatasetFacts:
-        """What is known of a data set.
+    def dataset_facts(self) -> DatasetFacts | None:
+        """What is known of a data set; None where it was not inspected.
 
         Raises: NotReady, RejectedUpload.
         """
-        return DatasetFacts.model_validate(self._finished_inspection())
+        found = self._finished_inspection()
+        return DatasetFacts.model_validate(found) if found else None
 
-    def _finished_inspection(self) -> dict[str, Any]:
+    def _finished_inspection(self) -> dict[str, Any] | None:
         if self.problem is not None:
             raise RejectedUpload(
                 f"{self.id} was refused when it was inspected: {self.problem.detail}",
                 hint=self.problem.hint,
             )
-        if self.inspection is None:
+        if self.status is UploadStatus.INSPECTING:
             raise NotReady(f"{self.id} is still being inspected", hint="Ask again in a moment.")
         return self.inspection

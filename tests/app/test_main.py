@@ -40,6 +40,7 @@ async def test_start_takes_up_the_inspection_that_a_killed_process_left(tmp_path
     application = assemble(settings, FakeQueue())
     async with application.router.lifespan_context(application):
         facts = (await inspected(application.state.services.uploads, upload)).dataset_facts()
+    assert facts is not None
     assert (facts.train_rows, facts.test_rows) == (16, 4)
 
 

@@ -20,7 +20,7 @@ class InspectionOrder(BaseModel):
 
 
 class Inspection(BaseModel):
-    """The answer: exactly one of `model`, `dataset`, `problem`.
+    """The answer: exactly one of `model`, `dataset`, `problem`; none where nobody looked.
 
     `options` are those of a data set with every default the file decided filled in.
     """

@@ -101,7 +101,9 @@ def test_receive_keeps_a_model_that_passes(make_service: MakeService) -> None:
     assert upload.id.startswith("mdl_")
     assert (upload.name, upload.format, upload.status) == ("net.keras", "keras", "ready")
     assert upload.sha256 == hashlib.sha256(CLASSIFIER).hexdigest()
-    assert upload.model_facts().parameter_count == 15
+    facts = upload.model_facts()
+    assert facts is not None
+    assert facts.parameter_count == 15
     assert service.get(upload.id, MODEL) == upload
     assert service.content(upload).read_bytes() == CLASSIFIER
 
@@ -114,7 +116,9 @@ def test_receive_keeps_a_data_set_with_its_options(make_service: MakeService) ->
     upload = receive(make_service(), file.getvalue(), said)
     assert upload.id.startswith("dst_")
     assert upload.options == options
-    assert upload.dataset_facts().test_rows == 10
+    facts = upload.dataset_facts()
+    assert facts is not None
+    assert facts.test_rows == 10
 
 
 def test_receive_fills_in_the_label_column_of_a_table(make_service: MakeService) -> None:
@@ -216,7 +220,9 @@ def test_receive_answers_before_a_slow_inspection_ends_and_finishes_it_later(
     assert answered.status is UploadStatus.INSPECTING
     with pytest.raises(NotReady):
         answered.model_facts()
-    assert service.get(answered.id, MODEL).model_facts().parameter_count == 15
+    facts = service.get(answered.id, MODEL).model_facts()
+    assert facts is not None
+    assert facts.parameter_count == 15
 
 
 def test_receive_says_later_why_a_slow_inspection_refused(
