@@ -1,4 +1,4 @@
-"""What a process asks of the kernel for itself: to go with its parent, to gain no rights.
+"""What a process asks of the kernel for itself: to go with its parent, to be nobody else's business.
 
 The kernel watches the *thread* that started the child, so that thread has to live as long as the
 child is wanted. Linux only; elsewhere a killed parent leaves its children to be stopped by hand.
@@ -10,6 +10,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -28,6 +29,11 @@ def die_with_parent(parent_pid: int, signal_number: signal.Signals) -> None:
 def gain_no_privileges() -> None:
     """For good, and for all it starts: a set-user-id program runs with the rights at hand."""
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def keep_memory_private() -> None:
+    """No debugger of the same user looks inside, and no core is dumped; until the next exec."""
+    _prctl(PR_SET_DUMPABLE, 0)
 
 
 def _prctl(option: int, value: int) -> None:

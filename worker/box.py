@@ -1,0 +1,227 @@
+"""The box: a process that takes everything away from itself, then becomes another program.
+
+    python -S -P -m worker.box '<order>' program argument...
+
+What runs in it are strangers' files: a model is a program. The steps are in `confine`, in the order
+they are done; each is for good, and holds for all that the program starts. Where one does not hold,
+this ends with CANNOT_CONFINE and says which in a line of JSON on its standard error.
+"""
+
+import json
+import os
+import re
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from app.confinement import CANNOT_CONFINE, STANDING, BoxOrder, Confinement
+from app.processes import die_with_parent, gain_no_privileges, keep_memory_private
+from worker.kernel import capabilities, landlock, limits, seccomp
+from worker.kernel.calls import machine
+from worker.kernel.capabilities import Capability
+from worker.kernel.landlock import DEVICE, READ, RUN, WRITE, Rule
+from worker.kernel.system_calls import ARCHITECTURES
+
+# Users that systemd, too, hands out for a while: nobody's files belong to them.
+FIRST_USER, USERS = 61184, 4336
+TO_CHANGE_USER = (Capability.SETUID, Capability.SETGID, Capability.CHOWN, Capability.KILL)
+# Under a user that others share, these count, too, and what they start later.
+SHARED_ALLOWANCE = 4
+SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
+# How many processors, how much memory, which time zone: numeric libraries ask as they start.
+FACTS_OF_THE_MACHINE = (
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/sys/vm/overcommit_memory",
+    "/sys/devices/system/cpu",
+    "/sys/devices/system/node",
+    "/sys/kernel/mm/transparent_hugepage",
+    "/etc/localtime",
+    "/usr/share/zoneinfo",
+)
+SOURCES_OF_CHANCE = ("/dev/urandom", "/dev/random", "/dev/zero")
+LOADER = re.compile(rb"/[^\0]*/ld[-.][^\0]*")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far the box holds here. The program finds it in its environment, as JSON.
+
+    Attributes:
+        user: "own": one that nobody else has; "root": root's number without any of its rights;
+            "shared": the starter's.
+        landlock_abi: which edition restricts files; 0 if none does.
+        has_filter: whether system calls are filtered.
+        lacking: what an older kernel, or an option, left out; in words.
+    """
+
+    user: str
+    landlock_abi: int
+    has_filter: bool
+    lacking: tuple[str, ...]
+
+
+class StepFailed(Exception):
+    """A step that must hold did not; the text says which, and what to do."""
+
+
+def main(arguments: list[str]) -> NoReturn:
+    order, program = BoxOrder.from_json(arguments[0]), arguments[1:]
+    try:
+        standing = confine(order)
+        os.environ[STANDING] = json.dumps(asdict(standing))
+        os.execv(program[0], program)  # noqa: S606 - the starter's program, no shell
+    except (StepFailed, OSError) as error:
+        sys.stderr.write(json.dumps({"cannot_confine": str(error)}) + "\n")
+    sys.stderr.flush()
+    os._exit(CANNOT_CONFINE)
+
+
+def confine(order: BoxOrder) -> Standing:
+    """Every step, in this order: one that needs a right comes before the one that takes it."""
+    allowed = order.confinement
+    close_files(allowed.channels)
+    set_limits(allowed)
+    user = change_user(order)
+    die_with_parent(order.parent_pid, signal.SIGKILL)  # after it: a change of user disarms this
+    gain_no_privileges()
+    keep_memory_private()  # exec opens it again: the program has to do this, too
+    abi, lacking = restrict_files(order)
+    has_filter, unfiltered = filter_calls(order, abi)
+    return Standing(user, abi, has_filter, (*lacking, *unfiltered))
+
+
+def close_files(channels: tuple[int, ...]) -> None:
+    """Nothing that the starter had open stays, beside what it names."""
+    kept = sorted({0, 1, 2, *channels})
+    for channel in channels:
+        os.set_inheritable(channel, True)
+    for after, before in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+        os.closerange(after + 1, before)
+    os.umask(0o077)
+
+
+def set_limits(allowed: Confinement) -> None:
+    for kind in limits.NONE_OF:
+        limits.limit(kind, 0)
+    limits.limit(resource.RLIMIT_NOFILE, allowed.open_files)
+    limits.limit(resource.RLIMIT_FSIZE, allowed.file_bytes)
+    limits.limit(resource.RLIMIT_DATA, allowed.memory_bytes)
+    if allowed.cpu_s is not None:
+        limits.limit_cpu(allowed.cpu_s)
+    if allowed.address_bytes is not None:
+        limits.limit(resource.RLIMIT_AS, allowed.address_bytes)
+
+
+def change_user(order: BoxOrder) -> str:
+    """A user of its own where root started it and that user can reach what the program needs.
+
+    Without one, no capability either way: root's number alone opens only what root owns, and of
+    that only what the steps to come leave.
+    """
+    tasks = order.confinement.tasks
+    user = own_user(order)
+    if user is None:
+        shared = os.getuid()
+        limits.limit(resource.RLIMIT_NPROC, limits.tasks_of(shared) + SHARED_ALLOWANCE * tasks)
+        capabilities.forbid()
+        capabilities.drop()
+        return "shared" if shared else "root"
+    for folder in order.confinement.writable:
+        os.chown(folder, user, user, follow_symlinks=False)
+    limits.limit(resource.RLIMIT_NPROC, tasks)
+    capabilities.forbid()
+    capabilities.become(user)
+    capabilities.drop()
+    return "own"
+
+
+def own_user(order: BoxOrder) -> int | None:
+    """A user that is free at the moment, if root may become it and it reaches what it needs."""
+    if os.getuid() != 0 or not capabilities.has(*TO_CHANGE_USER):
+        return None
+    candidates = (FIRST_USER + (os.getpid() + each) % USERS for each in range(USERS))
+    user = next((each for each in candidates if limits.tasks_of(each) == 0), None)
+    return user if user is not None and _reaches(user, order) else None
+
+
+def _reaches(user: int, order: BoxOrder) -> bool:
+    """Tried, not deduced: by a process that becomes the user and opens everything."""
+    needed = (sys.executable, os.__file__, *order.libraries, *order.confinement.readable)
+    child = os.fork()
+    if child == 0:
+        with suppress(OSError):
+            capabilities.become(user)
+            for path in needed:
+                os.close(os.open(path, os.O_RDONLY))
+            for folder in order.confinement.writable:
+                os.stat(Path(folder, "."))
+            os._exit(0)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    return status == 0
+
+
+def restrict_files(order: BoxOrder) -> tuple[int, tuple[str, ...]]:
+    """Landlock. Returns its edition, and what that one lacks."""
+    abi = landlock.kernel_abi()
+    if order.newest_abi is not None:
+        abi = min(abi, order.newest_abi)
+    try:
+        if abi == 0:
+            raise OSError("this kernel has no Landlock")
+        landlock.restrict(rules(order), abi)
+    except OSError as error:
+        _unless_optional(order, f"files cannot be restricted: {error}", LANDLOCK_HINT)
+        return 0, ("FILES ARE NOT RESTRICTED",)
+    return abi, landlock.missing_from(abi)
+
+
+def rules(order: BoxOrder) -> Iterator[Rule]:
+    """What may be opened; nothing else can be."""
+    allowed = order.confinement
+    for path in (*SYSTEM_LIBRARIES, *order.libraries, *FACTS_OF_THE_MACHINE, *SOURCES_OF_CHANCE):
+        yield Rule(path, READ)
+    yield Rule("/dev/null", DEVICE)
+    yield from (Rule(path, READ) for path in allowed.readable)
+    yield from (Rule(path, WRITE) for path in allowed.writable)
+    # Execution is opening, too, and the kernel opens the loader of a program for it.
+    interpreter = os.path.realpath(sys.executable)
+    yield Rule(interpreter, RUN)
+    with open(interpreter, "rb") as file:
+        if named := LOADER.search(file.read(4096)):
+            yield Rule(os.fsdecode(named[0]), RUN)
+
+
+def filter_calls(order: BoxOrder, abi: int) -> tuple[bool, tuple[str, ...]]:
+    """seccomp. Returns whether it holds, and what is lacking if not."""
+    signals_stay_inside = abi >= landlock.SCOPE_ABI
+    try:
+        if machine() not in ARCHITECTURES or not order.has_filter:
+            raise OSError(f"the system calls of {machine()} are not known, or not to be filtered")
+        own_pid = None if signals_stay_inside else os.getpid()
+        seccomp.install(seccomp.program_for(machine(), own_pid))
+    except OSError as error:
+        _unless_optional(order, f"system calls cannot be filtered: {error}", SECCOMP_HINT)
+        return False, ("SYSTEM CALLS ARE NOT FILTERED",)
+    return True, ()
+
+
+LANDLOCK_HINT = (
+    "Boot a kernel of 5.13 or later with landlock in its list of security modules (lsm=)."
+)
+SECCOMP_HINT = "Run on x86_64 or aarch64 with a kernel that has CONFIG_SECCOMP_FILTER."
+
+
+def _unless_optional(order: BoxOrder, failure: str, hint: str) -> None:
+    if not order.confinement.is_optional:
+        raise StepFailed(f"{failure}. {hint}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,219 @@
+"""The filter of system calls: which the kernel still does for this process, and for all it starts.
+
+Written in the kernel's own small machine language (classic BPF): one accumulator, jumps forward
+only. https://docs.kernel.org/userspace-api/seccomp_filter.html
+"""
+
+import errno
+import struct
+from ctypes import addressof, create_string_buffer
+from dataclasses import dataclass
+
+from worker.kernel.calls import SECCOMP, prctl
+from worker.kernel.system_calls import (
+    ARCHITECTURES,
+    AUDIT_ARCHITECTURES,
+    DENIED,
+    NEWEST_KNOWN,
+    PRETENDED,
+    UNKNOWN,
+    WATCHED,
+    X32_BIT,
+    Numbers,
+)
+
+MODE_FILTER = 2
+
+# SECCOMP_RET_*: the strongest comes first.
+KILL = 0x80000000
+ALLOW = 0x7FFF0000
+_FAIL = 0x00050000
+
+# BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_{JEQ,JGT,JGE,JSET} | BPF_K, BPF_ALU | BPF_AND, BPF_RET.
+LOAD, IF_EQUAL, IF_ABOVE, IF_FROM, IF_ANY_BIT, AND, RETURN = (
+    0x20,
+    0x15,
+    0x25,
+    0x35,
+    0x45,
+    0x54,
+    0x06,
+)
+
+# struct seccomp_data: number, architecture, instruction pointer, six arguments of 64 bits.
+NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16
+
+# CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; CLONE_PARENT would make the worker its parent.
+NAMESPACES_AND_PARENT = 0x7E020000 | 0x8000
+# Whether it is a terminal and how wide (libraries ask before they print), how much waits to be
+# read, and what `fcntl` does as well.
+HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY: ways to have the kernel send signals to others.
+SIGNALLING_FCNTLS = (8, 10, 15, 1026)
+# PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_MM, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER: what would
+# undo the box, or leave its parent.
+UNDOING_PRCTLS = (1, 22, 35, 36, 0x59616D61)
+SET_DUMPABLE = 4
+# Opening for reading and emptying at once needs no right to write from Landlock before ABI 3.
+ACCESS_MODE_OR_TRUNCATE, TRUNCATE_ONLY = 0o1003, 0o1000
+
+
+def fail(number: int) -> int:
+    """The call is not done, and says so; 0 says it was."""
+    return _FAIL | number
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """struct sock_filter."""
+
+    code: int
+    value: int
+    if_true: int = 0
+    if_false: int = 0
+
+    def packed(self) -> bytes:
+        return struct.pack("=HBBI", self.code, self.if_true, self.if_false, self.value)
+
+
+Program = tuple[Instruction, ...]
+
+
+def install(program: Program) -> None:
+    """For good. Needs NO_NEW_PRIVS.
+
+    Raises: OSError where the kernel has no filters.
+    """
+    packed = b"".join(each.packed() for each in program)
+    code = create_string_buffer(packed, len(packed))
+    # struct sock_fprog: how many, then where, at the alignment of a pointer.
+    where = create_string_buffer(struct.pack("@HP", len(program), addressof(code)))
+    prctl("prctl(PR_SET_SECCOMP)", SECCOMP, MODE_FILTER, where)
+
+
+def program_for(architecture: str, own_pid: int | None = None) -> Program:
+    """The filter for x86_64 or aarch64.
+
+    Args:
+        architecture: of ARCHITECTURES.
+        own_pid: the one process that may be sent signals by its number; None where Landlock
+            keeps signals inside.
+    """
+    return (
+        *_of_this_architecture_only(architecture),
+        *_answers(architecture, DENIED, fail(errno.EPERM)),
+        *_answers(architecture, PRETENDED, fail(0)),
+        *_answers(architecture, UNKNOWN, fail(errno.ENOSYS)),
+        *_watched(architecture, own_pid),
+        _return(ALLOW),
+    )
+
+
+def _of_this_architecture_only(architecture: str) -> Program:
+    return (
+        Instruction(LOAD, ARCHITECTURE_AT),
+        Instruction(IF_EQUAL, AUDIT_ARCHITECTURES[architecture], 1, 0),
+        _return(KILL),
+        Instruction(LOAD, NUMBER_AT),
+        Instruction(IF_FROM, X32_BIT, 0, 1),
+        _return(KILL),
+        Instruction(IF_ABOVE, NEWEST_KNOWN, 0, 1),
+        _return(fail(errno.ENOSYS)),
+    )
+
+
+def _answers(architecture: str, calls: Numbers, answer: int) -> Program:
+    numbers = (_number(architecture, name, calls) for name in calls)
+    return tuple(
+        each
+        for number in numbers
+        if number is not None
+        for each in (Instruction(IF_EQUAL, number, 0, 1), _return(answer))
+    )
+
+
+def _watched(architecture: str, own_pid: int | None) -> Program:
+    denied, no_terminal = fail(errno.EPERM), fail(errno.ENOTTY)
+    decisions: dict[str, Program] = {
+        "open": _empties_what_it_reads(1),
+        "openat": _empties_what_it_reads(2),
+        "clone": (
+            _argument(0),
+            Instruction(IF_ANY_BIT, NAMESPACES_AND_PARENT, 0, 1),
+            _return(denied),
+        ),
+        "ioctl": (_argument(1), *_any_of(HARMLESS_IOCTLS, ALLOW), _return(no_terminal)),
+        "fcntl": (_argument(1), *_any_of(SIGNALLING_FCNTLS, denied)),
+        "prctl": (
+            _argument(0),
+            *_any_of(UNDOING_PRCTLS, denied),
+            Instruction(IF_EQUAL, SET_DUMPABLE, 0, 3),
+            _argument(1),
+            Instruction(IF_EQUAL, 0, 1, 0),
+            _return(denied),
+        ),
+        "prlimit64": _only_for_itself(),
+        "sched_setaffinity": _only_for_itself(),
+    }
+    if own_pid is not None:
+        decisions |= {name: _only_to(own_pid) for name in ("kill", "tgkill", "tkill")}
+    return tuple(
+        each
+        for name, decision in decisions.items()
+        if (number := _number(architecture, name, WATCHED)) is not None
+        for each in _decided(number, decision)
+    )
+
+
+def _decided(number: int, decision: Program) -> Program:
+    """The decision if it is this call; what it leaves open is allowed."""
+    return (
+        Instruction(IF_EQUAL, number, 0, len(decision) + 1),
+        *decision,
+        _return(ALLOW),
+    )
+
+
+def _empties_what_it_reads(flags_at: int) -> Program:
+    return (
+        _argument(flags_at),
+        Instruction(AND, ACCESS_MODE_OR_TRUNCATE),
+        Instruction(IF_EQUAL, TRUNCATE_ONLY, 0, 1),
+        _return(fail(errno.EPERM)),
+    )
+
+
+def _only_for_itself() -> Program:
+    return (
+        _argument(0),
+        Instruction(IF_EQUAL, 0, 1, 0),
+        _return(fail(errno.EPERM)),
+    )
+
+
+def _only_to(pid: int) -> Program:
+    """Its own number, or 0: its group, which it cannot leave."""
+    return (
+        _argument(0),
+        *_any_of((0, pid), ALLOW),
+        _return(fail(errno.EPERM)),
+    )
+
+
+def _any_of(values: tuple[int, ...], answer: int) -> Program:
+    return tuple(
+        each for value in values for each in (Instruction(IF_EQUAL, value, 0, 1), _return(answer))
+    )
+
+
+def _argument(index: int) -> Instruction:
+    """Its lower half: numbers, flags and commands are ints, the kernel looks at no more."""
+    return Instruction(LOAD, ARGUMENTS_AT + 8 * index)
+
+
+def _return(answer: int) -> Instruction:
+    return Instruction(RETURN, answer)
+
+
+def _number(architecture: str, name: str, calls: Numbers) -> int | None:
+    return calls[name][ARCHITECTURES.index(architecture)]
