@@ -53,5 +53,5 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-
 USER 10001:10001
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 \
     CMD ["python", "-m", "worker.health"]
-ENTRYPOINT ["celery", "--app", "worker.celery_app", "worker", "--pool", "threads"]
+ENTRYPOINT ["celery", "--quiet", "--app", "worker.celery_app", "worker", "--pool", "threads"]
 CMD ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]

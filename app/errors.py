@@ -127,6 +127,11 @@ class RejectedUpload(Invalid):
     title = "The file was read and refused"
 
 
+class Forbidden(PenjingError):
+    code = "forbidden"
+    title = "This is not allowed"
+
+
 # It is not there (or not yours), or something stands in the way.
 
 

@@ -27,6 +27,11 @@ class Settings(BaseModel):
     broker_url: str = Field("", description="Celery broker URL; empty = unix socket in `home`.")
     blobs: Path | None = Field(None, description="Folder of the blob store; null = inside `home`.")
 
+    allowed_hosts: frozenset[str] = Field(
+        frozenset(),
+        description="Names, by commas, that the service has beside localhost where it asks for "
+        "no keys; an IP address is always right.",
+    )
     max_upload_bytes: int = Field(8 * 2**30, gt=0)
     inspection_wait_s: float = Field(
         10, ge=0, description="How long an upload's answer waits for its inspection."
@@ -58,6 +63,13 @@ class Settings(BaseModel):
     warm_spare: bool = Field(
         True, description="Keep a child ready for each concurrent job, with TensorFlow imported."
     )
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _are_names(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        return {name.strip().lower() for name in given.split(",") if name.strip()}
 
     @field_validator("database_url")
     @classmethod

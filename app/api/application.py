@@ -6,10 +6,21 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Lifespan
 
-from app.api import artifacts, datasets, events, health, jobs, models, problems, techniques
+from app.api import (
+    artifacts,
+    datasets,
+    events,
+    health,
+    jobs,
+    models,
+    problems,
+    reference,
+    techniques,
+)
 from app.api.body_limit import BodyLimit
-from app.api.guards import refuse_nul_in_url, refuse_unknown_query
+from app.api.guards import refuse_nul_in_url, refuse_other_pages, refuse_unknown_query
 from app.api.request_id import RequestId
+from app.api.security_headers import SecurityHeaders
 from app.errors import ProblemView
 
 DESCRIPTION = """\
@@ -26,6 +37,7 @@ ROUTERS = (
     events.router,
     artifacts.router,
     health.router,
+    reference.router,
 )
 STREAMED_PATHS = frozenset({models.PATH, datasets.PATH})
 ANY_PROBLEM = {
@@ -43,16 +55,22 @@ def make_application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         version=version("penjing"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        dependencies=[Depends(refuse_nul_in_url), Depends(refuse_unknown_query)],
+        dependencies=[
+            Depends(refuse_other_pages),
+            Depends(refuse_nul_in_url),
+            Depends(refuse_unknown_query),
+        ],
         responses={"default": ANY_PROBLEM},
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
     )
     for router in ROUTERS:
         application.include_router(router)
     application.add_middleware(BodyLimit, streamed=STREAMED_PATHS)
     application.add_middleware(RequestId)
+    application.add_middleware(SecurityHeaders)
     problems.install(application)
     application.state.methods_at = methods_at
     return application

@@ -1,4 +1,4 @@
-"""What is refused everywhere: unknown query parameters, and NUL, which databases do not take."""
+"""What is refused everywhere: other sites' pages, unknown query parameters, and NUL."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,15 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.api.complaints import invalid, unknown_name
+from app.api.deps import ServicesDep
+from app.api.origins import refuse_other_names, refuse_other_sites
 from app.errors import Complaint, Malformed
+
+
+async def refuse_other_pages(request: Request, services: ServicesDep) -> None:
+    """A browser may be open to strangers' pages; this service is not."""
+    refuse_other_sites(request.method, request.headers)
+    refuse_other_names(request.headers, services.settings.allowed_hosts)
 
 
 async def refuse_unknown_query(request: Request) -> None:
@@ -38,7 +46,7 @@ def query_names(route: APIRoute) -> set[str]:
 
 
 async def refuse_nul_in_url(request: Request) -> None:
-    """No id, name or filter holds one."""
+    """Databases do not take it, and no id, name or filter holds it."""
     values = [request.url.path, *request.path_params.values(), *request.query_params.values()]
     if any("\0" in str(value) for value in values):
         raise Malformed("the URL holds %00, which no id, name or filter may")

@@ -15,6 +15,7 @@ from app.api.complaints import complaints_of
 from app.api.content import NoSuchRange
 from app.api.receiving import BodyStalled
 from app.api.request_id import HEADER, request_id_of
+from app.api.security_headers import add_security_headers
 from app.database.failures import known_failure
 from app.errors import PenjingError, Problem, ProblemView
 
@@ -26,6 +27,7 @@ RETRY_AFTER_S = 5
 # By family; a child has the status of its nearest listed ancestor.
 STATUSES: dict[type[PenjingError], int] = {
     errors.Malformed: 400,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     BodyStalled: 408,
     errors.Conflict: 409,
@@ -114,7 +116,10 @@ async def _unforeseen(request: Request, error: Exception) -> Response:
         "an unexpected error; it was logged under this request_id",
         hint="Tell the operator of this service the request_id.",
     )
-    return _answer(request, known.as_problem(), 500, {})
+    answer = _answer(request, known.as_problem(), 500, {})
+    # This one is made outside of every middleware.
+    add_security_headers(answer.headers, request.scope)
+    return answer
 
 
 def _request_facts(request: Request) -> Mapping[str, str]:

@@ -105,7 +105,9 @@ def memory(meminfo: Path) -> Finding:
 
 def broker() -> Finding:
     if url := os.environ.get("PENJING_BROKER_URL"):
-        return Finding("broker", "ok", f"PENJING_BROKER_URL ({url.split('://')[0]})")
+        # Its scheme alone: the rest may hold a password.
+        scheme, separator, _ = url.partition("://")
+        return Finding("broker", "ok", f"PENJING_BROKER_URL ({scheme if separator else 'no URL'})")
     try:
         return Finding("broker", "ok", str(find_server()))
     except PenjingError as error:

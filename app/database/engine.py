@@ -68,6 +68,7 @@ def _postgresql(url: URL) -> Engine:
         pool_size=POOL_SIZE,
         pool_pre_ping=True,
         json_serializer=json_text,
+        hide_parameters=True,  # in errors: they go to the log
         # What the stores' conditional statements count on, whatever the server's default is.
         isolation_level="READ COMMITTED",
         connect_args={"connect_timeout": 5},
@@ -81,6 +82,7 @@ def _sqlite(url: URL) -> Engine:
         url,
         pool_size=POOL_SIZE,
         json_serializer=json_text,
+        hide_parameters=True,  # in errors: they go to the log
         connect_args={"timeout": BUSY_TIMEOUT_S},
     )
     event.listen(engine, "connect", _prepare_sqlite)

@@ -144,7 +144,8 @@ def worker_part(settings: Settings, environment: Mapping[str, str]) -> PartSpec:
     return PartSpec(
         name="worker",
         command=(
-            *(sys.executable, "-m", "celery", "--app", "worker.celery_app", "worker"),
+            # Quiet: its banner is no line of JSON.
+            *(sys.executable, "-m", "celery", "--quiet", "--app", "worker.celery_app", "worker"),
             *("--pool", "threads", "--concurrency", str(settings.worker_concurrency)),
             *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
         ),

@@ -76,3 +76,9 @@ def test_broker_is_the_configured_one_without_its_secrets(monkeypatch: pytest.Mo
     finding = checks.broker()
     assert finding.status == "ok"
     assert "secret" not in finding.found
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2@broker:6379/0", "user:hunter2@broker"])
+def test_broker_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("PENJING_BROKER_URL", url)
+    assert "hunter2" not in str(checks.broker().as_json())

@@ -73,7 +73,7 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
     transport = httpx.ASGITransport(application, raise_app_exceptions=False)
     async with (
         application.router.lifespan_context(application),
-        httpx.AsyncClient(transport=transport, base_url="http://api") as http,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
     ):
         yield Api(http, application, queue, clock)
 

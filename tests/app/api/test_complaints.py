@@ -33,7 +33,7 @@ async def refused(content: str | bytes, content_type: str = "application/json") 
     def take(body: JobRequest) -> None: ...
 
     transport = httpx.ASGITransport(application)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.post("/jobs", content=content, headers={"Content-Type": content_type})
     assert answer.headers["content-type"] == problems.MEDIA_TYPE
     problem: dict[str, Any] = answer.json()

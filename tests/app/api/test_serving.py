@@ -100,3 +100,21 @@ def kept(blobs: Path) -> list[Path]:
 
 def http(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, trust_env=False, timeout=60)
+
+
+def test_passwords_of_broker_and_database_are_in_no_line_and_no_answer(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "stderr"
+    environment = {
+        "PENJING_BROKER_URL": f"redis://:hunter2@127.0.0.1:{free_port()}/0",
+        "PENJING_DATABASE_URL": f"sqlite:///{tmp_path}/penjing.db?password=hunter2",
+    }
+    with (
+        log.open("w") as stderr,
+        served(tmp_path, port, environment=environment, stderr=stderr),
+        http(f"http://127.0.0.1:{port}") as client,
+    ):
+        answer = client.get("/readyz", headers={"Authorization": "Bearer hunter2"})
+        assert answer.json()["checks"]["broker"]["status"] == "failing"
+        client.get("/v1/jobs?key=hunter2")
+    assert "hunter2" not in answer.text
+    assert "hunter2" not in log.read_text()
