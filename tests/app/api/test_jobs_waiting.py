@@ -84,7 +84,7 @@ async def test_wait_ends_when_the_caller_has_gone(
     monkeypatch.setattr(polling, "POLL_S", 0.01)
     job = await given.a_job(api)
     _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
-    head = f"GET /v1/jobs/{job['id']} HTTP/1.1\r\nHost: api\r\nPrefer: wait=60\r\n\r\n"
+    head = f"GET /v1/jobs/{job['id']} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=60\r\n\r\n"
     writer.write(head.encode())
     async with asyncio.timeout(10):
         while reads < 3:  # noqa: ASYNC110 - the server reads when it likes

@@ -134,7 +134,7 @@ async def test_upload_leaves_nothing_when_the_connection_is_lost(
     api: Api, url: str, length: str
 ) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
-    head = f"POST /v1/datasets HTTP/1.1\r\nHost: api\r\n{length}\r\n\r\n"
+    head = f"POST /v1/datasets HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n"
     writer.write(head.encode() + b"64\r\n" + b"1" * 100 + b"\r\n")
     await writer.drain()
     async with asyncio.timeout(10):
