@@ -38,6 +38,8 @@ class Confinement:
             them by then: who owns one says whether, and whose the inputs have to be readable for.
         address_bytes: address space of each process; mapped files count, too.
         cpu_s: processor time of each process.
+        sees_processes: it may read what /proc tells all users of all processes, such as their
+            command lines. TensorFlow has to.
         channels: file descriptors that reach the program, beside its standard three.
         is_optional: go on where the kernel cannot do it, having done what it can.
     """
@@ -50,6 +52,7 @@ class Confinement:
     writable: tuple[str, ...]
     address_bytes: int | None = None
     cpu_s: int | None = None
+    sees_processes: bool = True
     channels: tuple[int, ...] = ()
     is_optional: bool = False
 

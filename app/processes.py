@@ -1,4 +1,4 @@
-"""What a process asks of the kernel for itself: to go with its parent, to be nobody else's business.
+"""What a process asks of the kernel for itself: to go with its parent, to keep to itself.
 
 The kernel watches the *thread* that started the child, so that thread has to live as long as the
 child is wanted. Linux only; elsewhere a killed parent leaves its children to be stopped by hand.

@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from app.confinement import CANNOT_CONFINE, STANDING, BoxOrder, Confinement
+from app.confinement import CANNOT_CONFINE, IMPORT_ROOT, STANDING, BoxOrder, Confinement
 from app.processes import die_with_parent, gain_no_privileges, keep_memory_private
 from worker.kernel import capabilities, landlock, limits, seccomp
 from worker.kernel.calls import machine
 from worker.kernel.capabilities import Capability
-from worker.kernel.landlock import DEVICE, READ, RUN, WRITE, Rule
+from worker.kernel.landlock import DEVICE, READ, RUN, WRITE, Right, Rule
 from worker.kernel.system_calls import ARCHITECTURES
 
 # Users that systemd, too, hands out for a while: nobody's files belong to them.
@@ -41,8 +41,12 @@ FACTS_OF_THE_MACHINE = (
     "/sys/devices/system/cpu",
     "/sys/devices/system/node",
     "/sys/kernel/mm/transparent_hugepage",
+    "/sys/fs/cgroup/cpu.max",
+    "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+    "/sys/fs/cgroup/cpu/cpu.cfs_period_us",
     "/etc/localtime",
     "/usr/share/zoneinfo",
+    "/etc/ssl/openssl.cnf",
 )
 SOURCES_OF_CHANCE = ("/dev/urandom", "/dev/random", "/dev/zero")
 LOADER = re.compile(rb"/[^\0]*/ld[-.][^\0]*")
@@ -160,7 +164,7 @@ def _reaches(user: int, order: BoxOrder) -> bool:
             for path in needed:
                 os.close(os.open(path, os.O_RDONLY))
             for folder in order.confinement.writable:
-                os.stat(Path(folder, "."))
+                Path(folder, ".").stat()
             os._exit(0)
         os._exit(1)
     _, status = os.waitpid(child, 0)
@@ -188,18 +192,25 @@ def rules(order: BoxOrder) -> Iterator[Rule]:
     for path in (*SYSTEM_LIBRARIES, *order.libraries, *FACTS_OF_THE_MACHINE, *SOURCES_OF_CHANCE):
         yield Rule(path, READ)
     yield Rule("/dev/null", DEVICE)
+    # To import ours, Python lists the folder they are in: names, where it is no library's.
+    yield Rule(str(IMPORT_ROOT), Right.READ_DIR)
+    if allowed.sees_processes:
+        # TensorFlow dies without /proc/self/cmdline, memory is measured in /proc/self/status, both
+        # by processes that have no number yet. What is private to a process, its environment, its
+        # memory and its files, Landlock keeps from those in the box all the same.
+        yield Rule("/proc", Right.READ_FILE)
     yield from (Rule(path, READ) for path in allowed.readable)
     yield from (Rule(path, WRITE) for path in allowed.writable)
     # Execution is opening, too, and the kernel opens the loader of a program for it.
     interpreter = os.path.realpath(sys.executable)
     yield Rule(interpreter, RUN)
-    with open(interpreter, "rb") as file:
+    with Path(interpreter).open("rb") as file:
         if named := LOADER.search(file.read(4096)):
             yield Rule(os.fsdecode(named[0]), RUN)
 
 
 def filter_calls(order: BoxOrder, abi: int) -> tuple[bool, tuple[str, ...]]:
-    """seccomp. Returns whether it holds, and what is lacking if not."""
+    """The filter of seccomp. Returns whether it holds, and what is lacking if not."""
     signals_stay_inside = abi >= landlock.SCOPE_ABI
     try:
         if machine() not in ARCHITECTURES or not order.has_filter:

@@ -152,8 +152,9 @@ def _watched(architecture: str, own_pid: int | None) -> Program:
             Instruction(IF_EQUAL, 0, 1, 0),
             _return(denied),
         ),
-        "prlimit64": _only_for_itself(),
-        "sched_setaffinity": _only_for_itself(),
+        "prlimit64": _only_for_itself(denied),
+        # onnxruntime pins each of its threads, by numbers that no filter can know.
+        "sched_setaffinity": _only_for_itself(fail(0)),
     }
     if own_pid is not None:
         decisions |= {name: _only_to(own_pid) for name in ("kill", "tgkill", "tkill")}
@@ -183,12 +184,8 @@ def _empties_what_it_reads(flags_at: int) -> Program:
     )
 
 
-def _only_for_itself() -> Program:
-    return (
-        _argument(0),
-        Instruction(IF_EQUAL, 0, 1, 0),
-        _return(fail(errno.EPERM)),
-    )
+def _only_for_itself(else_: int) -> Program:
+    return (_argument(0), Instruction(IF_EQUAL, 0, 1, 0), _return(else_))
 
 
 def _only_to(pid: int) -> Program:
