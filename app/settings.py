@@ -38,6 +38,10 @@ class Settings(BaseModel):
     )
     inspection_limit_s: float = Field(60, gt=0, description="Wall clock of one inspection.")
     inspection_memory_bytes: int = Field(2**30, gt=0)
+    allow_unconfined: bool = Field(
+        False,
+        description="Go on where files that strangers sent cannot be confined on this machine.",
+    )
     inspect_uploads: bool = Field(
         True,
         description="0 lets in what was not inspected: only to prove that jobs are confined.",

@@ -1,0 +1,120 @@
+"""Tries, inside the box, what must fail there and what must work: `worker.selftest` starts it.
+
+    python -m worker.probe '<targets>'
+
+It answers on its standard output, in one line of JSON: what went otherwise than it must, in words.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What there is to try: none of it does harm where it works."""
+
+    input: str
+    folder: str
+    canary: str
+    port: int
+    socket: str
+    program: str
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+
+def main(arguments: list[str]) -> None:
+    targets = Targets.from_json(arguments[0])
+    worked = [words_for(each) for each in FORBIDDEN if succeeds(each, targets)]
+    failed = [words_for(each) for each in NEEDED if not succeeds(each, targets)]
+    findings = [f"it could {words}" for words in worked]
+    findings += [f"it could not {words}" for words in failed]
+    sys.stdout.write(json.dumps(findings) + "\n")
+
+
+def read_a_file_outside(targets: Targets) -> None:
+    Path(targets.canary).read_bytes()
+
+
+def write_a_file_outside(targets: Targets) -> None:
+    with Path(targets.canary).open("ab") as file:
+        file.write(b"changed")
+
+
+def change_its_input(targets: Targets) -> None:
+    with Path(targets.input).open("r+b") as file:
+        file.write(b"changed")
+
+
+def connect_over_tcp(targets: Targets) -> None:
+    socket.create_connection(("127.0.0.1", targets.port), timeout=5).close()
+
+
+def connect_to_a_unix_socket(targets: Targets) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(targets.socket)
+
+
+def run_another_program(targets: Targets) -> None:
+    subprocess.run([targets.program], check=False, stdin=subprocess.DEVNULL)
+
+
+def send_its_parent_a_signal(_: Targets) -> None:
+    os.kill(os.getppid(), 0)
+
+
+def read_its_input(targets: Targets) -> None:
+    Path(targets.input).read_bytes()
+
+
+def write_into_its_folder(targets: Targets) -> None:
+    made = Path(targets.folder, "made")
+    made.write_bytes(b"made")
+    made.replace(made.with_name("renamed"))
+
+
+def import_a_library(_: Targets) -> None:
+    import hashlib  # a native module, from where Python keeps its own
+
+    hashlib.sha256(b"").hexdigest()
+
+
+Attempt = Callable[[Targets], None]
+FORBIDDEN: tuple[Attempt, ...] = (
+    read_a_file_outside,
+    write_a_file_outside,
+    change_its_input,
+    connect_over_tcp,
+    connect_to_a_unix_socket,
+    run_another_program,
+    send_its_parent_a_signal,
+)
+NEEDED: tuple[Attempt, ...] = (read_its_input, write_into_its_folder, import_a_library)
+
+
+def succeeds(attempt: Attempt, targets: Targets) -> bool:
+    try:
+        attempt(targets)
+    except (OSError, ImportError):
+        return False
+    return True
+
+
+def words_for(attempt: Attempt) -> str:
+    return attempt.__name__.replace("_", " ")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
