@@ -32,7 +32,10 @@ async def upload_dataset(
     services: ServicesDep,
     query: Annotated[DatasetQuery, Query()],
 ) -> DatasetView:
-    """Upload a data set: an .npz or .csv file, as the body or as `file` of a form."""
+    """Upload a data set: .npz, .csv, .parquet, or a .zip with a folder of pictures a class.
+
+    The file is the body, or `file` of a form.
+    """
     incoming = await incoming_file(request, services.settings.max_upload_bytes)
     options = DatasetOptions.model_validate(query.model_dump(exclude={"name"}))
     label = Label(UploadKind.DATASET, query.name, incoming.filename, options)

@@ -18,7 +18,7 @@ from app.cli.parameters import NUMBER
 from app.errors import NotFound, RejectedUpload
 from app.recipes.facts import DatasetFacts, DatasetOptions, ModelFacts, TensorSpec
 from app.settings import Settings
-from app.uploads.formats import FORMATS, SUFFIXES, UploadKind, recognize
+from app.uploads.formats import FORMATS, SUFFIXES, UploadKind, holds_pictures, recognize
 from app.uploads.inspecting import Inspector
 from app.uploads.views import DatasetView, ModelView
 
@@ -49,7 +49,7 @@ class Understood:
 @click.command()
 @click.argument("what", metavar="FILE|ID")
 @click.option("--test-fraction", type=NUMBER, help="Rows kept for testing if none are set apart.")
-@click.option("--label", help="csv: name of the label column.")
+@click.option("--label", help="csv, parquet: name of the label column.")
 @url_option
 @home_option
 @command
@@ -81,11 +81,19 @@ def understand_file(path: Path, given: dict[str, float | str | None]) -> Underst
 
     Raises: UnsupportedFormat, RejectedUpload, Malformed.
     """
-    is_dataset = SUFFIXES.get(path.suffix.lower()) in FORMATS[UploadKind.DATASET]
-    kind = UploadKind.DATASET if is_dataset else UploadKind.MODEL
-    options = dataset_options(given, has_data=is_dataset)
+    kind = _kind(path)
+    options = dataset_options(given, has_data=kind is UploadKind.DATASET)
     found = recognize(path, kind, path.name)
     return Understood(path.name, found, path.stat().st_size, _inspected(path, found, options))
+
+
+def _kind(path: Path) -> UploadKind:
+    """By its name; a .zip may be either."""
+    ending = path.suffix.lower()
+    if ending == ".zip" and holds_pictures(path):
+        return UploadKind.DATASET
+    is_dataset = SUFFIXES.get(ending) in FORMATS[UploadKind.DATASET]
+    return UploadKind.DATASET if is_dataset else UploadKind.MODEL
 
 
 def _inspected(path: Path, file_format: str, options: DatasetOptions) -> Facts:

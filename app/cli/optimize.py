@@ -18,7 +18,7 @@ DATASET_OPTIONS = ("scale", "offset", "test_fraction", "label")
 
 @click.command()
 @click.argument("model", type=EXISTING_FILE)
-@click.option("--data", type=EXISTING_FILE, help="Data set: .npz or .csv.")
+@click.option("--data", type=EXISTING_FILE, help="Data set: .npz, .csv, .parquet, or .zip of pictures.")
 @click.option("--prune", type=NUMBER, metavar="SPARSITY", help="Share of weights to zero, [0, 1).")
 @click.option("--epochs", type=click.IntRange(0), help="Training while pruning; 0 = none.")
 @click.option("--fine-tune", type=click.IntRange(1), metavar="EPOCHS", help="Train at the end.")
@@ -40,7 +40,7 @@ DATASET_OPTIONS = ("scale", "offset", "test_fraction", "label")
 @click.option("--scale", type=NUMBER, help="Inputs: value = raw x scale + offset (1/255 works).")
 @click.option("--offset", type=NUMBER, help="Inputs: value = raw x scale + offset.")
 @click.option("--test-fraction", type=NUMBER, help="Rows kept for testing if none are set apart.")
-@click.option("--label", help="csv: name of the label column.")
+@click.option("--label", help="csv, parquet: name of the label column.")
 @click.option(
     "-o",
     "--out",

@@ -14,6 +14,7 @@ class ModelFormat(StrEnum):
     TFLITE = "tflite"
 
 
+DatasetFormat = Literal["npz", "csv", "parquet", "images"]
 FLOAT32_MAX = 3.4028235e38
 
 
@@ -104,7 +105,8 @@ class LabelArray(Facts):
     """One label array: whole numbers, one-hot rows, or real values.
 
     `class_count` is the number of distinct labels (integer) or columns (one_hot); null for real.
-    `maximum` + 1 is the least number of classes a head must have for integer labels.
+    `maximum` + 1 is the least number of classes a head must have for integer labels. `classes` are
+    the names of the classes 0, 1, ... where the file tells them.
     """
 
     name: str | None
@@ -114,12 +116,13 @@ class LabelArray(Facts):
     class_count: int | None
     minimum: float
     maximum: float
+    classes: tuple[str, ...] | None = None
 
 
 class DatasetFacts(Facts):
     """Inspection of an uploaded data set. Rows are counted after splitting."""
 
-    format: Literal["npz", "csv"]
+    format: DatasetFormat
     train_rows: int
     test_rows: int
     is_split_here: bool
@@ -138,7 +141,9 @@ class DatasetOptions(BaseModel):
     test_fraction: float = Field(
         0.2, gt=0, lt=1, description="Rows kept for testing where the file has no test split."
     )
-    label: str | None = Field(None, max_length=200, description="csv: name of the label column.")
+    label: str | None = Field(
+        None, max_length=200, description="csv, parquet: name of the label column."
+    )
 
     @field_validator("scale")
     @classmethod

@@ -4,9 +4,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
+from app.datafiles.image_folder import is_picture
+from app.datafiles.parquet_ends import ENCRYPTED_MAGIC, MAGIC, check_ends
 from app.errors import RejectedUpload, UnsupportedFormat
 from app.uploads.archive import open_archive
+from app.uploads.many_pictures import has_many_pictures
 from app.uploads.names import suffix
+from app.uploads.refusals import refusing
 
 HEAD_BYTES = 4096
 
@@ -18,7 +22,7 @@ class UploadKind(StrEnum):
 
 FORMATS: dict[UploadKind, tuple[str, ...]] = {
     UploadKind.MODEL: ("keras", "h5", "tflite"),
-    UploadKind.DATASET: ("npz", "csv"),
+    UploadKind.DATASET: ("npz", "csv", "parquet", "images"),
 }
 SUFFIXES: dict[str, str] = {
     ".keras": "keras",
@@ -27,6 +31,7 @@ SUFFIXES: dict[str, str] = {
     ".tflite": "tflite",
     ".npz": "npz",
     ".csv": "csv",
+    ".parquet": "parquet",
 }
 SPOKEN: dict[str, str] = {
     "keras": "a Keras archive",
@@ -34,13 +39,19 @@ SPOKEN: dict[str, str] = {
     "tflite": "a TensorFlow Lite model",
     "npz": "an archive of NumPy arrays",
     "csv": "text",
+    "parquet": "a Parquet table",
+    "images": "an archive of pictures",
 }
+ZIPPED = frozenset({"keras", "npz", "images"})
+KNOWN = (
+    "Models: .keras, .h5, .tflite. Data sets: .npz, .csv, .parquet, or a .zip with a folder of "
+    "pictures for each class."
+)
 KERAS_MEMBERS = frozenset({"config.json", "metadata.json"})
 WEIGHTS_MEMBER = "model.weights.h5"
 # What people send instead, and what to do about it.
 KNOWN_OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x8b", "gzip-compressed", "Unpack it first."),
-    (b"PAR1", "a Parquet file", "Save it as .csv or .npz."),
     (b"\x93NUMPY", "a single NumPy array", "Save x and y together with numpy.savez."),
     (b"\xff\xfe", "text in UTF-16", "Save it as UTF-8."),
     (b"\xfe\xff", "text in UTF-16", "Save it as UTF-8."),
@@ -57,7 +68,12 @@ def recognize(path: Path, kind: UploadKind, name: str) -> str:
         RejectedUpload: it is an archive that breaks a rule.
     """
     with path.open("rb") as file:
-        found = _recognize_bytes(file)
+        found = _recognize_bytes(file, kind)
+    if suffix(name) == ".zip" and found not in ZIPPED:
+        raise UnsupportedFormat(
+            f"{name!r} is named as a zip archive, but its content is {SPOKEN[found]}",
+            hint="Give the file the ending of what it is, or send the file you meant.",
+        )
     claimed = SUFFIXES.get(suffix(name))
     if claimed is not None and claimed != found:
         raise UnsupportedFormat(
@@ -72,12 +88,25 @@ def recognize(path: Path, kind: UploadKind, name: str) -> str:
     return found
 
 
-def _recognize_bytes(file: BinaryIO) -> str:
+def holds_pictures(path: Path) -> bool:
+    """Whether it is taken for a data set of pictures; no other rule is looked at."""
+    try:
+        return recognize(path, UploadKind.DATASET, path.name) == "images"
+    except (UnsupportedFormat, RejectedUpload):
+        return False
+
+
+def _recognize_bytes(file: BinaryIO, kind: UploadKind) -> str:
     head = file.read(HEAD_BYTES)
     if not head:
         raise RejectedUpload("the file is empty", hint="Send the file's bytes as the body.")
     if head.startswith(b"PK\x03\x04"):
-        return _recognize_archive(file)
+        is_dataset = kind is UploadKind.DATASET
+        return "images" if is_dataset and has_many_pictures(file) else _recognize_archive(file)
+    if head.startswith((MAGIC, ENCRYPTED_MAGIC)):
+        with refusing():
+            check_ends(file)
+        return "parquet"
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "h5"
     if head[4:8] == b"TFL3":
@@ -88,7 +117,7 @@ def _recognize_bytes(file: BinaryIO) -> str:
     if not _is_text(head):
         raise UnsupportedFormat(
             "the content is none of the formats known here",
-            hint="Models: .keras, .h5, .tflite. Data sets: .npz, .csv.",
+            hint=KNOWN,
         )
     return "csv"
 
@@ -110,9 +139,11 @@ def _recognize_archive(file: BinaryIO) -> str:
         )
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
+    if any(is_picture(name) for name in names):
+        return "images"
     raise UnsupportedFormat(
-        "the content is a zip archive that is neither a Keras model nor an .npz",
-        hint="Models: .keras, .h5, .tflite. Data sets: .npz, .csv.",
+        "the content is a zip archive that holds no Keras model, NumPy arrays or pictures",
+        hint=KNOWN,
     )
 
 

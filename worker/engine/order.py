@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import Problem
 from app.recipes.constraints import Constraints
-from app.recipes.facts import DatasetOptions, ModelFormat
+from app.recipes.facts import DatasetFormat, DatasetOptions, ModelFormat
 from app.recipes.outputs import OutputKind
 from app.recipes.recipe import Recipe
 from app.reports.report import LayerReport, Report, Verdict
@@ -38,7 +38,7 @@ class ModelFile(Message):
 
 class DatasetFile(Message):
     path: Path
-    format: Literal["npz", "csv"]
+    format: DatasetFormat
     sha256: str
     options: DatasetOptions
 

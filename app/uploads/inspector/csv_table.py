@@ -1,24 +1,24 @@
-"""Reads `.csv` data sets: a header, then numbers; the label column is named or the last."""
+"""Reads `.csv` data sets: a header, then numbers; the label is a column of them."""
 
 import csv
 import io
 import math
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.datafiles.columns import check_names, label_column, label_note
 from app.errors import RejectedUpload
 from app.recipes.facts import DatasetFacts, DatasetOptions
 from app.uploads.inspector.arrays import Labels, Range
-from app.uploads.inspector.splits import divided
+from app.uploads.inspector.splits import divided, set_aside_note
+from app.uploads.refusals import refusing
 
 Array = NDArray[Any]
-MAX_COLUMNS = 10_000
-MAX_NAME_LENGTH = 200
 LINES_AT_ONCE = 4096
+CHARACTERS_AT_ONCE = 8 * 2**20
 MAX_LINE_BYTES = 4 * 2**20
 
 
@@ -36,8 +36,9 @@ def read_csv(file: BinaryIO, options: DatasetOptions) -> tuple[DatasetFacts, Dat
 
 def _read(lines: Iterator[str], options: DatasetOptions) -> tuple[DatasetFacts, DatasetOptions]:
     header = _header(next(lines, ""))
-    label = options.label if options.label is not None else header[-1]
-    column = _column(header, label)
+    with refusing():
+        label = label_column(header, options.label)
+    column = header.index(label)
     features, labels, are_whole, rows = Range(), Labels(), True, 0
     for block in _blocks(lines, header):
         rows += len(block)
@@ -53,11 +54,7 @@ def _read(lines: Iterator[str], options: DatasetOptions) -> tuple[DatasetFacts, 
         inputs=(features.as_input(None, (len(header) - 1,), "float64"),),
         # A table has no types: whole numbers in the label column are taken as such.
         labels=(labels.as_labels(None, (), np.dtype("int64" if are_whole else "float64")),),
-        notes=(
-            f"{split.test} of {rows} rows are set aside for testing",
-            f"the label is the column {label!r}"
-            + ("" if options.label is not None else ", the last; another by ?label="),
-        ),
+        notes=(set_aside_note(split), label_note(header, options.label)),
     )
     return facts, options.model_copy(update={"label": label})
 
@@ -75,12 +72,10 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
 
 
 def _header(line: str) -> list[str]:
-    names = [name.strip() for name in _cells(line)]
-    if len(names) > MAX_COLUMNS:
-        raise RejectedUpload(
-            f"the table has {len(names)} columns; at most {MAX_COLUMNS} are read",
-            hint="Save it as .npz.",
-        )
+    cells = _cells(line)
+    if any("\n" in cell or "\r" in cell for cell in cells):
+        raise RejectedUpload("a quotation mark in the first line is not closed")
+    names = [name.strip() for name in cells]
     if len(names) < 2:
         raise RejectedUpload(
             "the first line names fewer than two columns",
@@ -90,34 +85,30 @@ def _header(line: str) -> list[str]:
         raise RejectedUpload(
             "the first line holds numbers, not column names", hint="Add a header line."
         )
-    for position, name in enumerate(names, start=1):
-        if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
-            raise RejectedUpload(f"column {position} has no usable name: {name[:80]!r}")
-        if name in names[: position - 1]:
-            raise RejectedUpload(
-                f"two columns are called {name!r}, the second is column {position}",
-                hint="Give each column its own name.",
-            )
+    with refusing():
+        check_names(names)
     return names
-
-
-def _column(header: list[str], label: str) -> int:
-    if label not in header:
-        shown = ", ".join(header[:20])
-        raise RejectedUpload(
-            f"there is no column {label!r} for the label; the columns are {shown}",
-            hint="Give ?label= one of them.",
-        )
-    return header.index(label)
 
 
 def _blocks(lines: Iterator[str], header: list[str]) -> Iterator[Array]:
     """Rows as numbers, [some rows, columns]; blank lines are passed over."""
     first = 2
-    while block := list(islice(lines, LINES_AT_ONCE)):
+    while block := _some(lines):
         if any(not line.isspace() for line in block):
             yield _numbers(block, first, header)
         first += len(block)
+
+
+def _some(lines: Iterator[str]) -> list[str]:
+    """The next lines; fewer at a time where they are long."""
+    block: list[str] = []
+    characters = 0
+    for line in lines:
+        block.append(line)
+        characters += len(line)
+        if len(block) == LINES_AT_ONCE or characters >= CHARACTERS_AT_ONCE:
+            break
+    return block
 
 
 def _numbers(block: list[str], first: int, header: list[str]) -> Array:

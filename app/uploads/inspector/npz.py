@@ -11,7 +11,7 @@ from app.uploads.archive import open_archive
 from app.uploads.inspector.arrays import Labels, Range
 from app.uploads.inspector.keras_rules import INPUT_NAME
 from app.uploads.inspector.npy import Header, flat_pieces, read_header, row_pieces
-from app.uploads.inspector.splits import Rows, divided, enough
+from app.uploads.inspector.splits import Rows, divided, enough, set_aside_note
 
 ARRAY_NAME = re.compile(r"(?P<role>[xy])(?P<part>|_train|_test)(?:\.(?P<name>.+))?")
 NAMING = (
@@ -164,7 +164,7 @@ def _labels(archive: zipfile.ZipFile, group: tuple[Member, ...]) -> LabelArray:
 
 def _notes(unused: list[str], split: Rows | None, labels: tuple[LabelArray, ...]) -> Iterable[str]:
     if split:
-        yield f"{split.test} of {split.train + split.test} rows are set aside for testing"
+        yield set_aside_note(split)
     if unused:
         yield f"arrays not used: {', '.join(repr(name[:80]) for name in unused[:20])}"
     if not labels:

@@ -26,7 +26,20 @@ def read(order: InspectionOrder, file: BinaryIO) -> Inspection:
         case "csv":
             facts, options = read_csv(file, order.options)
             return _data_set(facts, options)
+        case "parquet" | "images":
+            return _read_with_more(order, file)
     raise ValueError(f"no reader for {order.format!r}")
+
+
+def _read_with_more(order: InspectionOrder, file: BinaryIO) -> Inspection:
+    """Formats whose readers bring native code that no other file needs to meet."""
+    if order.format == "parquet":
+        from app.uploads.inspector.parquet_table import read_parquet
+
+        return _data_set(*read_parquet(file, order.options))
+    from app.uploads.inspector.images import read_images
+
+    return _data_set(read_images(file, order.options), order.options)
 
 
 def _data_set(facts: DatasetFacts, options: DatasetOptions) -> Inspection:

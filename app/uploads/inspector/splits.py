@@ -21,6 +21,10 @@ def divided(rows: int, test_fraction: float) -> Rows:
     return enough(Rows(rows - test, test))
 
 
+def set_aside_note(rows: Rows) -> str:
+    return f"{rows.test} of {rows.train + rows.test} rows are set aside for testing"
+
+
 def enough(rows: Rows) -> Rows:
     """The same, if both sides have rows to work with.
 

@@ -11,7 +11,7 @@ from app.uploads.inspector.order import Inspection, InspectionOrder
 from app.uploads.inspector.read import read
 
 CORPUS = Path(__file__).parents[2] / "corpus"
-DATASET_SUFFIXES = frozenset({".csv", ".npz", ".npy"})
+DATASET_SUFFIXES = frozenset({".csv", ".npz", ".npy", ".parquet"})
 
 # File, and what the refusal must say.
 REFUSED = {
@@ -69,6 +69,9 @@ REFUSED = {
     "k42_config_bad_utf8.keras": "config.json is not UTF-8",
     "k45_tensor_bomb.keras": "Lambda (layer 'l')",
     "m11_nan_weights.keras": "12 of 12 values of the weight 'layers/dense/vars/0' are NaN",
+    "q01_truncated.parquet": "cut off: it does not end with its footer",
+    "q02_footer_len.parquet": "says that its footer has 4294967280 bytes; the whole file has 52",
+    "q03_garbage_footer.parquet": "the Parquet file is damaged",
     "s00_ok.zip": "zipped SavedModel",
     "s01_readfile.zip": "zipped SavedModel",
     "t01_empty.tflite": "empty",

@@ -68,7 +68,9 @@ def test_recognize_refuses_a_data_set_where_a_model_belongs(tmp_path: Path) -> N
         (b"", "empty", RejectedUpload),
         (b"\x1f\x8b\x08" + bytes(20), "gzip", UnsupportedFormat),
         (b"\x93NUMPY\x01\x00" + bytes(20), "single NumPy array", UnsupportedFormat),
-        (b"PAR1" + bytes(20), "Parquet", UnsupportedFormat),
+        (b"PAR1" + bytes(20), "cut off", RejectedUpload),
+        (b"PAR1" + bytes(20) + b"\x15\x00\x00\x00PAR1", "footer has 21 bytes", RejectedUpload),
+        (b"PARE" + bytes(20) + b"\x04\x00\x00\x00PARE", "encrypted", RejectedUpload),
         ("a,b\n1,2\n".encode("utf-16"), "UTF-16", UnsupportedFormat),
         (b"\x80\x04\x95" + bytes(20), "pickle", UnsupportedFormat),
         (bytes(100), "none of the formats", UnsupportedFormat),
@@ -88,7 +90,12 @@ def test_recognize_names_what_a_keras_archive_lacks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("member", "what"), [("m/saved_model.pb", "SavedModel"), ("a.png", "neither a Keras model")]
+    ("member", "what"),
+    [
+        ("m/saved_model.pb", "SavedModel"),
+        ("a.png", "pictures, which cannot be a model"),
+        ("a.txt", "no Keras model"),
+    ],
 )
 def test_recognize_refuses_other_archives(tmp_path: Path, member: str, what: str) -> None:
     with pytest.raises(UnsupportedFormat, match=what):

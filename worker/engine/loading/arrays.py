@@ -1,6 +1,8 @@
 """Arrays as a data set file holds them: by role and name, whatever the format; pure numpy."""
 
+import math
 import mmap
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +57,15 @@ def first_not_finite(values: Array, *, rows_at_once: int = 8192) -> int | None:
             return start + int(np.argmin(is_finite))
         let_go(values)
     return None
+
+
+def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An array to be filled: held in memory, or where it is large, in a nameless file."""
+    if math.prod(shape) * dtype.itemsize <= HELD_BYTES:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        # The mapping keeps the nameless file alive, and nothing else does.
+        return np.memmap(file, dtype, mode="w+", shape=shape)
 
 
 def let_go(values: Array) -> None:

@@ -1,12 +1,14 @@
-"""Reads `.csv` data sets: a header, then numbers; the label column is named or the last."""
+"""Reads `.csv` data sets: a header, then numbers; the label is a column of them."""
 
 import csv
 from pathlib import Path
 
 import numpy as np
 
+from app.datafiles.columns import label_column
 from app.errors import DataNotUsable
 from worker.engine.loading.arrays import Array, Stored, StoredData
+from worker.engine.loading.failing import failing
 
 
 def read_csv(path: Path, label: str | None) -> StoredData:
@@ -16,12 +18,8 @@ def read_csv(path: Path, label: str | None) -> StoredData:
     Raises: DataNotUsable naming the column or the row that cannot be read.
     """
     header = _header(path)
-    label = label if label is not None else header[-1]
-    if label not in header:
-        raise DataNotUsable(
-            f"there is no column {label!r} for the label; the columns are {', '.join(header)}",
-            hint="Give `label` as one of them.",
-        )
+    with failing():
+        label = label_column(header, label)
     table = _numbers(path, len(header))
     column = header.index(label)
     labels = table[:, column]

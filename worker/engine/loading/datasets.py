@@ -9,10 +9,12 @@ from app.errors import DataNotUsable
 from app.recipes.facts import DatasetOptions, Head, TensorSpec, shape_text
 from app.recipes.fit import fitted_shape
 from app.recipes.task import LabelsDoNotFit, Task, understand
-from worker.engine.loading.arrays import Array, ArraysByName, Stored, first_not_finite
+from worker.engine.loading.arrays import Array, ArraysByName, Stored, StoredData, first_not_finite
 from worker.engine.loading.csv_table import read_csv
+from worker.engine.loading.image_folder import read_images
 from worker.engine.loading.labels import label_facts
 from worker.engine.loading.npz import read_npz
+from worker.engine.loading.parquet_table import read_parquet
 from worker.engine.loading.splits import Column, Split
 from worker.engine.order import DatasetFile
 
@@ -40,7 +42,7 @@ def load_dataset(
     Raises: DataNotUsable if it is damaged, holds NaN, or does not fit the model.
     """
     options = file.options
-    data = read_npz(file.path) if file.format == "npz" else read_csv(file.path, options.label)
+    data = _stored(file)
     notes = list(data.notes)
     train = _split(data.train, inputs, outputs, options)
     if data.test is None:
@@ -51,6 +53,18 @@ def load_dataset(
         _check_alike(train, test)
     notes.extend(_notes(train.columns, options))
     return Dataset(train, test, tuple(notes))
+
+
+def _stored(file: DatasetFile) -> StoredData:
+    match file.format:
+        case "npz":
+            return read_npz(file.path)
+        case "csv":
+            return read_csv(file.path, file.options.label)
+        case "parquet":
+            return read_parquet(file.path, file.options.label)
+        case "images":
+            return read_images(file.path)
 
 
 def read_tasks(heads: Sequence[Head], data: Dataset) -> tuple[Task, ...]:
