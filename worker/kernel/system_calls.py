@@ -174,8 +174,8 @@ DENIED: Numbers = {
     "removexattr": (197, 14),
     "lremovexattr": (198, 15),
     "fremovexattr": (199, 16),
-    "name_to_handle_at": (303, None),
-    "open_by_handle_at": (304, None),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
     "execveat": (322, 281),
 }
 # Called by honest libraries on files they have just written: nothing happens, and they are told
