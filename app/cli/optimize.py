@@ -18,7 +18,7 @@ DATASET_OPTIONS = ("scale", "offset", "test_fraction", "label")
 
 @click.command()
 @click.argument("model", type=EXISTING_FILE)
-@click.option("--data", type=EXISTING_FILE, help="Data set: .npz, .csv, .parquet, or .zip of pictures.")
+@click.option("--data", type=EXISTING_FILE, help="Data: .npz, .csv, .parquet, .zip of pictures.")
 @click.option("--prune", type=NUMBER, metavar="SPARSITY", help="Share of weights to zero, [0, 1).")
 @click.option("--epochs", type=click.IntRange(0), help="Training while pruning; 0 = none.")
 @click.option("--fine-tune", type=click.IntRange(1), metavar="EPOCHS", help="Train at the end.")
