@@ -6,7 +6,6 @@ The folder is this host's. An attempt on another host starts anew, unless they s
 import shutil
 from pathlib import Path
 
-from app.errors import NotFound
 from worker.workshop import Workshop
 
 
@@ -23,15 +22,8 @@ def sweep_checkpoints(shop: Workshop) -> None:
     """Remove those of jobs that ended elsewhere, or are gone."""
     root = _root(shop)
     for folder in root.iterdir() if root.exists() else ():
-        if _has_ended(shop, folder.name):
+        if shop.leases.has_ended(folder.name):
             forget_checkpoints(shop, folder.name)
-
-
-def _has_ended(shop: Workshop, job_id: str) -> bool:
-    try:
-        return shop.jobs.state_of(job_id).is_final
-    except NotFound:
-        return True
 
 
 def _root(shop: Workshop) -> Path:

@@ -43,10 +43,10 @@ def write_order(shop: Workshop, job: Job, folder: Path) -> None:
     request = JobRequest.model_validate(job.request)
     order = Order(
         job_id=job.id,
-        model=_model_file(shop, request.model_id, folder),
-        dataset=_dataset_file(shop, request.dataset_id, folder),
+        model=_model_file(shop, job, request.model_id, folder),
+        dataset=_dataset_file(shop, job, request.dataset_id, folder),
         others={
-            named.model_id: _model_file(shop, named.model_id, folder)
+            named.model_id: _model_file(shop, job, named.model_id, folder)
             for named in request.other_models()
         },
         recipe=request.resolved_recipe(),
@@ -58,8 +58,8 @@ def write_order(shop: Workshop, job: Job, folder: Path) -> None:
     (folder / "order.json").write_text(order.model_dump_json())
 
 
-def _model_file(shop: Workshop, model_id: str, folder: Path) -> ModelFile:
-    model = shop.uploads.get(model_id, UploadKind.MODEL)
+def _model_file(shop: Workshop, job: Job, model_id: str, folder: Path) -> ModelFile:
+    model = shop.uploads.get(job.tenant_id, model_id, UploadKind.MODEL)
     path = folder / "in" / f"{model_id}.{model.format}"
     # A model may be named more than once: as the teacher of two steps, say.
     if not path.exists() and not _put(shop.blobs.path(model.sha256), path):
@@ -69,10 +69,12 @@ def _model_file(shop: Workshop, model_id: str, folder: Path) -> ModelFile:
     )
 
 
-def _dataset_file(shop: Workshop, dataset_id: str | None, folder: Path) -> DatasetFile | None:
+def _dataset_file(
+    shop: Workshop, job: Job, dataset_id: str | None, folder: Path
+) -> DatasetFile | None:
     if dataset_id is None:
         return None
-    dataset = shop.uploads.get(dataset_id, UploadKind.DATASET)
+    dataset = shop.uploads.get(job.tenant_id, dataset_id, UploadKind.DATASET)
     path = folder / "in" / f"dataset.{dataset.format}"
     if not _put(shop.blobs.path(dataset.sha256), path):
         raise _gone(DataNotUsable, "data set")

@@ -3,15 +3,17 @@
 from fastapi import APIRouter, Request, Response
 
 from app.api.content import CONTENT_RESPONSES, Content, content_response
-from app.api.deps import ServicesDep
+from app.api.deps import PrincipalDep, ServicesDep
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 
 
 @router.head("/{artifact_id}/content", response_class=Response, include_in_schema=False)
 @router.get("/{artifact_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
-def get_artifact_content(artifact_id: str, request: Request, services: ServicesDep) -> Response:
+def get_artifact_content(
+    artifact_id: str, request: Request, principal: PrincipalDep, services: ServicesDep
+) -> Response:
     """Download a file, whole or from where a download broke off."""
-    artifact = services.jobs.artifact(artifact_id)
+    artifact = services.jobs.artifact(principal.tenant_id, artifact_id)
     content = Content(services.blobs.path(artifact.sha256), artifact.sha256, artifact.filename)
     return content_response(request, content)

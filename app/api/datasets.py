@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.content import CONTENT_RESPONSES, Content, content_response, filename_of
-from app.api.deps import ServicesDep
+from app.api.deps import PrincipalDep, ServicesDep
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.receiving import UPLOAD_BODY, Name, incoming_file
 from app.api.rendering import dataset_view
@@ -29,6 +29,7 @@ class DatasetQuery(DatasetOptions):
 async def upload_dataset(
     request: Request,
     response: Response,
+    principal: PrincipalDep,
     services: ServicesDep,
     query: Annotated[DatasetQuery, Query()],
 ) -> DatasetView:
@@ -38,7 +39,7 @@ async def upload_dataset(
     """
     incoming = await incoming_file(request, services.settings.max_upload_bytes)
     options = DatasetOptions.model_validate(query.model_dump(exclude={"name"}))
-    label = Label(UploadKind.DATASET, query.name, incoming.filename, options)
+    label = Label(principal.tenant_id, UploadKind.DATASET, query.name, incoming.filename, options)
     upload = await services.uploads.receive(label, incoming.batches)
     response.headers["Location"] = f"{PATH}/{upload.id}"
     return dataset_view(upload)
@@ -48,33 +49,36 @@ async def upload_dataset(
 def list_datasets(
     request: Request,
     response: Response,
+    principal: PrincipalDep,
     services: ServicesDep,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> PageView[DatasetView]:
     """List data sets, the newest first."""
-    page = services.uploads.list(UploadKind.DATASET, limit, cursor)
+    page = services.uploads.list(principal.tenant_id, UploadKind.DATASET, limit, cursor)
     if page.next_cursor:
         link_next(request, response, cursor=page.next_cursor)
     return PageView(items=[dataset_view(one) for one in page.items], next_cursor=page.next_cursor)
 
 
 @router.get("/{dataset_id}")
-def get_dataset(dataset_id: str, services: ServicesDep) -> DatasetView:
+def get_dataset(dataset_id: str, principal: PrincipalDep, services: ServicesDep) -> DatasetView:
     """Read what is known of a data set."""
-    return dataset_view(services.uploads.get(dataset_id, UploadKind.DATASET))
+    return dataset_view(services.uploads.get(principal.tenant_id, dataset_id, UploadKind.DATASET))
 
 
 @router.delete("/{dataset_id}", status_code=204)
-def delete_dataset(dataset_id: str, services: ServicesDep) -> None:
+def delete_dataset(dataset_id: str, principal: PrincipalDep, services: ServicesDep) -> None:
     """Delete a data set that no active job uses."""
-    services.uploads.delete(dataset_id, UploadKind.DATASET)
+    services.uploads.delete(principal.tenant_id, dataset_id, UploadKind.DATASET)
 
 
 @router.head("/{dataset_id}/content", response_class=Response, include_in_schema=False)
 @router.get("/{dataset_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
-def get_dataset_content(dataset_id: str, request: Request, services: ServicesDep) -> Response:
+def get_dataset_content(
+    dataset_id: str, request: Request, principal: PrincipalDep, services: ServicesDep
+) -> Response:
     """Download a data set as it was uploaded."""
-    upload = services.uploads.get(dataset_id, UploadKind.DATASET)
+    upload = services.uploads.get(principal.tenant_id, dataset_id, UploadKind.DATASET)
     path = services.uploads.content(upload)
     return content_response(request, Content(path, upload.sha256, filename_of(upload)))

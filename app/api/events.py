@@ -2,18 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import JobsDep
+from app.api.deps import JobsDep, PrincipalDep
 from app.api.paging import PageView
 from app.api.rendering import event_view
 from app.jobs.rows import JobEvent
-from app.jobs.service import JobService
 from app.jobs.views import EventView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -22,6 +22,9 @@ POLL_S = 0.25
 HEARTBEAT_S = 10.0
 RECONNECT_MS = 1000
 EVENTS_A_READ = 500
+
+# What happened to a job after an event, at most so many; and whether the job was final before.
+News = Callable[[int, int], tuple[Sequence[JobEvent], bool]]
 
 LastEventId = Annotated[int | None, Header(ge=0, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1, description="Only events after this `seq`.")]
@@ -46,6 +49,7 @@ EventLimit = Annotated[int, Query(ge=1, le=1000, description="Events of one JSON
 async def read_events(
     job_id: str,
     request: Request,
+    principal: PrincipalDep,
     jobs: JobsDep,
     last_event_id: LastEventId = None,
     after: After = 0,
@@ -54,23 +58,22 @@ async def read_events(
 ) -> Response:
     """Follow a job by Server-Sent Events, or read a page with `Accept: application/json`."""
     start = max(after, cursor or 0, last_event_id or 0)
+    news = partial(jobs.news, principal.tenant_id, job_id)
     if wants_json(request.headers.get("accept", "")):
-        return await run_in_threadpool(_page, jobs, job_id, start, limit)
-    events, is_final = await run_in_threadpool(jobs.news, job_id, start, EVENTS_A_READ)
+        return await run_in_threadpool(_page, news, start, limit)
+    events, is_final = await run_in_threadpool(news, start, EVENTS_A_READ)
     if is_final and not events:
         return Response(status_code=204)
     # X-Accel-Buffering: nginx would hold events back.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        stream(jobs, job_id, start), media_type="text/event-stream", headers=headers
-    )
+    return StreamingResponse(stream(news, start), media_type="text/event-stream", headers=headers)
 
 
 def wants_json(accept: str) -> bool:
     return "application/json" in accept and "text/event-stream" not in accept
 
 
-async def stream(jobs: JobService, job_id: str, after: int) -> AsyncIterator[bytes]:
+async def stream(news: News, after: int) -> AsyncIterator[bytes]:
     """Every event after this one, as soon as it is stored, until the job is final.
 
     A poll takes a thread for one short query; while it waits, the stream holds none.
@@ -79,7 +82,7 @@ async def stream(jobs: JobService, job_id: str, after: int) -> AsyncIterator[byt
     spoke_at = loop.time()
     yield b"retry: %d\n\n" % RECONNECT_MS
     while True:
-        events, is_final = await run_in_threadpool(jobs.news, job_id, after, EVENTS_A_READ)
+        events, is_final = await run_in_threadpool(news, after, EVENTS_A_READ)
         for event in events:
             yield frame(event)
             after = event.seq
@@ -100,8 +103,8 @@ def frame(event: JobEvent) -> bytes:
     return f"id: {event.seq}\nevent: {event.type}\ndata: {data}\n\n".encode("ascii")
 
 
-def _page(jobs: JobService, job_id: str, after: int, limit: int) -> Response:
-    events, _ = jobs.news(job_id, after, limit)
+def _page(news: News, after: int, limit: int) -> Response:
+    events, _ = news(after, limit)
     page = PageView[EventView](
         items=[event_view(event) for event in events],
         next_cursor=str(events[-1].seq) if len(events) == limit else None,

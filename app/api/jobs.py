@@ -1,13 +1,15 @@
 """Jobs: check one, submit it, read and list, wait for its end, cancel it, run it again."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app.api.conditional import none_match, preferred_wait_s
-from app.api.deps import JobsDep, Services, ServicesDep
+from app.api.deps import JobsDep, PrincipalDep, Services, ServicesDep
 from app.api.guards import refuse_nul_in_body
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.rendering import artifact_view, job_etag, job_path, job_view
@@ -51,26 +53,30 @@ IfNoneMatch = Annotated[str | None, Header()]
 
 
 @router.post("/jobs:validate")
-def validate_job(body: JobBody, jobs: JobsDep) -> Plan:
+def validate_job(body: JobBody, principal: PrincipalDep, jobs: JobsDep) -> Plan:
     """Say what a job would do, what it would skip and why; nothing is stored."""
-    return jobs.plan(body)
+    return jobs.plan(principal.tenant_id, body)
 
 
 @router.post("/jobs", status_code=202)
 def submit_job(
     body: JobBody,
+    principal: PrincipalDep,
     services: ServicesDep,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Submit a job: a recipe for a model, with its data and its targets."""
-    return _made(services, services.jobs.submit(body, idempotency_key), response)
+    return _made(
+        services, services.jobs.submit(principal.tenant_id, body, idempotency_key), response
+    )
 
 
 @router.get("/jobs")
 def list_jobs(
     request: Request,
     response: Response,
+    principal: PrincipalDep,
     services: ServicesDep,
     state: JobState | None = None,
     technique: TechniqueFilter = None,
@@ -82,11 +88,13 @@ def list_jobs(
 ) -> PageView[JobView]:
     """List jobs; all filters given must hold."""
     wanted = JobFilter(state, technique, model_id, tag, newest_first=sort == "-created_at")
-    page = services.jobs.page(wanted, limit, cursor)
+    page = services.jobs.page(principal.tenant_id, wanted, limit, cursor)
     if page.next_cursor:
         link_next(request, response, cursor=page.next_cursor)
     now = services.clock()
-    items = [job_view(details, now) for details in services.jobs.details(page.items)]
+    items = [
+        job_view(details, now) for details in services.jobs.details(principal.tenant_id, page.items)
+    ]
     return PageView(items=items, next_cursor=page.next_cursor)
 
 
@@ -94,6 +102,7 @@ def list_jobs(
 async def get_job(
     job_id: str,
     request: Request,
+    principal: PrincipalDep,
     services: ServicesDep,
     response: Response,
     prefer: Prefer = None,
@@ -101,7 +110,8 @@ async def get_job(
 ) -> JobView | Response:
     """Read a job. With `Prefer: wait`, once it is final or other than `If-None-Match`."""
     wait_s = preferred_wait_s(prefer)
-    details = await _awaited(services, job_id, wait_s or 0.0, if_none_match, request)
+    read = partial(_read, services, principal.tenant_id, job_id)
+    details = await _awaited(read, wait_s or 0.0, if_none_match, request)
     headers = {"ETag": job_etag(details), "Cache-Control": "no-cache"}
     if wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
@@ -112,33 +122,37 @@ async def get_job(
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-def cancel_job(job_id: str, services: ServicesDep) -> JobView:
+def cancel_job(job_id: str, principal: PrincipalDep, services: ServicesDep) -> JobView:
     """Cancel a job: a queued one at once, a running one as soon as it looks; a final one stays."""
-    return _shown(services, services.jobs.cancel(job_id))
+    return _shown(services, services.jobs.cancel(principal.tenant_id, job_id))
 
 
 @router.post("/jobs/{job_id}/retry", status_code=202)
-def retry_job(job_id: str, services: ServicesDep, response: Response) -> JobView:
+def retry_job(
+    job_id: str, principal: PrincipalDep, services: ServicesDep, response: Response
+) -> JobView:
     """Run a final job again as a new job; while that is not final, the same one is answered."""
-    return _made(services, services.jobs.retry(job_id), response)
+    return _made(services, services.jobs.retry(principal.tenant_id, job_id), response)
 
 
 @router.get("/jobs/{job_id}/report")
-def get_report(job_id: str, jobs: JobsDep) -> Report:
+def get_report(job_id: str, principal: PrincipalDep, jobs: JobsDep) -> Report:
     """Read what the job changed and what it cost."""
-    return Report.model_validate(jobs.report(job_id))
+    return Report.model_validate(jobs.report(principal.tenant_id, job_id))
 
 
 @router.get("/jobs/{job_id}/layers")
-def get_layers(job_id: str, jobs: JobsDep) -> LayersView:
+def get_layers(job_id: str, principal: PrincipalDep, jobs: JobsDep) -> LayersView:
     """Read the per-layer table: shape, parameters, sparsity, bits, error."""
-    return LayersView.model_validate({"items": jobs.layers(job_id)})
+    return LayersView.model_validate({"items": jobs.layers(principal.tenant_id, job_id)})
 
 
 @router.get("/jobs/{job_id}/artifacts")
-def list_artifacts(job_id: str, jobs: JobsDep) -> ArtifactsView:
+def list_artifacts(job_id: str, principal: PrincipalDep, jobs: JobsDep) -> ArtifactsView:
     """List the files that the job made."""
-    return ArtifactsView(items=[artifact_view(found) for found in jobs.artifacts(job_id)])
+    return ArtifactsView(
+        items=[artifact_view(found) for found in jobs.artifacts(principal.tenant_id, job_id)]
+    )
 
 
 def _made(services: Services, job: Job, response: Response) -> JobView:
@@ -147,18 +161,18 @@ def _made(services: Services, job: Job, response: Response) -> JobView:
 
 
 def _shown(services: Services, job: Job) -> JobView:
-    [details] = services.jobs.details([job])
+    [details] = services.jobs.details(job.tenant_id, [job])
     return job_view(details, services.clock())
 
 
 async def _awaited(
-    services: Services, job_id: str, wait_s: float, known_etag: str | None, request: Request
+    read: Callable[[], JobDetails], wait_s: float, known_etag: str | None, request: Request
 ) -> JobDetails:
     """The job when there is something to say, the time is up, or nobody waits any more."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
     while True:
-        details = await run_in_threadpool(_read, services, job_id)
+        details = await run_in_threadpool(read)
         is_news = known_etag is not None and none_match(known_etag, job_etag(details))
         if details.job.state.is_final or is_news or loop.time() >= deadline:
             return details
@@ -167,6 +181,6 @@ async def _awaited(
         await asyncio.sleep(min(POLL_S, max(0.0, deadline - loop.time())))
 
 
-def _read(services: Services, job_id: str) -> JobDetails:
-    [details] = services.jobs.details([services.jobs.get(job_id)])
+def _read(services: Services, tenant_id: str, job_id: str) -> JobDetails:
+    [details] = services.jobs.details(tenant_id, [services.jobs.get(tenant_id, job_id)])
     return details

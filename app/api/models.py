@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from app.api.content import CONTENT_RESPONSES, Content, content_response, filename_of
-from app.api.deps import ServicesDep
+from app.api.deps import PrincipalDep, ServicesDep
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.receiving import UPLOAD_BODY, Name, incoming_file
 from app.api.rendering import model_view
@@ -19,11 +19,15 @@ router = APIRouter(prefix=PATH, tags=["models"])
 
 @router.post("", status_code=201, openapi_extra=UPLOAD_BODY)
 async def upload_model(
-    request: Request, response: Response, services: ServicesDep, name: Name = None
+    request: Request,
+    response: Response,
+    principal: PrincipalDep,
+    services: ServicesDep,
+    name: Name = None,
 ) -> ModelView:
     """Upload a model: a .keras, .h5 or .tflite file, as the body or as `file` of a form."""
     incoming = await incoming_file(request, services.settings.max_upload_bytes)
-    label = Label(UploadKind.MODEL, name, incoming.filename, DatasetOptions())
+    label = Label(principal.tenant_id, UploadKind.MODEL, name, incoming.filename, DatasetOptions())
     upload = await services.uploads.receive(label, incoming.batches)
     response.headers["Location"] = f"{PATH}/{upload.id}"
     return model_view(upload)
@@ -33,33 +37,36 @@ async def upload_model(
 def list_models(
     request: Request,
     response: Response,
+    principal: PrincipalDep,
     services: ServicesDep,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> PageView[ModelView]:
     """List models, the newest first."""
-    page = services.uploads.list(UploadKind.MODEL, limit, cursor)
+    page = services.uploads.list(principal.tenant_id, UploadKind.MODEL, limit, cursor)
     if page.next_cursor:
         link_next(request, response, cursor=page.next_cursor)
     return PageView(items=[model_view(one) for one in page.items], next_cursor=page.next_cursor)
 
 
 @router.get("/{model_id}")
-def get_model(model_id: str, services: ServicesDep) -> ModelView:
+def get_model(model_id: str, principal: PrincipalDep, services: ServicesDep) -> ModelView:
     """Read what is known of a model."""
-    return model_view(services.uploads.get(model_id, UploadKind.MODEL))
+    return model_view(services.uploads.get(principal.tenant_id, model_id, UploadKind.MODEL))
 
 
 @router.delete("/{model_id}", status_code=204)
-def delete_model(model_id: str, services: ServicesDep) -> None:
+def delete_model(model_id: str, principal: PrincipalDep, services: ServicesDep) -> None:
     """Delete a model that no active job uses."""
-    services.uploads.delete(model_id, UploadKind.MODEL)
+    services.uploads.delete(principal.tenant_id, model_id, UploadKind.MODEL)
 
 
 @router.head("/{model_id}/content", response_class=Response, include_in_schema=False)
 @router.get("/{model_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
-def get_model_content(model_id: str, request: Request, services: ServicesDep) -> Response:
+def get_model_content(
+    model_id: str, request: Request, principal: PrincipalDep, services: ServicesDep
+) -> Response:
     """Download a model as it was uploaded."""
-    upload = services.uploads.get(model_id, UploadKind.MODEL)
+    upload = services.uploads.get(principal.tenant_id, model_id, UploadKind.MODEL)
     path = services.uploads.content(upload)
     return content_response(request, Content(path, upload.sha256, filename_of(upload)))

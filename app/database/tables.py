@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 from sqlalchemy.types import BigInteger
 
@@ -53,10 +54,39 @@ metadata = MetaData(
 # Ids are 31 characters; what a client sends is never stored as an id.
 Id = String(64)
 
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("quotas", JSON(none_as_null=True)),
+    UniqueConstraint("name"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id"), nullable=False),
+    Column("name", String(200), nullable=False),
+    # What a key is looked up by; it is no secret.
+    Column("prefix", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    UniqueConstraint("prefix"),
+    Index(None, "tenant_id", "id"),
+)
+
 uploads = Table(
     "uploads",
     metadata,
     Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id"), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("name", String(255), nullable=False),
     Column("format", String(16), nullable=False),
@@ -67,7 +97,7 @@ uploads = Table(
     Column("inspection", JSON(none_as_null=True)),
     Column("problem", JSON(none_as_null=True)),
     Column("created_at", UtcDateTime, nullable=False),
-    Index(None, "kind", "created_at", "id"),
+    Index(None, "tenant_id", "kind", "id"),
     Index(None, "sha256"),
 )
 
@@ -75,6 +105,7 @@ jobs = Table(
     "jobs",
     metadata,
     Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id"), nullable=False),
     Column("name", String(200), nullable=False),
     Column("state", String(16), nullable=False),
     Column("request", JSON, nullable=False),
@@ -102,7 +133,7 @@ jobs = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("lease_expires_at", UtcDateTime),
-    Index(None, "created_at", "id"),
+    Index(None, "tenant_id", "created_at", "id"),
     Index(None, "state", "queued_at"),
     Index(None, "model_id"),
 )
@@ -155,6 +186,7 @@ artifacts = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
+    Column("tenant_id", Id, ForeignKey("tenants.id"), primary_key=True),
     Column("key", String(255), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),

@@ -55,6 +55,7 @@ class Job:
     """
 
     id: str
+    tenant_id: str
     name: str
     state: JobState
     request: dict[str, Any]

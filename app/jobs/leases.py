@@ -29,7 +29,7 @@ MOST_PAUSES = 6
 
 
 class JobLeases:
-    """What a worker may do with a job."""
+    """What a worker may do with a job, whosever it is: `Job.tenant_id` says whose."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -102,6 +102,13 @@ class JobLeases:
             append_events(connection, job_id, events, now)
         return True
 
+    def has_ended(self, job_id: str) -> bool:
+        """Whether nobody will go on with it: it is final, or gone."""
+        query = select(jobs.c.state).where(jobs.c.id == job_id)
+        with self._database.read() as connection:
+            state = connection.execute(query).scalar_one_or_none()
+        return state is None or JobState(state).is_final
+
     def commit(self, job_id: str, fence: int, outcome: Outcome, now: datetime) -> bool:
         """End the job with everything it made, in one transaction, or not at all."""
         with self._database.write() as connection:
@@ -114,7 +121,7 @@ class JobLeases:
         """
         held = _held(job_id, fence)
         with self._database.write() as connection:
-            job = locked_job(connection, job_id)
+            job = locked_job(connection, jobs.c.id == job_id)
             if job and job.cancel_requested:
                 return _end(connection, held, job_id, Outcome(JobState.CANCELLED), now)
             return _requeue(connection, held, job_id, now, counts=counts)

@@ -37,13 +37,15 @@ class JobPage:
     next_cursor: str | None
 
 
-def list_jobs(database: Database, wanted: JobFilter, limit: int, cursor: str | None) -> JobPage:
-    """One page, by creation time and id.
+def list_jobs(
+    database: Database, tenant_id: str, wanted: JobFilter, limit: int, cursor: str | None
+) -> JobPage:
+    """One page of a tenant's jobs, by creation time and id.
 
     Raises: Malformed for a cursor that is not one of ours.
     """
     order = (jobs.c.created_at, jobs.c.id)
-    query = select(*JOB_COLUMNS).where(*_conditions(wanted))
+    query = select(*JOB_COLUMNS).where(jobs.c.tenant_id == tenant_id, *_conditions(wanted))
     if cursor:
         query = query.where(_beyond(*decode_cursor(cursor), newest_first=wanted.newest_first))
     query = query.order_by(*(c.desc() if wanted.newest_first else c.asc() for c in order))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select, update
 
 from app.database.tables import artifacts, job_events, jobs
 from app.jobs.job import Job, JobState
@@ -53,10 +53,15 @@ def job_of(row: RowMapping) -> Job:
     return Job(**values)
 
 
-def locked_job(connection: Connection, job_id: str) -> Job | None:
+def owned(tenant_id: str, job_id: str) -> ColumnElement[bool]:
+    """The condition that names a job for who asks: one of another tenant is not there."""
+    return (jobs.c.tenant_id == tenant_id) & (jobs.c.id == job_id)
+
+
+def locked_job(connection: Connection, which: ColumnElement[bool]) -> Job | None:
     """The job as it is now and stays until this transaction ends: nobody else can move it."""
     # SQLite locks the whole database at the start of a write, and ignores FOR UPDATE.
-    query = select(*JOB_COLUMNS).where(jobs.c.id == job_id).with_for_update()
+    query = select(*JOB_COLUMNS).where(which).with_for_update()
     row = connection.execute(query).mappings().one_or_none()
     return job_of(row) if row else None
 

@@ -49,111 +49,116 @@ class JobService:
     queue: Queue
     uploads: UploadStore
     clock: Callable[[], datetime]
-    in_flight: set[str] = field(default_factory=set)
+    in_flight: set[tuple[str, str]] = field(default_factory=set)
 
-    def plan(self, request: JobRequest) -> Plan:
+    def plan(self, tenant_id: str, request: JobRequest) -> Plan:
         """What a job would do; no side effect.
 
         Raises: Invalid with every complaint, NotReady while an upload is still being inspected.
         """
-        given = read_facts(self.uploads, request)
+        given = read_facts(self.uploads, tenant_id, request)
         recipe = request.resolved_recipe()
         if given is None:
             return check_alone(recipe)
         return check(recipe, request.outputs, given, request.constraints)
 
-    def submit(self, request: JobRequest, key: str | None) -> Job:
+    def submit(self, tenant_id: str, request: JobRequest, key: str | None) -> Job:
         """Store a job and tell a worker. The same `key` and request give the same job again.
 
         Raises: what `plan` raises, IdempotencyKeyReused, RequestInFlight.
         """
         if key is None:
-            self.plan(request)
-            return self._add(request)
+            self.plan(tenant_id, request)
+            return self._add(tenant_id, request)
         idempotency = Idempotency(f"submit:{key}", _digest(request.model_dump(mode="json")))
-        with self._alone(idempotency.key):
-            if earlier := self.store.replayed(idempotency, self.clock()):
+        with self._alone((tenant_id, idempotency.key)):
+            if earlier := self.store.replayed(tenant_id, idempotency, self.clock()):
                 return earlier
-            self.plan(request)
-            return self._add(request, idempotency=idempotency)
+            self.plan(tenant_id, request)
+            return self._add(tenant_id, request, idempotency=idempotency)
 
-    def retry(self, job_id: str) -> Job:
+    def retry(self, tenant_id: str, job_id: str) -> Job:
         """A new job with the request of a final one; while that is not final, the same one again.
 
         Raises: NotFound, IllegalTransition where the job is not final, what `plan` raises.
         """
-        job = self.store.get(job_id)
+        job = self.store.get(tenant_id, job_id)
         if not job.state.is_final:
             raise IllegalTransition(
                 f"job {job.id} is {job.state}; only a job that is final can be run again",
                 hint="Wait for it, or cancel it first.",
             )
         request = JobRequest.model_validate(job.request)
-        self.plan(request)
+        self.plan(tenant_id, request)
         for number in count(1):
             idempotency = Idempotency(f"retry:{job.id}:{number}", _digest(job.request))
-            earlier = self.store.replayed(idempotency, self.clock())
+            earlier = self.store.replayed(tenant_id, idempotency, self.clock())
             if earlier is None:
-                return self._add(request, retry_of=job.id, idempotency=idempotency)
+                return self._add(tenant_id, request, retry_of=job.id, idempotency=idempotency)
             if not earlier.state.is_final:
                 return earlier
         raise AssertionError("count() does not end")
 
-    def details(self, jobs: Sequence[Job]) -> list[JobDetails]:
+    def details(self, tenant_id: str, jobs: Sequence[Job]) -> list[JobDetails]:
         """Of each; two queries at most, and only for what jobs of these states can have."""
         queued = [job.id for job in jobs if job.state is JobState.QUEUED]
         final = [job.id for job in jobs if job.state.is_final]
-        positions = self.store.queue_positions(queued) if queued else {}
-        artifacts = self.store.artifacts_of(final) if final else {}
+        positions = self.store.queue_positions(tenant_id, queued) if queued else {}
+        artifacts = self.store.artifacts_of(tenant_id, final) if final else {}
         return [JobDetails(job, positions.get(job.id), artifacts.get(job.id, ())) for job in jobs]
 
-    def get(self, job_id: str) -> Job:
-        return self.store.get(job_id)
+    def get(self, tenant_id: str, job_id: str) -> Job:
+        return self.store.get(tenant_id, job_id)
 
-    def page(self, wanted: JobFilter, limit: int, cursor: str | None) -> JobPage:
-        return list_jobs(self.database, wanted, limit, cursor)
+    def page(self, tenant_id: str, wanted: JobFilter, limit: int, cursor: str | None) -> JobPage:
+        return list_jobs(self.database, tenant_id, wanted, limit, cursor)
 
-    def cancel(self, job_id: str) -> Job:
+    def cancel(self, tenant_id: str, job_id: str) -> Job:
         """Ask for the end of a job. Final jobs stay as they are."""
-        return self.store.request_cancel(job_id, self.clock())
+        return self.store.request_cancel(tenant_id, job_id, self.clock())
 
-    def news(self, job_id: str, after: int, limit: int) -> tuple[Sequence[JobEvent], bool]:
+    def news(
+        self, tenant_id: str, job_id: str, after: int, limit: int
+    ) -> tuple[Sequence[JobEvent], bool]:
         """Events after this one, and whether the job was final before they were read."""
-        is_final = self.store.state_of(job_id).is_final
-        return self.store.events(job_id, after, limit), is_final
+        is_final = self.store.state_of(tenant_id, job_id).is_final
+        return self.store.events(tenant_id, job_id, after, limit), is_final
 
-    def report(self, job_id: str) -> dict[str, Any]:
+    def report(self, tenant_id: str, job_id: str) -> dict[str, Any]:
         """Raises: NotFound; NotReady, NoReport where there is none."""
-        job = self.store.get(job_id)
+        job = self.store.get(tenant_id, job_id)
         if job.report is None:
             raise _missing(job, "report")
         return job.report
 
-    def layers(self, job_id: str) -> list[dict[str, Any]]:
+    def layers(self, tenant_id: str, job_id: str) -> list[dict[str, Any]]:
         """Raises: NotFound; NotReady, NoReport where there are none."""
-        layers = self.store.layers(job_id)
+        layers = self.store.layers(tenant_id, job_id)
         if layers is None:
-            raise _missing(self.store.get(job_id), "per-layer table")
+            raise _missing(self.store.get(tenant_id, job_id), "per-layer table")
         return layers
 
-    def artifacts(self, job_id: str) -> Sequence[Artifact]:
+    def artifacts(self, tenant_id: str, job_id: str) -> Sequence[Artifact]:
         """Raises: NotFound."""
-        self.store.state_of(job_id)
-        return self.store.artifacts(job_id)
+        self.store.state_of(tenant_id, job_id)
+        return self.store.artifacts(tenant_id, job_id)
 
-    def artifact(self, artifact_id: str) -> Artifact:
+    def artifact(self, tenant_id: str, artifact_id: str) -> Artifact:
         """Raises: NotFound."""
-        return self.store.artifact(artifact_id)
+        return self.store.artifact(tenant_id, artifact_id)
 
     def _add(
         self,
+        tenant_id: str,
         request: JobRequest,
         *,
         retry_of: str | None = None,
         idempotency: Idempotency | None = None,
     ) -> Job:
         now = self.clock()
-        job = self.store.add(request, now=now, retry_of=retry_of, idempotency=idempotency)
+        job = self.store.add(
+            tenant_id, request, now=now, retry_of=retry_of, idempotency=idempotency
+        )
         try:
             self.queue.send(job.id)
         except Exception as error:  # noqa: BLE001 - the job is stored: the reaper sends it again
@@ -163,7 +168,7 @@ class JobService:
         return job
 
     @contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
+    def _alone(self, key: tuple[str, str]) -> Iterator[None]:
         """One request with a key at a time; the database settles what other processes do."""
         if key in self.in_flight:
             raise RequestInFlight("a request with the same Idempotency-Key is being handled")

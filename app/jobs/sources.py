@@ -11,23 +11,23 @@ from app.uploads.formats import UploadKind
 from app.uploads.store import UploadStore
 
 
-def read_facts(uploads: UploadStore, request: JobRequest) -> Given | None:
+def read_facts(uploads: UploadStore, tenant_id: str, request: JobRequest) -> Given | None:
     """Returns: None where one of them was not inspected.
 
     Raises: Invalid with a pointer to the id that cannot be used, NotReady.
     """
     with _blamed_on("/model_id"):
-        model = uploads.get(request.model_id, UploadKind.MODEL).model_facts()
+        model = uploads.get(tenant_id, request.model_id, UploadKind.MODEL).model_facts()
     dataset = None
     if request.dataset_id is not None:
         with _blamed_on("/dataset_id"):
-            dataset = uploads.get(request.dataset_id, UploadKind.DATASET).dataset_facts()
+            dataset = uploads.get(tenant_id, request.dataset_id, UploadKind.DATASET).dataset_facts()
     others: dict[str, ModelFacts | None] = {}
     pointers: dict[str, str] = {}
     for pointer, model_id in request.other_models():
         pointers.setdefault(model_id, pointer)
         with _blamed_on(pointer):
-            others[model_id] = uploads.get(model_id, UploadKind.MODEL).model_facts()
+            others[model_id] = uploads.get(tenant_id, model_id, UploadKind.MODEL).model_facts()
     known = {model_id: facts for model_id, facts in others.items() if facts is not None}
     is_data_unknown = request.dataset_id is not None and dataset is None
     if model is None or is_data_unknown or len(known) < len(others):

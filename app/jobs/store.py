@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from app.database.engine import Database
@@ -30,6 +40,7 @@ from app.jobs.rows import (
     artifact_of,
     job_of,
     locked_job,
+    owned,
     state_event,
 )
 
@@ -46,13 +57,17 @@ class Idempotency:
 
 
 class JobStore:
-    """What may be asked about jobs. Moves are single conditional statements."""
+    """What may be asked about jobs. Moves are single conditional statements.
+
+    A job of another tenant is not there: it is found by no query.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(
         self,
+        tenant_id: str,
         request: JobRequest,
         *,
         now: datetime,
@@ -65,23 +80,23 @@ class JobStore:
         Raises: IdempotencyKeyReused where the key came with another request; Invalid where the
             model or the data set was deleted meanwhile.
         """
-        if idempotency and (earlier := self.replayed(idempotency, now)):
+        if idempotency and (earlier := self.replayed(tenant_id, idempotency, now)):
             return earlier
         job_id = new_id("job")
         try:
             with self._database.write() as connection:
-                _hold_uploads(connection, request)
-                _insert(connection, job_id, request, now, retry_of)
+                _hold_uploads(connection, tenant_id, request)
+                _insert(connection, tenant_id, job_id, request, now, retry_of)
                 if idempotency:
-                    _remember(connection, idempotency, job_id, now)
+                    _remember(connection, tenant_id, idempotency, job_id, now)
         except IntegrityError:
             # Another request with this key was first, between our look and our write.
-            if idempotency and (earlier := self.replayed(idempotency, now)):
+            if idempotency and (earlier := self.replayed(tenant_id, idempotency, now)):
                 return earlier
             raise
-        return self.get(job_id)
+        return self.get(tenant_id, job_id)
 
-    def replayed(self, idempotency: Idempotency, now: datetime) -> Job | None:
+    def replayed(self, tenant_id: str, idempotency: Idempotency, now: datetime) -> Job | None:
         """The job that this key made, if it did within the last day.
 
         Raises: IdempotencyKeyReused where the key came with another request.
@@ -90,7 +105,9 @@ class JobStore:
         with self._database.read() as connection:
             row = connection.execute(
                 select(key.digest, key.job_id).where(
-                    key.key == idempotency.key, key.created_at > now - IDEMPOTENCY_TTL
+                    key.tenant_id == tenant_id,
+                    key.key == idempotency.key,
+                    key.created_at > now - IDEMPOTENCY_TTL,
                 )
             ).one_or_none()
         if row is None:
@@ -100,75 +117,81 @@ class JobStore:
                 "this Idempotency-Key was used for another request",
                 hint="Use a new key for a new request.",
             )
-        return self.get(row.job_id)
+        return self.get(tenant_id, row.job_id)
 
-    def get(self, job_id: str) -> Job:
+    def get(self, tenant_id: str, job_id: str) -> Job:
         """Raises: NotFound."""
-        return job_of(self._row(job_id, *JOB_COLUMNS))
+        return job_of(self._row(tenant_id, job_id, *JOB_COLUMNS))
 
-    def state_of(self, job_id: str) -> JobState:
+    def state_of(self, tenant_id: str, job_id: str) -> JobState:
         """Cheap enough to ask several times a second. Raises: NotFound."""
-        return JobState(self._row(job_id, jobs.c.state)["state"])
+        return JobState(self._row(tenant_id, job_id, jobs.c.state)["state"])
 
-    def layers(self, job_id: str) -> list[dict[str, Any]] | None:
+    def layers(self, tenant_id: str, job_id: str) -> list[dict[str, Any]] | None:
         """The per-layer table, if there is one. Raises: NotFound."""
-        layers: list[dict[str, Any]] | None = self._row(job_id, jobs.c.layers)["layers"]
+        layers: list[dict[str, Any]] | None = self._row(tenant_id, job_id, jobs.c.layers)["layers"]
         return layers
 
-    def request_cancel(self, job_id: str, now: datetime) -> Job:
+    def request_cancel(self, tenant_id: str, job_id: str, now: datetime) -> Job:
         """Cancel a queued job at once, ask a running one to stop, leave a final one as it is.
 
         Raises: NotFound.
         """
         with self._database.write() as connection:
-            job = locked_job(connection, job_id)
+            job = locked_job(connection, owned(tenant_id, job_id))
             if job and not job.state.is_final and not job.cancel_requested:
                 _cancel(connection, job, now)
-        return self.get(job_id)
+        return self.get(tenant_id, job_id)
 
     def mark_sent(self, job_id: str, now: datetime) -> None:
         with self._database.write() as connection:
             sent = update(jobs).where(jobs.c.id == job_id)
             connection.execute(sent.values(sent_at=now, send_count=jobs.c.send_count + 1))
 
-    def events(self, job_id: str, after: int, limit: int) -> list[JobEvent]:
+    def events(self, tenant_id: str, job_id: str, after: int, limit: int) -> list[JobEvent]:
         """Events with a number above `after`, in order."""
         event = job_events.c
         query = (
             select(event.seq, event.at, event.type, event.data)
-            .where(event.job_id == job_id, event.seq > after)
+            .join(jobs, jobs.c.id == event.job_id)
+            .where(owned(tenant_id, job_id), event.seq > after)
             .order_by(event.seq)
             .limit(limit)
         )
         with self._database.read() as connection:
             return [JobEvent(**row) for row in connection.execute(query).mappings()]
 
-    def queue_positions(self, job_ids: Collection[str]) -> dict[str, int]:
-        """Of those that are queued: 1 = next to be taken."""
+    def queue_positions(self, tenant_id: str, job_ids: Collection[str]) -> dict[str, int]:
+        """Of those that are queued: 1 = the next one of this tenant to be taken.
+
+        What others have queued is not counted: the number would tell how busy they are.
+        """
         position = func.row_number().over(order_by=(jobs.c.queued_at, jobs.c.id))
         waiting = select(jobs.c.id, position.label("position")).where(
-            jobs.c.state == JobState.QUEUED
+            jobs.c.tenant_id == tenant_id, jobs.c.state == JobState.QUEUED
         )
         queue = waiting.subquery()
         query = select(queue.c.id, queue.c.position).where(queue.c.id.in_(job_ids))
         with self._database.read() as connection:
             return {row.id: row.position for row in connection.execute(query)}
 
-    def artifacts(self, job_id: str) -> list[Artifact]:
-        return self.artifacts_of([job_id]).get(job_id, [])
+    def artifacts(self, tenant_id: str, job_id: str) -> list[Artifact]:
+        return self.artifacts_of(tenant_id, [job_id]).get(job_id, [])
 
-    def artifacts_of(self, job_ids: Collection[str]) -> dict[str, list[Artifact]]:
+    def artifacts_of(self, tenant_id: str, job_ids: Collection[str]) -> dict[str, list[Artifact]]:
         """What each of these jobs made; those that made nothing are left out."""
-        query = select(artifacts).where(artifacts.c.job_id.in_(job_ids)).order_by(artifacts.c.id)
+        query = (
+            _artifacts(tenant_id).where(artifacts.c.job_id.in_(job_ids)).order_by(artifacts.c.id)
+        )
         found: dict[str, list[Artifact]] = {}
         with self._database.read() as connection:
             for artifact in map(artifact_of, connection.execute(query).mappings()):
                 found.setdefault(artifact.job_id, []).append(artifact)
         return found
 
-    def artifact(self, artifact_id: str) -> Artifact:
+    def artifact(self, tenant_id: str, artifact_id: str) -> Artifact:
         """Raises: NotFound."""
-        query = select(artifacts).where(artifacts.c.id == artifact_id)
+        query = _artifacts(tenant_id).where(artifacts.c.id == artifact_id)
         with self._database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
@@ -176,12 +199,12 @@ class JobStore:
         return artifact_of(row)
 
     def blobs_in_use(self) -> set[str]:
-        """sha256 of every file that an artifact needs."""
+        """sha256 of every file that an artifact needs, of all tenants."""
         with self._database.read() as connection:
             return set(connection.execute(select(artifacts.c.sha256)).scalars())
 
-    def _row(self, job_id: str, *columns: ColumnElement[Any]) -> RowMapping:
-        query = select(*columns).where(jobs.c.id == job_id)
+    def _row(self, tenant_id: str, job_id: str, *columns: ColumnElement[Any]) -> RowMapping:
+        query = select(*columns).where(owned(tenant_id, job_id))
         with self._database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
@@ -189,18 +212,18 @@ class JobStore:
         return row
 
 
-def uses(connection: Connection, upload_id: str) -> bool:
-    """Whether a queued or running job uses this model or data set."""
+def uses(connection: Connection, tenant_id: str, upload_id: str) -> bool:
+    """Whether a queued or running job of this tenant uses this model or data set."""
     of_job = job_uploads.join(jobs, jobs.c.id == job_uploads.c.job_id)
-    is_used = (job_uploads.c.upload_id == upload_id) & jobs.c.state.in_(ACTIVE)
-    query = select(exists().select_from(of_job).where(is_used))
+    is_theirs = (jobs.c.tenant_id == tenant_id) & (job_uploads.c.upload_id == upload_id)
+    query = select(exists().select_from(of_job).where(is_theirs, jobs.c.state.in_(ACTIVE)))
     return bool(connection.execute(query).scalar_one())
 
 
-def _hold_uploads(connection: Connection, request: JobRequest) -> None:
+def _hold_uploads(connection: Connection, tenant_id: str, request: JobRequest) -> None:
     """Keep what the job needs from being deleted until the job is there to forbid it."""
     wanted = request.upload_ids()
-    is_wanted = uploads.c.id.in_(set(wanted.values()))
+    is_wanted = (uploads.c.tenant_id == tenant_id) & uploads.c.id.in_(set(wanted.values()))
     query = select(uploads.c.id).where(is_wanted).with_for_update(read=True)
     held = set(connection.execute(query).scalars())
     missing = [
@@ -212,12 +235,26 @@ def _hold_uploads(connection: Connection, request: JobRequest) -> None:
         raise Invalid(missing[0].detail, errors=missing)
 
 
+def _artifacts(tenant_id: str) -> Select[Any]:
+    return (
+        select(artifacts)
+        .join(jobs, jobs.c.id == artifacts.c.job_id)
+        .where(jobs.c.tenant_id == tenant_id)
+    )
+
+
 def _insert(
-    connection: Connection, job_id: str, request: JobRequest, now: datetime, retry_of: str | None
+    connection: Connection,
+    tenant_id: str,
+    job_id: str,
+    request: JobRequest,
+    now: datetime,
+    retry_of: str | None,
 ) -> None:
     connection.execute(
         insert(jobs).values(
             id=job_id,
+            tenant_id=tenant_id,
             name=request.name,
             state=JobState.QUEUED,
             request=request.model_dump(mode="json"),
@@ -256,12 +293,18 @@ def _labels(job_id: str, request: JobRequest) -> list[Mapping[str, Any]]:
     ]
 
 
-def _remember(connection: Connection, given: Idempotency, job_id: str, now: datetime) -> None:
+def _remember(
+    connection: Connection, tenant_id: str, given: Idempotency, job_id: str, now: datetime
+) -> None:
     expired = idempotency_keys.c.created_at <= now - IDEMPOTENCY_TTL
     connection.execute(idempotency_keys.delete().where(expired))
     connection.execute(
         insert(idempotency_keys).values(
-            key=given.key, digest=given.digest, job_id=job_id, created_at=now
+            tenant_id=tenant_id,
+            key=given.key,
+            digest=given.digest,
+            job_id=job_id,
+            created_at=now,
         )
     )
 

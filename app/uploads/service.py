@@ -27,6 +27,7 @@ PREFIXES = {UploadKind.MODEL: "mdl", UploadKind.DATASET: "dst"}
 class Label:
     """What comes beside the bytes. `filename` is what the client calls its file, if it says so."""
 
+    tenant_id: str
     kind: UploadKind
     name: str | None
     filename: str | None
@@ -38,7 +39,7 @@ class UploadService:
     """The door: bytes are written, recognized and inspected; only what passes is kept.
 
     Args:
-        is_in_use: whether an active job uses the upload of this id.
+        is_in_use: whether an active job of this tenant uses the upload of this id.
         max_bytes: of one file.
         wait_s: how long `receive` waits for an inspection before it goes on without it.
     """
@@ -76,25 +77,25 @@ class UploadService:
             self._in_background(upload, inspecting)
         return upload
 
-    def get(self, upload_id: str, kind: UploadKind) -> Upload:
+    def get(self, tenant_id: str, upload_id: str, kind: UploadKind) -> Upload:
         """Raises: NotFound."""
-        return self.store.get(upload_id, kind)
+        return self.store.get(tenant_id, upload_id, kind)
 
-    def list(self, kind: UploadKind, limit: int, cursor: str | None) -> UploadPage:
+    def list(self, tenant_id: str, kind: UploadKind, limit: int, cursor: str | None) -> UploadPage:
         """Newest first. Raises: Malformed."""
-        return self.store.page(kind, limit, cursor)
+        return self.store.page(tenant_id, kind, limit, cursor)
 
     def content(self, upload: Upload) -> Path:
         """Where its bytes are."""
         return self.blobs.path(upload.sha256)
 
-    def delete(self, upload_id: str, kind: UploadKind) -> None:
+    def delete(self, tenant_id: str, upload_id: str, kind: UploadKind) -> None:
         """Forget an upload; its bytes go with the next sweep, unless another has the same.
 
         Raises: NotFound, InUse.
         """
-        upload = self.store.get(upload_id, kind)
-        if not self.store.delete(upload.id, self.is_in_use):
+        upload = self.store.get(tenant_id, upload_id, kind)
+        if not self.store.delete(tenant_id, upload.id, self.is_in_use):
             raise InUse(
                 f"{upload.id} is used by a job that has not ended",
                 hint="Cancel the job or wait for its end, then delete.",
@@ -151,6 +152,7 @@ class UploadService:
         blob = await asyncio.to_thread(writer.commit)
         upload = Upload(
             id=new_id(PREFIXES[label.kind]),
+            tenant_id=label.tenant_id,
             kind=label.kind,
             name=name,
             format=found,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
 
 from app.database.engine import Database
 from app.database.tables import uploads
@@ -16,8 +16,8 @@ from app.uploads.upload import Upload, UploadStatus
 
 CURSOR = re.compile(r"[a-z]{3}_[0-9a-f]{26}")
 
-# Whether an active job uses the upload of this id, asked inside a transaction.
-IsInUse = Callable[[Connection, str], bool]
+# Whether an active job of this tenant uses the upload of this id, asked inside a transaction.
+IsInUse = Callable[[Connection, str, str], bool]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,10 @@ class UploadPage:
 
 
 class UploadStore:
-    """One row an upload; the bytes are in the blob store."""
+    """One row an upload; the bytes are in the blob store.
+
+    What belongs to another tenant is not there: it is found by no query.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,21 +39,21 @@ class UploadStore:
         with self._database.write() as connection:
             connection.execute(insert(uploads).values(_values(upload)))
 
-    def get(self, upload_id: str, kind: UploadKind) -> Upload:
+    def get(self, tenant_id: str, upload_id: str, kind: UploadKind) -> Upload:
         """Raises: NotFound, also where the id names something of the other kind."""
-        wanted = (uploads.c.id == upload_id) & (uploads.c.kind == kind)
+        wanted = _owned(tenant_id, upload_id) & (uploads.c.kind == kind)
         with self._database.read() as connection:
             row = connection.execute(select(uploads).where(wanted)).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no {kind} {upload_id!r}")
         return _upload(row)
 
-    def page(self, kind: UploadKind, limit: int, cursor: str | None) -> UploadPage:
+    def page(self, tenant_id: str, kind: UploadKind, limit: int, cursor: str | None) -> UploadPage:
         """Newest first. A cursor is the last id of the page before: ids sort by age.
 
         Raises: Malformed for a cursor that is not one of ours.
         """
-        query = select(uploads).where(uploads.c.kind == kind)
+        query = select(uploads).where(uploads.c.tenant_id == tenant_id, uploads.c.kind == kind)
         if cursor is not None:
             if not CURSOR.fullmatch(cursor):
                 raise Malformed(
@@ -66,34 +69,39 @@ class UploadStore:
 
     def finish(self, upload: Upload) -> None:
         """Write down how an inspection ended; nothing happens if it was deleted meanwhile."""
-        waiting = (uploads.c.id == upload.id) & (uploads.c.status == UploadStatus.INSPECTING)
+        row = _owned(upload.tenant_id, upload.id)
+        waiting = row & (uploads.c.status == UploadStatus.INSPECTING)
         with self._database.write() as connection:
             connection.execute(update(uploads).where(waiting).values(_values(upload)))
 
-    def delete(self, upload_id: str, is_in_use: IsInUse) -> bool:
+    def delete(self, tenant_id: str, upload_id: str, is_in_use: IsInUse) -> bool:
         """Forget an upload; False where it is in use, and stays.
 
         Its row is locked before the question is asked, so nobody starts to use it meanwhile.
         """
-        row = uploads.c.id == upload_id
+        row = _owned(tenant_id, upload_id)
         with self._database.write() as connection:
             connection.execute(select(uploads.c.id).where(row).with_for_update())
-            if is_in_use(connection, upload_id):
+            if is_in_use(connection, tenant_id, upload_id):
                 return False
             connection.execute(delete(uploads).where(row))
         return True
 
     def inspecting(self) -> list[Upload]:
-        """What still waits for its inspection, oldest first."""
+        """What still waits for its inspection, oldest first, of all tenants."""
         waiting = uploads.c.status == UploadStatus.INSPECTING
         with self._database.read() as connection:
             rows = connection.execute(select(uploads).where(waiting).order_by(uploads.c.id))
             return [_upload(row) for row in rows.mappings()]
 
     def referenced(self) -> set[str]:
-        """The digests of all blobs that belong to an upload."""
+        """The digests of all blobs that belong to an upload, of all tenants."""
         with self._database.read() as connection:
             return set(connection.scalars(select(uploads.c.sha256).distinct()))
+
+
+def _owned(tenant_id: str, upload_id: str) -> ColumnElement[bool]:
+    return (uploads.c.tenant_id == tenant_id) & (uploads.c.id == upload_id)
 
 
 def _values(upload: Upload) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Upload:
     """
 
     id: str
+    tenant_id: str
     kind: UploadKind
     name: str
     format: str

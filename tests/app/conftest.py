@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, insert, make_url, text
 
+from app.accounts.principal import DEFAULT_TENANT, DEFAULT_TENANT_NAME
 from app.database.engine import Database
 from app.database.migrate import upgrade
-from app.database.tables import metadata, uploads
+from app.database.tables import metadata, tenants, uploads
 from app.ids import new_id
 from tests.postgres import running_postgres
 
@@ -67,6 +68,7 @@ def both_databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[D
     with shared.write() as connection:
         for table in reversed(metadata.sorted_tables):
             connection.execute(delete(table))
+    add_default_tenant(shared)
 
 
 @contextmanager
@@ -88,11 +90,23 @@ def _execute(server: str, statement: str) -> None:
     database.close()
 
 
-def add_uploads(database: Database, **kinds: str) -> None:
+def add_default_tenant(database: Database) -> None:
+    """As the migrations leave a new database."""
+    add_tenant(database, DEFAULT_TENANT, DEFAULT_TENANT_NAME)
+
+
+def add_tenant(database: Database, tenant_id: str, name: str) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    with database.write() as connection:
+        connection.execute(insert(tenants).values(id=tenant_id, name=name, created_at=now))
+
+
+def add_uploads(database: Database, tenant_id: str = DEFAULT_TENANT, /, **kinds: str) -> None:
     """Rows of ready uploads without bytes: id and kind of each."""
     rows = [
         {
             "id": upload_id,
+            "tenant_id": tenant_id,
             "kind": kind,
             "name": upload_id,
             "format": "keras",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app import main
+from app.accounts.principal import DEFAULT_TENANT
 from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.database.migrate import upgrade
@@ -31,7 +32,7 @@ async def test_start_migrates_an_empty_home(tmp_path: Path) -> None:
     application = assemble(Settings(home=tmp_path / "new"), FakeQueue())
     async with application.router.lifespan_context(application):
         uploads = application.state.services.uploads
-        assert uploads.list(UploadKind.MODEL, 10, None).items == []
+        assert uploads.list(DEFAULT_TENANT, UploadKind.MODEL, 10, None).items == []
 
 
 async def test_start_takes_up_the_inspection_that_a_killed_process_left(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ async def inspected(uploads: UploadService, upload: Upload) -> Upload:
     async with asyncio.timeout(30):
         while upload.status is UploadStatus.INSPECTING:
             await asyncio.sleep(0.05)
-            upload = uploads.get(upload.id, upload.kind)
+            upload = uploads.get(DEFAULT_TENANT, upload.id, upload.kind)
     return upload
 
 
@@ -79,6 +80,7 @@ def left_behind(settings: Settings) -> Upload:
         blob = writer.commit()
     upload = Upload(
         id=new_id("dst"),
+        tenant_id=DEFAULT_TENANT,
         kind=UploadKind.DATASET,
         name="rows.csv",
         format="csv",

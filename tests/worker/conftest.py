@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.database.tables import uploads
@@ -61,6 +62,7 @@ class Desk:
             blob = writer.commit()
         model: dict[str, Any] = {
             "id": new_id("mdl"),
+            "tenant_id": DEFAULT_TENANT,
             "kind": "model",
             "name": "lenet",
             "format": "keras",
@@ -78,14 +80,14 @@ class Desk:
             "recipe": {"steps": [{"technique": "magnitude_pruning", "sparsity": 0.5}]},
             "limits": limits,
         }
-        return self.shop.jobs.add(JobRequest.model_validate(request), now=now)
+        return self.shop.jobs.add(DEFAULT_TENANT, JobRequest.model_validate(request), now=now)
 
     def do(self, script: str, **limits: float) -> Job:
         """The job after one delivery of its message, with a child that runs `script`."""
         self.script.write_text(PROLOGUE + script)
         job = self.submit(**limits)
         carry_out(self.shop, job.id)
-        return self.shop.jobs.get(job.id)
+        return self.shop.jobs.get(DEFAULT_TENANT, job.id)
 
 
 @pytest.fixture

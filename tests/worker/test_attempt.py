@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.jobs.job import Job, JobState
 from tests.worker.conftest import PROLOGUE, Desk
 from worker.children import Child
@@ -25,7 +26,7 @@ def test_attempt_succeeds_with_report_and_artifact(desk: Desk) -> None:
 
     assert (job.state, job.verdict, job.attempt) == (JobState.SUCCEEDED, "met", 1)
     assert job.report is not None
-    [artifact] = desk.shop.jobs.artifacts(job.id)
+    [artifact] = desk.shop.jobs.artifacts(DEFAULT_TENANT, job.id)
     assert desk.shop.blobs.path(artifact.sha256).read_bytes() == b"tiny"
 
 
@@ -48,7 +49,7 @@ def test_crash_ends_the_job_when_it_was_the_last_attempt(desk: Desk, number: str
     for _ in range(desk.shop.settings.max_attempts - 1):
         carry_out(desk.shop, job.id)
 
-    ended = desk.shop.jobs.get(job.id)
+    ended = desk.shop.jobs.get(DEFAULT_TENANT, job.id)
     assert (ended.state, ended.attempt) == (JobState.FAILED, 3)
     assert error_of(ended) == ("child_crashed", "exporting")
     assert ended.error is not None
@@ -122,7 +123,7 @@ def test_job_fails_when_an_artifact_is_no_plain_file(desk: Desk, artifact: str) 
 
     assert job.state is JobState.FAILED
     assert error_of(job)[0] == "engine_fault"
-    assert desk.shop.jobs.artifacts(job.id) == []
+    assert desk.shop.jobs.artifacts(DEFAULT_TENANT, job.id) == []
 
 
 def test_job_fails_when_a_promised_artifact_is_missing(desk: Desk) -> None:
@@ -154,13 +155,13 @@ def test_cancel_ends_a_child_that_is_deaf_in_a_long_batch(desk: Desk) -> None:
     attempt = threading.Thread(target=carry_out, args=(desk.shop, job.id))
     started = time.monotonic()
     attempt.start()
-    while desk.shop.jobs.get(job.id).phase != "step 1: fine_tuning":
+    while desk.shop.jobs.get(DEFAULT_TENANT, job.id).phase != "step 1: fine_tuning":
         time.sleep(0.02)
 
-    desk.shop.jobs.request_cancel(job.id, desk.shop.clock())
+    desk.shop.jobs.request_cancel(DEFAULT_TENANT, job.id, desk.shop.clock())
     attempt.join(timeout=30)
 
-    assert desk.shop.jobs.get(job.id).state is JobState.CANCELLED
+    assert desk.shop.jobs.get(DEFAULT_TENANT, job.id).state is JobState.CANCELLED
     assert time.monotonic() - started < 30
 
 
@@ -176,7 +177,7 @@ def test_every_event_is_stored_before_the_last_state(desk: Desk) -> None:
         "artifact.write_bytes(b'x')\nfor name in 'abcdefgh': say('phase', phase=name)\nleave()"
     )
 
-    events = desk.shop.jobs.events(job.id, 0, 100)
+    events = desk.shop.jobs.events(DEFAULT_TENANT, job.id, 0, 100)
     assert [e.data["phase"] for e in events if e.type == "phase"] == list("abcdefgh")
     assert events[-1].data["state"] == "succeeded"
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.jobs.job import JobState
 from tests.worker.conftest import Desk
 from worker.checkpoints import checkpoint_folder, sweep_checkpoints
@@ -25,9 +26,9 @@ def test_next_attempt_finds_what_a_killed_one_left(desk: Desk) -> None:
 
     carry_out(desk.shop, job.id)
 
-    done = desk.shop.jobs.get(job.id)
+    done = desk.shop.jobs.get(DEFAULT_TENANT, job.id)
     assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
-    [artifact] = desk.shop.jobs.artifacts(job.id)
+    [artifact] = desk.shop.jobs.artifacts(DEFAULT_TENANT, job.id)
     assert desk.shop.blobs.path(artifact.sha256).read_bytes() == b"half a training"
     assert not checkpoint_folder(desk.shop, job.id).exists()
 

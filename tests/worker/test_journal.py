@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.jobs.job import Job
 from app.jobs.leases import JobLeases
 from tests.worker.conftest import Desk
@@ -19,7 +20,7 @@ def job(desk: Desk) -> Job:
 
 
 def stored(desk: Desk, job: Job, kind: str) -> list[dict[str, object]]:
-    events = desk.shop.jobs.events(job.id, 0, 100_000)
+    events = desk.shop.jobs.events(DEFAULT_TENANT, job.id, 0, 100_000)
     return [event.data for event in events if event.type == kind]
 
 
@@ -97,7 +98,7 @@ def test_journal_moves_the_job_even_when_no_event_is_worth_keeping(desk: Desk, j
     journal.write([Event(event="progress", phase="training", progress=0.001)])
     journal.close()
 
-    now = desk.shop.jobs.get(job.id)
+    now = desk.shop.jobs.get(DEFAULT_TENANT, job.id)
     assert (now.phase, now.progress) == ("training", 0.001)
     assert stored(desk, job, "progress") == []
 
@@ -107,7 +108,7 @@ def test_journal_never_goes_back(desk: Desk, job: Job) -> None:
     journal.write([Event(event="progress", progress=0.7), Event(event="progress", progress=0.2)])
     journal.close()
 
-    assert desk.shop.jobs.get(job.id).progress == 0.7
+    assert desk.shop.jobs.get(DEFAULT_TENANT, job.id).progress == 0.7
 
 
 def test_journal_loses_nothing_when_the_database_is_away_for_a_while(

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.jobs.job import Job
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import Renewal
@@ -61,7 +62,10 @@ def test_hold_is_kept_when_renewing_fails_for_longer_than_the_lease(
         )
     back_at = desk.shop.clock()
     wait_until(
-        lambda: (now := desk.shop.jobs.get(job.id).lease_expires_at) is not None and now > back_at,
+        lambda: (
+            (now := desk.shop.jobs.get(DEFAULT_TENANT, job.id).lease_expires_at) is not None
+            and now > back_at
+        ),
         "the lease is renewed again",
     )
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.jobs.job import JobState
 from app.jobs.presence import WorkerPresence
 from tests.e2e.faults.conftest import wait_until
@@ -43,7 +44,7 @@ def test_reaper_queues_and_sends_a_job_again_when_its_lease_is_lost(
 
     reaper.look_around()
 
-    assert (desk.shop.jobs.get(job.id).state, queue.sent) == ("queued", [job.id])
+    assert (desk.shop.jobs.get(DEFAULT_TENANT, job.id).state, queue.sent) == ("queued", [job.id])
 
 
 def test_reaper_says_that_its_worker_lives(desk: Desk, reaper: Reaper) -> None:
@@ -79,7 +80,7 @@ def test_reaper_gives_living_workers_time_when_the_database_was_away(
     reaper.look_around()
     reaper.stop()
 
-    assert desk.shop.jobs.get(job.id).state is JobState.RUNNING
+    assert desk.shop.jobs.get(DEFAULT_TENANT, job.id).state is JobState.RUNNING
 
 
 def test_reaper_stops_when_it_was_never_started(reaper: Reaper) -> None:

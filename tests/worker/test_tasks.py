@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import Outcome
@@ -21,7 +22,7 @@ def test_task_leaves_when_the_job_is_done_already(desk: Desk) -> None:
 
     carry_out(desk.shop, done.id)
 
-    assert desk.shop.jobs.get(done.id) == done
+    assert desk.shop.jobs.get(DEFAULT_TENANT, done.id) == done
 
 
 def test_task_leaves_the_job_queued_when_the_worker_is_stopping(desk: Desk) -> None:
@@ -39,7 +40,7 @@ def test_task_fails_the_job_when_its_model_is_gone(desk: Desk) -> None:
 
     carry_out(desk.shop, job.id)
 
-    ended = desk.shop.jobs.get(job.id)
+    ended = desk.shop.jobs.get(DEFAULT_TENANT, job.id)
     assert ended.state is JobState.FAILED
     assert ended.error is not None
     assert ended.error["code"] == "model_not_loadable"
@@ -111,7 +112,7 @@ def test_history_is_whole_when_the_database_is_away_at_the_end(
 
     job = desk.do("artifact.write_bytes(b'x'); say('phase', phase='exporting'); leave()")
 
-    events = desk.shop.jobs.events(job.id, 0, 100)
+    events = desk.shop.jobs.events(DEFAULT_TENANT, job.id, 0, 100)
     assert [event.type for event in events[-2:]] == ["phase", "state"]
     assert job.state is JobState.SUCCEEDED
 
@@ -133,4 +134,4 @@ def test_stopping_worker_gives_up_when_the_database_stays_away(
     carry_out(shop, job.id)
     stop.join()
 
-    assert shop.jobs.get(job.id).state is JobState.RUNNING
+    assert shop.jobs.get(DEFAULT_TENANT, job.id).state is JobState.RUNNING

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.ids import new_id
 from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
@@ -206,6 +207,7 @@ def _upload(
     changes: dict[str, Any],
 ) -> str:
     values: dict[str, Any] = {
+        "tenant_id": DEFAULT_TENANT,
         "id": new_id({UploadKind.MODEL: "mdl", UploadKind.DATASET: "dst"}[kind]),
         "kind": kind,
         "name": name,

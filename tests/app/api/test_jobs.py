@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.errors import OutOfMemory, RejectedUpload
 from app.jobs.job import JobState
 from app.jobs.outcomes import Outcome
@@ -45,7 +46,7 @@ async def test_submit_answers_with_the_queued_job_and_wakes_a_worker(api: Api) -
 async def test_submit_keeps_the_job_when_the_broker_is_down(api: Api) -> None:
     api.queue.is_down = True
     job = await given.a_job(api)
-    assert api.services.jobs.get(job["id"]).sent_at is None
+    assert api.services.jobs.get(DEFAULT_TENANT, job["id"]).sent_at is None
     assert (await api.get(f"/v1/jobs/{job['id']}")).json()["state"] == "queued"
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.errors import RequestInFlight
 from tests.app.api import given
 from tests.app.api.conftest import Api
@@ -48,7 +49,7 @@ async def test_same_key_is_refused_when_the_body_differs(api: Api) -> None:
 
 async def test_same_key_is_refused_while_the_first_request_is_in_flight(api: Api) -> None:
     body = given.a_body(given.a_model(api))
-    api.services.jobs.in_flight.add("submit:k-1")
+    api.services.jobs.in_flight.add((DEFAULT_TENANT, "submit:k-1"))
     answer = await api.post("/v1/jobs", json=body, headers=KEY)
     assert (answer.status_code, answer.json()["code"]) == (409, RequestInFlight.code)
     assert answer.json()["retryable"]

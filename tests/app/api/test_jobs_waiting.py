@@ -75,10 +75,10 @@ async def test_wait_ends_when_the_caller_has_gone(
 ) -> None:
     reads, read = 0, JobService.get
 
-    def counted(jobs: JobService, job_id: str) -> Job:
+    def counted(jobs: JobService, tenant_id: str, job_id: str) -> Job:
         nonlocal reads
         reads += 1
-        return read(jobs, job_id)
+        return read(jobs, tenant_id, job_id)
 
     monkeypatch.setattr(JobService, "get", counted)
     monkeypatch.setattr(polling, "POLL_S", 0.01)

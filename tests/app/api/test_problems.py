@@ -126,8 +126,8 @@ async def test_caller_is_not_told_to_come_again_when_that_is_no_use(api: Api) ->
     assert "retry-after" not in (await api.get("/v1/jobs/job_none")).headers
 
 
-def raising(error: Exception) -> Callable[[object, str], object]:
-    def method(_self: object, _job_id: str) -> object:
+def raising(error: Exception) -> Callable[[object, str, str], object]:
+    def method(_self: object, _tenant_id: str, _job_id: str) -> object:
         raise error
 
     return method

@@ -8,12 +8,24 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import insert, select
+from alembic.script import ScriptDirectory
+from sqlalchemy import column, insert, select
+from sqlalchemy import table as plain_table
 from sqlalchemy.exc import IntegrityError
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.database.engine import Database
 from app.database.migrate import SCRIPTS, SchemaTooNew, upgrade
-from app.database.tables import job_events, job_uploads, jobs, metadata, workers
+from app.database.tables import (
+    idempotency_keys,
+    job_events,
+    job_uploads,
+    jobs,
+    metadata,
+    tenants,
+    uploads,
+    workers,
+)
 from app.jobs.store import uses
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,12 +47,28 @@ SOME_JOB = {
     "queued_at": NOW,
     "queue_expires_at": NOW,
 }
+SOME_UPLOAD = {
+    "id": "mdl_1",
+    "kind": "model",
+    "name": "net.keras",
+    "format": "keras",
+    "size_bytes": 1,
+    "sha256": "0" * 64,
+    "status": "ready",
+    "options": {},
+    "created_at": NOW,
+}
+SOME_KEY = {"key": "k", "digest": "d", "job_id": "job_1", "created_at": NOW}
+KEYS_BEFORE_TENANTS = plain_table(
+    "idempotency_keys",
+    *(column(name, idempotency_keys.c[name].type) for name in SOME_KEY),
+)
 NEXT_MIGRATION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "next"
+down_revision = "{newest}"
 
 
 def upgrade() -> None:
@@ -72,7 +100,7 @@ def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(
 ) -> None:
     upgrade(empty_database)
     with empty_database.write() as connection:
-        connection.execute(insert(jobs).values(SOME_JOB))
+        connection.execute(insert(jobs).values(SOME_JOB | {"tenant_id": DEFAULT_TENANT}))
         connection.execute(insert(job_events).values(job_id="job_1", **SOME_EVENT))
 
     upgrade(empty_database, with_next_migration(tmp_path))
@@ -86,7 +114,7 @@ def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(
 def test_jobs_of_the_first_schema_still_use_their_uploads(
     empty_database: Database, tmp_path: Path
 ) -> None:
-    upgrade(empty_database, first_schema(tmp_path))
+    upgrade(empty_database, schema_before("0002", tmp_path))
     with empty_database.write() as connection:
         connection.execute(insert(jobs).values(SOME_JOB))
         connection.execute(insert(jobs).values(SOME_JOB | {"id": "job_2", "dataset_id": "dst_1"}))
@@ -100,8 +128,34 @@ def test_jobs_of_the_first_schema_still_use_their_uploads(
             ("job_2", "dst_1"),
             ("job_2", "mdl_1"),
         ]
-        assert uses(connection, "dst_1")
-        assert not uses(connection, "dst_2")
+        assert uses(connection, DEFAULT_TENANT, "dst_1")
+        assert not uses(connection, DEFAULT_TENANT, "dst_2")
+
+
+def test_what_was_there_before_tenants_belongs_to_the_default_one(
+    empty_database: Database, tmp_path: Path
+) -> None:
+    upgrade(empty_database, schema_before("0003", tmp_path))
+    with empty_database.write() as connection:
+        connection.execute(insert(uploads).values(SOME_UPLOAD))
+        connection.execute(insert(jobs).values(SOME_JOB))
+        connection.execute(insert(job_events).values(job_id="job_1", **SOME_EVENT))
+        connection.execute(insert(KEYS_BEFORE_TENANTS).values(SOME_KEY))
+
+    upgrade(empty_database)
+
+    with empty_database.write() as connection:
+        for table in (uploads, jobs, idempotency_keys):
+            assert connection.execute(select(table.c.tenant_id)).all() == [(DEFAULT_TENANT,)]
+        assert connection.execute(select(job_events.c.job_id)).all() == [("job_1",)]
+        connection.execute(insert(tenants).values(id="ten_2", name="two", created_at=NOW))
+        # The same key may be another tenant's, too.
+        connection.execute(insert(idempotency_keys).values(SOME_KEY | {"tenant_id": "ten_2"}))
+    for table, row in ((uploads, SOME_UPLOAD), (jobs, SOME_JOB)):
+        with pytest.raises(IntegrityError), empty_database.write() as connection:
+            connection.execute(insert(table).values(row | {"id": "new", "tenant_id": "ten_none"}))
+        with pytest.raises(IntegrityError), empty_database.write() as connection:
+            connection.execute(insert(table).values(row | {"id": "new"}))
 
 
 def test_upgrade_refuses_a_database_of_a_newer_version(
@@ -109,14 +163,17 @@ def test_upgrade_refuses_a_database_of_a_newer_version(
 ) -> None:
     upgrade(empty_database, with_next_migration(tmp_path))
 
-    with pytest.raises(SchemaTooNew, match="schema 0003, which"):
+    with pytest.raises(SchemaTooNew, match="schema next, which"):
         upgrade(empty_database)
 
 
-def first_schema(folder: Path) -> Path:
-    """A copy of the migrations with the first one alone."""
-    scripts = folder / "first"
-    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__", "0002_*"))
+def schema_before(revision: str, folder: Path) -> Path:
+    """A copy of the migrations that come before this one."""
+    scripts = folder / "earlier"
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    for script in (scripts / "versions").iterdir():
+        if script.name >= revision:
+            script.unlink()
     return scripts
 
 
@@ -124,7 +181,8 @@ def with_next_migration(folder: Path) -> Path:
     """A copy of the migrations with one more, which alters a table that others refer to."""
     scripts = folder / "migrations"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0003_next.py").write_text(NEXT_MIGRATION)
+    newest = ScriptDirectory(str(SCRIPTS)).get_current_head()
+    (scripts / "versions" / "next.py").write_text(NEXT_MIGRATION.format(newest=newest))
     return scripts
 
 

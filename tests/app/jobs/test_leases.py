@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.database.engine import Database
 from app.errors import ChildCrashed
 from app.jobs.job import Job, JobState
@@ -50,7 +51,7 @@ def leases(both_databases: Database) -> JobLeases:
 
 @pytest.fixture
 def queued(store: JobStore) -> Job:
-    return store.add(asked(), now=NOW)
+    return store.add(DEFAULT_TENANT, asked(), now=NOW)
 
 
 def claimed(leases: JobLeases, job: Job, now: datetime = NOW) -> Job:
@@ -80,7 +81,7 @@ def test_renewal_tells_of_a_cancel(store: JobStore, leases: JobLeases, queued: J
     job = claimed(leases, queued)
     assert leases.renew(job.id, job.fence, NOW, 10) == Renewal(True, False)
 
-    store.request_cancel(job.id, NOW)
+    store.request_cancel(DEFAULT_TENANT, job.id, NOW)
 
     assert leases.renew(job.id, job.fence, NOW, 10) == Renewal(True, True)
     assert leases.look(job.id, job.fence) == Renewal(True, True)
@@ -91,18 +92,18 @@ def test_commit_keeps_everything_at_once(store: JobStore, leases: JobLeases, que
 
     assert leases.commit(job.id, job.fence, DONE, LATER)
 
-    done = store.get(job.id)
-    assert (done.state, done.verdict, done.report, store.layers(job.id)) == (
+    done = store.get(DEFAULT_TENANT, job.id)
+    assert (done.state, done.verdict, done.report, store.layers(DEFAULT_TENANT, job.id)) == (
         JobState.SUCCEEDED,
         Verdict.MET,
         {"figure": 1.5},
         [{"name": "dense"}],
     )
     assert (done.progress, done.finished_at, done.lease_expires_at) == (1.0, LATER, None)
-    [made] = store.artifacts(job.id)
-    assert store.artifact(made.id).sha256 == "a" * 64
+    [made] = store.artifacts(DEFAULT_TENANT, job.id)
+    assert store.artifact(DEFAULT_TENANT, made.id).sha256 == "a" * 64
     assert store.blobs_in_use() == {"a" * 64}
-    assert store.events(job.id, 0, 10)[-1].data["state"] == "succeeded"
+    assert store.events(DEFAULT_TENANT, job.id, 0, 10)[-1].data["state"] == "succeeded"
 
 
 def test_names_of_any_length_are_stored(store: JobStore, leases: JobLeases, queued: Job) -> None:
@@ -112,7 +113,7 @@ def test_names_of_any_length_are_stored(store: JobStore, leases: JobLeases, queu
     assert leases.record(job.id, job.fence, NOW, [], "p" * 300, 0.5)
     assert leases.commit(job.id, job.fence, Outcome(JobState.SUCCEEDED, artifacts=(made,)), LATER)
 
-    assert store.artifacts(job.id)[0].filename == made.filename
+    assert store.artifacts(DEFAULT_TENANT, job.id)[0].filename == made.filename
 
 
 def test_figure_that_is_no_number_is_stored_as_null(
@@ -123,7 +124,10 @@ def test_figure_that_is_no_number_is_stored_as_null(
 
     assert leases.record(job.id, job.fence, NOW, [event], "training", 0.5)
 
-    assert store.events(job.id, 0, 10)[-1].data == {"loss": None, "all": [1.5, None]}
+    assert store.events(DEFAULT_TENANT, job.id, 0, 10)[-1].data == {
+        "loss": None,
+        "all": [1.5, None],
+    }
 
 
 def test_commit_happens_once(store: JobStore, leases: JobLeases, queued: Job) -> None:
@@ -132,7 +136,7 @@ def test_commit_happens_once(store: JobStore, leases: JobLeases, queued: Job) ->
     assert leases.commit(job.id, job.fence, DONE, LATER)
     assert not leases.commit(job.id, job.fence, DONE, LATER)
 
-    assert len(store.artifacts(job.id)) == 1
+    assert len(store.artifacts(DEFAULT_TENANT, job.id)) == 1
 
 
 def test_worker_that_lost_its_lease_can_write_nothing(
@@ -147,9 +151,9 @@ def test_worker_that_lost_its_lease_can_write_nothing(
     assert not leases.record(old.id, old.fence, LATER, [NewEvent("phase", {})], "x", 0.9)
     assert leases.renew(old.id, old.fence, LATER, 10) == Renewal(False, False)
 
-    assert store.get(old.id) == new
+    assert store.get(DEFAULT_TENANT, old.id) == new
     assert (new.fence, new.attempt) == (2, 2)
-    assert store.artifacts(old.id) == []
+    assert store.artifacts(DEFAULT_TENANT, old.id) == []
 
 
 def test_handed_back_job_can_be_claimed_again(
@@ -159,7 +163,7 @@ def test_handed_back_job_can_be_claimed_again(
 
     assert leases.hand_back(job.id, job.fence, LATER, counts=False)
 
-    back = store.get(job.id)
+    back = store.get(DEFAULT_TENANT, job.id)
     assert (back.state, back.attempt, back.sent_at, back.queued_at) == (
         JobState.QUEUED,
         0,
@@ -176,7 +180,7 @@ def test_lost_job_fails_when_its_attempts_are_used_up(
 
     assert leases.reap(LATER, max_attempts=1).ended == (queued.id,)
 
-    failed = store.get(queued.id)
+    failed = store.get(DEFAULT_TENANT, queued.id)
     assert failed.state is JobState.FAILED
     assert failed.error is not None
     assert failed.error["code"] == "worker_lost"
@@ -186,11 +190,11 @@ def test_lost_job_that_was_to_be_cancelled_is_cancelled(
     store: JobStore, leases: JobLeases, queued: Job
 ) -> None:
     claimed(leases, queued)
-    store.request_cancel(queued.id, NOW)
+    store.request_cancel(DEFAULT_TENANT, queued.id, NOW)
 
     leases.reap(LATER, max_attempts=3)
 
-    assert store.get(queued.id).state is JobState.CANCELLED
+    assert store.get(DEFAULT_TENANT, queued.id).state is JobState.CANCELLED
 
 
 def test_renewed_lease_is_not_reaped(leases: JobLeases, queued: Job) -> None:
@@ -207,7 +211,7 @@ def test_job_that_waited_too_long_is_timed_out(
 ) -> None:
     leases.reap(NOW + timedelta(seconds=101), max_attempts=3)
 
-    late = store.get(queued.id)
+    late = store.get(DEFAULT_TENANT, queued.id)
     assert late.state is JobState.TIMED_OUT
     assert late.error is not None
     assert late.error["code"] == "queue_time_exceeded"
@@ -227,7 +231,7 @@ def test_job_is_unheard_until_it_is_sent_and_again_later(
 def test_message_is_sent_again_ever_more_rarely_while_nobody_comes(
     store: JobStore, leases: JobLeases
 ) -> None:
-    job = store.add(asked(), now=NOW)
+    job = store.add(DEFAULT_TENANT, asked(), now=NOW)
     sent: list[int] = []
     for second in range(0, 3600, 5):
         now = NOW + timedelta(seconds=second)
@@ -253,7 +257,7 @@ def test_events_are_numbered_without_gaps_when_writers_race(
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(write, range(20)))
 
-    numbers = [event.seq for event in store.events(job.id, 0, 1000)]
+    numbers = [event.seq for event in store.events(DEFAULT_TENANT, job.id, 0, 1000)]
     assert numbers == list(range(1, 43))
 
 
@@ -265,7 +269,7 @@ def test_problem_of_a_failed_job_is_stored_whole(
 
     leases.commit(job.id, job.fence, Outcome(JobState.FAILED, problem=problem), LATER)
 
-    assert store.get(job.id).error == problem.model_dump(mode="json")
+    assert store.get(DEFAULT_TENANT, job.id).error == problem.model_dump(mode="json")
 
 
 def test_worker_is_live_while_it_was_seen_lately(both_databases: Database) -> None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import text, update
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.database.engine import Database
 from app.database.tables import jobs
 from app.jobs.job import Job, JobState
@@ -44,7 +45,9 @@ def leases(both_databases: Database) -> JobLeases:
 @pytest.fixture
 def running(store: JobStore, leases: JobLeases) -> Job:
     recipe = {"steps": [{"technique": "float16_quantization"}]}
-    job = store.add(JobRequest.model_validate({"model_id": "mdl_1", "recipe": recipe}), now=NOW)
+    job = store.add(
+        DEFAULT_TENANT, JobRequest.model_validate({"model_id": "mdl_1", "recipe": recipe}), now=NOW
+    )
     claimed = leases.claim(job.id, "w", NOW, lease_s=10)
     assert claimed is not None
     return claimed
@@ -80,7 +83,7 @@ def test_reaper_leaves_a_job_that_is_renewed_meanwhile(
     reaped = meanwhile(both_databases, running, renewed, lambda: leases.reap(LATER, 3))
 
     assert (reaped.requeued, reaped.ended) == ((), ())
-    assert store.get(running.id).state is JobState.RUNNING
+    assert store.get(DEFAULT_TENANT, running.id).state is JobState.RUNNING
 
 
 def test_reaper_does_not_claim_to_have_moved_a_job_that_ended_meanwhile(
@@ -99,7 +102,7 @@ def test_reaper_cancels_a_lost_job_whose_cancel_is_asked_meanwhile(
     meanwhile(both_databases, running, {"cancel_requested": True}, lambda: leases.reap(LATER, 3))
     leases.reap(LATER, 3)
 
-    assert store.get(running.id).state is JobState.CANCELLED
+    assert store.get(DEFAULT_TENANT, running.id).state is JobState.CANCELLED
 
 
 def test_cancel_ends_a_job_that_is_handed_back_meanwhile(
@@ -107,7 +110,9 @@ def test_cancel_ends_a_job_that_is_handed_back_meanwhile(
 ) -> None:
     back = {"state": JobState.QUEUED}
 
-    job = meanwhile(both_databases, running, back, lambda: store.request_cancel(running.id, NOW))
+    job = meanwhile(
+        both_databases, running, back, lambda: store.request_cancel(DEFAULT_TENANT, running.id, NOW)
+    )
 
     assert job.state is JobState.CANCELLED
 
@@ -117,7 +122,12 @@ def test_cancel_leaves_a_job_that_succeeds_meanwhile(
 ) -> None:
     ended = {"state": JobState.SUCCEEDED}
 
-    job = meanwhile(both_databases, running, ended, lambda: store.request_cancel(running.id, NOW))
+    job = meanwhile(
+        both_databases,
+        running,
+        ended,
+        lambda: store.request_cancel(DEFAULT_TENANT, running.id, NOW),
+    )
 
     assert (job.state, job.cancel_requested) == (JobState.SUCCEEDED, False)
 
@@ -133,4 +143,4 @@ def test_handing_back_ends_a_job_whose_cancel_is_asked_meanwhile(
     )
 
     assert moved
-    assert store.get(running.id).state is JobState.CANCELLED
+    assert store.get(DEFAULT_TENANT, running.id).state is JobState.CANCELLED

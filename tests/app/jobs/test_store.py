@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.database.engine import Database
 from app.errors import IdempotencyKeyReused, Invalid, Malformed, NotFound
 from app.jobs.job import JobState
@@ -36,12 +37,12 @@ def store(both_databases: Database) -> JobStore:
 def test_added_job_reads_back_as_it_was_asked(store: JobStore) -> None:
     request = asked(name="small", dataset_id="dst_1", tags={"team": "vision"})
 
-    job = store.add(request, now=NOW)
+    job = store.add(DEFAULT_TENANT, request, now=NOW)
 
-    assert store.get(job.id) == job
+    assert store.get(DEFAULT_TENANT, job.id) == job
     assert (job.state, job.attempt, job.version, job.created_at) == (JobState.QUEUED, 0, 1, NOW)
     assert JobRequest.model_validate(job.request) == request
-    assert [(e.seq, e.type, e.data) for e in store.events(job.id, 0, 10)] == [
+    assert [(e.seq, e.type, e.data) for e in store.events(DEFAULT_TENANT, job.id, 0, 10)] == [
         (1, "state", {"state": "queued"})
     ]
 
@@ -49,30 +50,30 @@ def test_added_job_reads_back_as_it_was_asked(store: JobStore) -> None:
 def test_unknown_job_is_not_found(store: JobStore) -> None:
     for read in (store.get, store.state_of, store.layers):
         with pytest.raises(NotFound, match="job_nowhere"):
-            read("job_nowhere")
+            read(DEFAULT_TENANT, "job_nowhere")
 
 
 def test_idempotency_key_gives_the_same_job_again(store: JobStore) -> None:
     key = Idempotency("k", "digest")
 
-    first = store.add(asked(), now=NOW, idempotency=key)
-    again = store.add(asked(), now=NOW + timedelta(hours=1), idempotency=key)
+    first = store.add(DEFAULT_TENANT, asked(), now=NOW, idempotency=key)
+    again = store.add(DEFAULT_TENANT, asked(), now=NOW + timedelta(hours=1), idempotency=key)
 
     assert again.id == first.id
 
 
 def test_idempotency_key_with_another_request_is_refused(store: JobStore) -> None:
-    store.add(asked(), now=NOW, idempotency=Idempotency("k", "digest"))
+    store.add(DEFAULT_TENANT, asked(), now=NOW, idempotency=Idempotency("k", "digest"))
 
     with pytest.raises(IdempotencyKeyReused):
-        store.add(asked(), now=NOW, idempotency=Idempotency("k", "another"))
+        store.add(DEFAULT_TENANT, asked(), now=NOW, idempotency=Idempotency("k", "another"))
 
 
 def test_idempotency_key_is_forgotten_after_a_day(store: JobStore) -> None:
     key = Idempotency("k", "digest")
-    first = store.add(asked(), now=NOW, idempotency=key)
+    first = store.add(DEFAULT_TENANT, asked(), now=NOW, idempotency=key)
 
-    later = store.add(asked(), now=NOW + timedelta(hours=25), idempotency=key)
+    later = store.add(DEFAULT_TENANT, asked(), now=NOW + timedelta(hours=25), idempotency=key)
 
     assert later.id != first.id
 
@@ -80,74 +81,80 @@ def test_idempotency_key_is_forgotten_after_a_day(store: JobStore) -> None:
 def test_idempotency_key_makes_one_job_when_many_requests_race(store: JobStore) -> None:
     key = Idempotency("k", "digest")
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: store.add(asked(), now=NOW, idempotency=key).id, range(8)))
+        made = list(
+            pool.map(
+                lambda _: store.add(DEFAULT_TENANT, asked(), now=NOW, idempotency=key).id, range(8)
+            )
+        )
 
     assert len(set(made)) == 1
 
 
 def test_cancel_ends_a_queued_job_once(store: JobStore) -> None:
-    job = store.add(asked(), now=NOW)
+    job = store.add(DEFAULT_TENANT, asked(), now=NOW)
 
-    first = store.request_cancel(job.id, NOW)
-    again = store.request_cancel(job.id, NOW + timedelta(seconds=1))
+    first = store.request_cancel(DEFAULT_TENANT, job.id, NOW)
+    again = store.request_cancel(DEFAULT_TENANT, job.id, NOW + timedelta(seconds=1))
 
     assert first.state is JobState.CANCELLED
     assert again == first
 
 
 def test_cancel_only_asks_a_running_job(store: JobStore, both_databases: Database) -> None:
-    job = store.add(asked(), now=NOW)
+    job = store.add(DEFAULT_TENANT, asked(), now=NOW)
     JobLeases(both_databases).claim(job.id, "w", NOW, 10)
 
-    asked_to_stop = store.request_cancel(job.id, NOW)
+    asked_to_stop = store.request_cancel(DEFAULT_TENANT, job.id, NOW)
 
     assert (asked_to_stop.state, asked_to_stop.cancel_requested) == (JobState.RUNNING, True)
 
 
 def test_cancel_of_an_unknown_job_is_not_found(store: JobStore) -> None:
     with pytest.raises(NotFound):
-        store.request_cancel("job_nowhere", NOW)
+        store.request_cancel(DEFAULT_TENANT, "job_nowhere", NOW)
 
 
 def test_queue_position_counts_what_was_queued_before(store: JobStore) -> None:
-    jobs = [store.add(asked(), now=NOW + timedelta(seconds=i)) for i in range(3)]
-    store.request_cancel(jobs[0].id, NOW)
+    jobs = [store.add(DEFAULT_TENANT, asked(), now=NOW + timedelta(seconds=i)) for i in range(3)]
+    store.request_cancel(DEFAULT_TENANT, jobs[0].id, NOW)
 
-    positions = store.queue_positions([job.id for job in jobs])
+    positions = store.queue_positions(DEFAULT_TENANT, [job.id for job in jobs])
     assert positions == {jobs[1].id: 1, jobs[2].id: 2}
-    assert store.queue_positions([jobs[2].id]) == {jobs[2].id: 2}
+    assert store.queue_positions(DEFAULT_TENANT, [jobs[2].id]) == {jobs[2].id: 2}
 
 
 def test_upload_is_in_use_while_a_job_is_active(store: JobStore, both_databases: Database) -> None:
-    job = store.add(asked(dataset_id="dst_1"), now=NOW)
+    job = store.add(DEFAULT_TENANT, asked(dataset_id="dst_1"), now=NOW)
 
     with both_databases.read() as connection:
-        assert uses(connection, "mdl_1")
-        assert uses(connection, "dst_1")
-        assert not uses(connection, "mdl_2")
-    store.request_cancel(job.id, NOW)
+        assert uses(connection, DEFAULT_TENANT, "mdl_1")
+        assert uses(connection, DEFAULT_TENANT, "dst_1")
+        assert not uses(connection, DEFAULT_TENANT, "mdl_2")
+    store.request_cancel(DEFAULT_TENANT, job.id, NOW)
     with both_databases.read() as connection:
-        assert not uses(connection, "mdl_1")
+        assert not uses(connection, DEFAULT_TENANT, "mdl_1")
 
 
 def test_teacher_is_in_use_while_a_job_is_active(store: JobStore, both_databases: Database) -> None:
-    job = store.add(asked(dataset_id="dst_1", recipe=TAUGHT, teacher_model_id="mdl_2"), now=NOW)
+    job = store.add(
+        DEFAULT_TENANT, asked(dataset_id="dst_1", recipe=TAUGHT, teacher_model_id="mdl_2"), now=NOW
+    )
 
-    assert not UploadStore(both_databases).delete("mdl_2", uses)
-    store.request_cancel(job.id, NOW)
-    assert UploadStore(both_databases).delete("mdl_2", uses)
+    assert not UploadStore(both_databases).delete(DEFAULT_TENANT, "mdl_2", uses)
+    store.request_cancel(DEFAULT_TENANT, job.id, NOW)
+    assert UploadStore(both_databases).delete(DEFAULT_TENANT, "mdl_2", uses)
 
 
 def test_job_cannot_be_added_when_its_teacher_is_gone(store: JobStore) -> None:
     with pytest.raises(Invalid, match="mdl_gone") as refused:
-        store.add(asked(recipe=TAUGHT, teacher_model_id="mdl_gone"), now=NOW)
+        store.add(DEFAULT_TENANT, asked(recipe=TAUGHT, teacher_model_id="mdl_gone"), now=NOW)
 
     assert [complaint.pointer for complaint in refused.value.errors] == ["/teacher_model_id"]
 
 
 def test_job_cannot_be_added_when_its_model_is_gone(store: JobStore) -> None:
     with pytest.raises(Invalid, match="mdl_gone") as refused:
-        store.add(asked(model_id="mdl_gone", dataset_id="dst_gone"), now=NOW)
+        store.add(DEFAULT_TENANT, asked(model_id="mdl_gone", dataset_id="dst_gone"), now=NOW)
 
     assert [complaint.pointer for complaint in refused.value.errors] == ["/model_id", "/dataset_id"]
 
@@ -159,14 +166,14 @@ def test_upload_is_deleted_or_used_but_never_both_when_both_are_tried(
 
     def submit() -> bool:
         try:
-            store.add(asked(dataset_id="dst_1"), now=NOW)
+            store.add(DEFAULT_TENANT, asked(dataset_id="dst_1"), now=NOW)
         except Invalid:
             return False
         return True
 
     with ThreadPoolExecutor(2) as pool:
         submitted = pool.submit(submit)
-        deleted = pool.submit(uploads.delete, "dst_1", uses)
+        deleted = pool.submit(uploads.delete, DEFAULT_TENANT, "dst_1", uses)
 
     assert submitted.result() != deleted.result()
 
@@ -174,12 +181,13 @@ def test_upload_is_deleted_or_used_but_never_both_when_both_are_tried(
 def test_list_filters_by_state_technique_model_and_tag(
     store: JobStore, both_databases: Database
 ) -> None:
-    wanted = store.add(asked(model_id="mdl_2", tags={"team": "vision"}), now=NOW)
+    wanted = store.add(DEFAULT_TENANT, asked(model_id="mdl_2", tags={"team": "vision"}), now=NOW)
     other = store.add(
+        DEFAULT_TENANT,
         asked(tags={"team": "speech"}, recipe={"steps": [{"technique": "float16_quantization"}]}),
         now=NOW,
     )
-    store.request_cancel(other.id, NOW)
+    store.request_cancel(DEFAULT_TENANT, other.id, NOW)
 
     for wish in (
         JobFilter(state=JobState.QUEUED),
@@ -188,25 +196,33 @@ def test_list_filters_by_state_technique_model_and_tag(
         JobFilter(tag="team:vision"),
         JobFilter(tag="team", state=JobState.QUEUED),
     ):
-        assert [job.id for job in list_jobs(both_databases, wish, 10, None).items] == [wanted.id]
-    assert len(list_jobs(both_databases, JobFilter(tag="team"), 10, None).items) == 2
+        assert [
+            job.id for job in list_jobs(both_databases, DEFAULT_TENANT, wish, 10, None).items
+        ] == [wanted.id]
+    assert (
+        len(list_jobs(both_databases, DEFAULT_TENANT, JobFilter(tag="team"), 10, None).items) == 2
+    )
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_list_pages_hold_every_job_once_while_jobs_are_added(
     store: JobStore, both_databases: Database, newest_first: bool
 ) -> None:
-    before = [store.add(asked(), now=NOW + timedelta(seconds=i // 2)).id for i in range(7)]
+    before = [
+        store.add(DEFAULT_TENANT, asked(), now=NOW + timedelta(seconds=i // 2)).id for i in range(7)
+    ]
     seen: list[str] = []
     cursor = None
     while True:
-        page = list_jobs(both_databases, JobFilter(newest_first=newest_first), 2, cursor)
+        page = list_jobs(
+            both_databases, DEFAULT_TENANT, JobFilter(newest_first=newest_first), 2, cursor
+        )
         seen += [job.id for job in page.items]
         if page.next_cursor is None:
             break
         cursor = page.next_cursor
         if len(seen) < 6:
-            store.add(asked(), now=NOW + timedelta(days=1 if newest_first else -1))
+            store.add(DEFAULT_TENANT, asked(), now=NOW + timedelta(days=1 if newest_first else -1))
 
     assert seen == (before[::-1] if newest_first else before)
 
@@ -237,6 +253,6 @@ def test_cursor_that_is_not_even_encoded_is_refused(cursor: str) -> None:
 
 
 def test_cursor_reads_back_as_it_was_given_out(store: JobStore) -> None:
-    job = store.add(asked(), now=NOW + timedelta(microseconds=123_457))
+    job = store.add(DEFAULT_TENANT, asked(), now=NOW + timedelta(microseconds=123_457))
 
     assert decode_cursor(encode_cursor(job.created_at, job.id)) == (job.created_at, job.id)

@@ -17,6 +17,7 @@ from app.uploads.inspector.order import Inspection, InspectionOrder
 from app.uploads.inspector.read import read
 from app.uploads.service import UploadService
 from app.uploads.store import UploadStore
+from tests.app.conftest import add_default_tenant
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -48,6 +49,7 @@ class InPlaceInspector(Inspector):
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'penjing.db'}")
     metadata.create_all(database.engine)
+    add_default_tenant(database)
     yield database
     database.close()
 
@@ -92,7 +94,7 @@ def make_service(uploads: UploadStore, blobs: BlobStore, tmp_path: Path) -> Make
             blobs=blobs,
             inspector=inspector or make_inspector(InPlaceInspector, tmp_path),
             clock=lambda: NOW,
-            is_in_use=lambda connection, upload_id: False,
+            is_in_use=lambda connection, tenant_id, upload_id: False,
             max_bytes=max_bytes,
             wait_s=wait_s,
         )

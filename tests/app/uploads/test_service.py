@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.blobs.store import BlobStore
 from app.errors import (
     InUse,
@@ -50,7 +51,7 @@ def label(
     filename: str | None = None,
     options: DatasetOptions | None = None,
 ) -> Label:
-    return Label(kind, name, filename, options or DatasetOptions())
+    return Label(DEFAULT_TENANT, kind, name, filename, options or DatasetOptions())
 
 
 def receive(
@@ -70,6 +71,7 @@ def left_inspecting(service: UploadService) -> Upload:
         blob = writer.commit()
     upload = Upload(
         id=new_id("mdl"),
+        tenant_id=DEFAULT_TENANT,
         kind=MODEL,
         name="net.keras",
         format="keras",
@@ -104,7 +106,7 @@ def test_receive_keeps_a_model_that_passes(make_service: MakeService) -> None:
     facts = upload.model_facts()
     assert facts is not None
     assert facts.parameter_count == 15
-    assert service.get(upload.id, MODEL) == upload
+    assert service.get(DEFAULT_TENANT, upload.id, MODEL) == upload
     assert service.content(upload).read_bytes() == CLASSIFIER
 
 
@@ -174,7 +176,7 @@ def test_receive_keeps_nothing_of_what_it_refuses(
     with pytest.raises(error):
         receive(service, content, said)
     assert files(blobs) == []
-    assert service.list(said.kind, 10, None).items == []
+    assert service.list(DEFAULT_TENANT, said.kind, 10, None).items == []
 
 
 def test_receive_stops_at_the_limit_and_keeps_nothing(
@@ -220,7 +222,7 @@ def test_receive_answers_before_a_slow_inspection_ends_and_finishes_it_later(
     assert answered.status is UploadStatus.INSPECTING
     with pytest.raises(NotReady):
         answered.model_facts()
-    facts = service.get(answered.id, MODEL).model_facts()
+    facts = service.get(DEFAULT_TENANT, answered.id, MODEL).model_facts()
     assert facts is not None
     assert facts.parameter_count == 15
 
@@ -236,7 +238,7 @@ def test_receive_says_later_why_a_slow_inspection_refused(
         await others_done()
         return upload
 
-    rejected = service.get(asyncio.run(story()).id, MODEL)
+    rejected = service.get(DEFAULT_TENANT, asyncio.run(story()).id, MODEL)
     assert rejected.status is UploadStatus.REJECTED
     assert rejected.problem is not None
     assert "NaN" in rejected.problem.detail
@@ -259,9 +261,9 @@ def test_resume_takes_up_what_a_stopped_process_left(
         await others_done()
 
     left = asyncio.run(stopped())
-    assert service.get(left.id, MODEL).status is UploadStatus.INSPECTING
+    assert service.get(DEFAULT_TENANT, left.id, MODEL).status is UploadStatus.INSPECTING
     asyncio.run(started())
-    assert service.get(left.id, MODEL).status is UploadStatus.READY
+    assert service.get(DEFAULT_TENANT, left.id, MODEL).status is UploadStatus.READY
 
 
 def test_resume_tries_again_when_the_inspector_could_not_be_started(
@@ -272,10 +274,10 @@ def test_resume_tries_again_when_the_inspector_could_not_be_started(
     service = make_service(inspector=replace(inspector, scratch=in_the_way / "scratch"))
     left = left_inspecting(service)
     asyncio.run(resumed(service))
-    assert service.get(left.id, MODEL).status is UploadStatus.INSPECTING
+    assert service.get(DEFAULT_TENANT, left.id, MODEL).status is UploadStatus.INSPECTING
     in_the_way.unlink()
     asyncio.run(resumed(service))
-    assert service.get(left.id, MODEL).status is UploadStatus.READY
+    assert service.get(DEFAULT_TENANT, left.id, MODEL).status is UploadStatus.READY
 
 
 def test_receive_keeps_nothing_when_the_inspector_cannot_be_started(
@@ -293,7 +295,7 @@ def test_resume_rejects_what_has_no_bytes_any_more(make_service: MakeService) ->
     left = left_inspecting(service)
     service.content(left).unlink()
     asyncio.run(resumed(service))
-    rejected = service.get(left.id, MODEL)
+    rejected = service.get(DEFAULT_TENANT, left.id, MODEL)
     assert rejected.problem is not None
     assert "bytes are gone" in rejected.problem.detail
 
@@ -315,7 +317,7 @@ def test_resume_leaves_alone_what_is_being_inspected(make_service: MakeService) 
     left = left_inspecting(service)
     asyncio.run(resumed_twice())
     assert inspections == 1
-    assert service.get(left.id, MODEL).status is UploadStatus.READY
+    assert service.get(DEFAULT_TENANT, left.id, MODEL).status is UploadStatus.READY
 
 
 def test_delete_forgets_an_upload_and_the_sweep_takes_its_bytes(
@@ -323,19 +325,21 @@ def test_delete_forgets_an_upload_and_the_sweep_takes_its_bytes(
 ) -> None:
     service = make_service()
     upload = receive(service)
-    service.delete(upload.id, MODEL)
+    service.delete(DEFAULT_TENANT, upload.id, MODEL)
     with pytest.raises(NotFound):
-        service.get(upload.id, MODEL)
+        service.get(DEFAULT_TENANT, upload.id, MODEL)
     assert upload.sha256 not in uploads.referenced()
 
 
 def test_delete_refuses_when_an_active_job_uses_the_upload(make_service: MakeService) -> None:
     service = make_service()
     upload = receive(service)
-    busy = replace(service, is_in_use=lambda connection, upload_id: upload_id == upload.id)
+    busy = replace(
+        service, is_in_use=lambda connection, tenant_id, upload_id: upload_id == upload.id
+    )
     with pytest.raises(InUse, match=upload.id):
-        busy.delete(upload.id, MODEL)
-    assert service.get(upload.id, MODEL) == upload
+        busy.delete(DEFAULT_TENANT, upload.id, MODEL)
+    assert service.get(DEFAULT_TENANT, upload.id, MODEL) == upload
 
 
 def test_delete_raises_not_found_when_the_id_is_of_the_other_kind(
@@ -344,4 +348,4 @@ def test_delete_raises_not_found_when_the_id_is_of_the_other_kind(
     service = make_service()
     upload = receive(service)
     with pytest.raises(NotFound):
-        service.delete(upload.id, DATASET)
+        service.delete(DEFAULT_TENANT, upload.id, DATASET)

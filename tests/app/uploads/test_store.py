@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.database.engine import Database
 from app.errors import Malformed, NotFound, RejectedUpload
 from app.ids import new_id
@@ -25,6 +26,7 @@ def store(both_databases: Database) -> UploadStore:
 def upload(kind: UploadKind = MODEL, status: UploadStatus = UploadStatus.READY) -> Upload:
     return Upload(
         id=new_id("mdl" if kind is MODEL else "dst"),
+        tenant_id=DEFAULT_TENANT,
         kind=kind,
         name="模型.keras",
         format="keras",
@@ -48,33 +50,33 @@ def added(store: UploadStore, *, count: int = 1, kind: UploadKind = MODEL) -> li
 
 def test_get_returns_what_was_added(store: UploadStore) -> None:
     (there,) = added(store)
-    assert store.get(there.id, MODEL) == there
+    assert store.get(DEFAULT_TENANT, there.id, MODEL) == there
 
 
 def test_get_raises_not_found_when_the_id_is_of_the_other_kind(store: UploadStore) -> None:
     (there,) = added(store)
     with pytest.raises(NotFound, match=there.id):
-        store.get(there.id, DATASET)
+        store.get(DEFAULT_TENANT, there.id, DATASET)
 
 
 def test_page_lists_newest_first_until_all_were_seen(store: UploadStore) -> None:
     there = added(store, count=5)
     added(store, count=2, kind=DATASET)
-    first = store.page(MODEL, 3, None)
-    rest = store.page(MODEL, 3, first.next_cursor)
+    first = store.page(DEFAULT_TENANT, MODEL, 3, None)
+    rest = store.page(DEFAULT_TENANT, MODEL, 3, first.next_cursor)
     assert [*first.items, *rest.items] == there[::-1]
     assert rest.next_cursor is None
 
 
 def test_page_has_no_next_when_it_ends_with_the_last(store: UploadStore) -> None:
     added(store, count=3)
-    assert store.page(MODEL, 3, None).next_cursor is None
+    assert store.page(DEFAULT_TENANT, MODEL, 3, None).next_cursor is None
 
 
 @pytest.mark.parametrize("cursor", ["", "mdl_", "' or 1=1 --", "mdl_" + "g" * 26])
 def test_page_refuses_cursors_of_others(store: UploadStore, cursor: str) -> None:
     with pytest.raises(Malformed):
-        store.page(MODEL, 3, cursor)
+        store.page(DEFAULT_TENANT, MODEL, 3, cursor)
 
 
 def test_finish_writes_down_what_was_understood(store: UploadStore) -> None:
@@ -82,7 +84,7 @@ def test_finish_writes_down_what_was_understood(store: UploadStore) -> None:
     store.add(waiting)
     ready = replace(waiting, status=UploadStatus.READY, inspection={"a": 1})
     store.finish(ready)
-    assert store.get(waiting.id, MODEL) == ready
+    assert store.get(DEFAULT_TENANT, waiting.id, MODEL) == ready
     assert store.inspecting() == []
 
 
@@ -91,16 +93,16 @@ def test_finish_writes_down_why_it_was_refused(store: UploadStore) -> None:
     store.add(waiting)
     problem = RejectedUpload("no", hint="do").as_problem()
     store.finish(replace(waiting, status=UploadStatus.REJECTED, problem=problem))
-    assert store.get(waiting.id, MODEL).problem == problem
+    assert store.get(DEFAULT_TENANT, waiting.id, MODEL).problem == problem
 
 
 def test_finish_does_nothing_when_the_upload_was_deleted_meanwhile(store: UploadStore) -> None:
     waiting = upload(status=UploadStatus.INSPECTING)
     store.add(waiting)
-    store.delete(waiting.id, lambda connection, upload_id: False)
+    store.delete(DEFAULT_TENANT, waiting.id, lambda connection, tenant_id, upload_id: False)
     store.finish(replace(waiting, status=UploadStatus.READY))
     with pytest.raises(NotFound):
-        store.get(waiting.id, MODEL)
+        store.get(DEFAULT_TENANT, waiting.id, MODEL)
 
 
 def test_inspecting_lists_what_was_left_unfinished(store: UploadStore) -> None:

@@ -14,6 +14,7 @@ import pytest
 import redis
 from sqlalchemy import insert
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.database.migrate import upgrade
@@ -121,6 +122,7 @@ class Farm:
             connection.execute(
                 insert(uploads).values(
                     id=model_id,
+                    tenant_id=DEFAULT_TENANT,
                     kind="model",
                     name=behaviour,
                     format="keras",
@@ -133,34 +135,34 @@ class Farm:
             )
         recipe = {"steps": [{"technique": "magnitude_pruning", "sparsity": 0.5}]}
         request = {"model_id": model_id, "recipe": recipe, "limits": {"run_s": run_s}}
-        job = self.jobs.add(JobRequest.model_validate(request), now=now)
+        job = self.jobs.add(DEFAULT_TENANT, JobRequest.model_validate(request), now=now)
         if send:
             self.queue.send(job.id)
             self.jobs.mark_sent(job.id, now)
         return job
 
     def state(self, job: Job) -> JobState:
-        return self.jobs.get(job.id).state
+        return self.jobs.get(DEFAULT_TENANT, job.id).state
 
     def wait_for(self, job: Job, state: JobState, limit_s: float = 30) -> Job:
         wait_until(lambda: self.state(job) == state, f"job is {state}", limit_s)
-        return self.jobs.get(job.id)
+        return self.jobs.get(DEFAULT_TENANT, job.id)
 
     def wait_running(self, job: Job, attempt: int = 1) -> Job:
         def is_under_way() -> bool:
-            now = self.jobs.get(job.id)
+            now = self.jobs.get(DEFAULT_TENANT, job.id)
             # Until a lost attempt is reaped, its phase still stands in the row.
             return (now.phase, now.attempt) == ("pretending", attempt)
 
         wait_until(is_under_way, "the job is under way")
-        return self.jobs.get(job.id)
+        return self.jobs.get(DEFAULT_TENANT, job.id)
 
     def runs_of(self, job: Job) -> int:
         path = self.home / "runs.txt"
         return path.read_text().split().count(job.id) if path.exists() else 0
 
     def times_ended(self, job: Job) -> int:
-        events = self.jobs.events(job.id, 0, 10_000)
+        events = self.jobs.events(DEFAULT_TENANT, job.id, 0, 10_000)
         return sum(e.type == "state" and JobState(e.data["state"]).is_final for e in events)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.jobs.job import JobState
 from tests.e2e.faults.conftest import Farm, wait_until
 
@@ -42,7 +43,7 @@ def test_job_succeeds_with_its_artifact(farm: Farm) -> None:
     done = farm.wait_for(job, JobState.SUCCEEDED)
 
     assert (done.attempt, done.verdict, done.progress) == (1, "met", 1.0)
-    [artifact] = farm.jobs.artifacts(job.id)
+    [artifact] = farm.jobs.artifacts(DEFAULT_TENANT, job.id)
     assert artifact.size_bytes == len(job.id)
 
 
@@ -120,14 +121,14 @@ def test_frozen_worker_is_fenced_out(farm: Farm) -> None:
     wait_until(lambda: b"job.lost" in log.read_bytes(), "the thawed worker sees that it lost")
 
     assert (done.attempt, farm.times_ended(job)) == (2, 1)
-    assert farm.jobs.get(job.id) == done
-    assert len(farm.jobs.artifacts(job.id)) == 1
+    assert farm.jobs.get(DEFAULT_TENANT, job.id) == done
+    assert len(farm.jobs.artifacts(DEFAULT_TENANT, job.id)) == 1
 
 
 def test_cancel_of_a_queued_job_takes_effect_at_once(farm: Farm) -> None:
     job = farm.submit("quick", send=False)
 
-    cancelled = farm.jobs.request_cancel(job.id, job.created_at)
+    cancelled = farm.jobs.request_cancel(DEFAULT_TENANT, job.id, job.created_at)
 
     assert cancelled.state is JobState.CANCELLED
     farm.queue.send(job.id)
@@ -142,7 +143,7 @@ def test_cancel_of_a_running_job_takes_less_than_two_seconds(farm: Farm) -> None
     farm.wait_running(job)
 
     started = time.monotonic()
-    farm.jobs.request_cancel(job.id, job.created_at)
+    farm.jobs.request_cancel(DEFAULT_TENANT, job.id, job.created_at)
     farm.wait_for(job, JobState.CANCELLED)
 
     assert time.monotonic() - started < 2
@@ -204,7 +205,7 @@ def test_terminated_worker_hands_its_job_back_without_counting_the_attempt(farm:
     worker.terminate()
     worker.wait(timeout=20)
 
-    back = farm.jobs.get(job.id)
+    back = farm.jobs.get(DEFAULT_TENANT, job.id)
     assert (back.state, back.attempt) == (JobState.QUEUED, 0)
 
 
@@ -216,5 +217,5 @@ def test_terminated_worker_lets_a_short_job_finish(farm: Farm) -> None:
     worker.terminate()
     worker.wait(timeout=20)
 
-    assert farm.jobs.get(job.id).state is JobState.SUCCEEDED
+    assert farm.jobs.get(DEFAULT_TENANT, job.id).state is JobState.SUCCEEDED
     assert not list((farm.home / "work").glob("*/"))

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.jobs.job import JobState
 from tests.e2e.faults.conftest import Farm
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 
 def assert_handed_back(farm: Farm, job_id: str) -> None:
-    back = farm.jobs.get(job_id)
+    back = farm.jobs.get(DEFAULT_TENANT, job_id)
     assert (back.state, back.attempt, back.error) == (JobState.QUEUED, 0, None)
 
 

@@ -1,0 +1,1 @@
+"""Accounts: tenants, what their keys may do, and how a key is checked."""
