@@ -1,6 +1,6 @@
 """Jobs as the asking side sees them: add, read, list, cancel. The database is the truth."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,13 +23,12 @@ from app.database.tables import (
     artifacts,
     idempotency_keys,
     job_events,
-    job_labels,
     job_uploads,
     jobs,
-    uploads,
 )
-from app.errors import Complaint, IdempotencyKeyReused, Invalid, NotFound
+from app.errors import IdempotencyKeyReused, NotFound
 from app.ids import new_id
+from app.jobs.adding import NewJob, insert_job
 from app.jobs.job import Job, JobState
 from app.jobs.request import JobRequest
 from app.jobs.rows import (
@@ -82,19 +81,18 @@ class JobStore:
         """
         if idempotency and (earlier := self.replayed(tenant_id, idempotency, now)):
             return earlier
-        job_id = new_id("job")
+        job = NewJob(new_id("job"), tenant_id, request, now, retry_of)
         try:
             with self._database.write() as connection:
-                _hold_uploads(connection, tenant_id, request)
-                _insert(connection, tenant_id, job_id, request, now, retry_of)
+                insert_job(connection, job)
                 if idempotency:
-                    _remember(connection, tenant_id, idempotency, job_id, now)
+                    _remember(connection, idempotency, job)
         except IntegrityError:
             # Another request with this key was first, between our look and our write.
             if idempotency and (earlier := self.replayed(tenant_id, idempotency, now)):
                 return earlier
             raise
-        return self.get(tenant_id, job_id)
+        return self.get(tenant_id, job.id)
 
     def replayed(self, tenant_id: str, idempotency: Idempotency, now: datetime) -> Job | None:
         """The job that this key made, if it did within the last day.
@@ -220,21 +218,6 @@ def uses(connection: Connection, tenant_id: str, upload_id: str) -> bool:
     return bool(connection.execute(query).scalar_one())
 
 
-def _hold_uploads(connection: Connection, tenant_id: str, request: JobRequest) -> None:
-    """Keep what the job needs from being deleted until the job is there to forbid it."""
-    wanted = request.upload_ids()
-    is_wanted = (uploads.c.tenant_id == tenant_id) & uploads.c.id.in_(set(wanted.values()))
-    query = select(uploads.c.id).where(is_wanted).with_for_update(read=True)
-    held = set(connection.execute(query).scalars())
-    missing = [
-        Complaint(pointer=pointer, detail=f"{id_!r} was deleted meanwhile")
-        for pointer, id_ in wanted.items()
-        if id_ not in held
-    ]
-    if missing:
-        raise Invalid(missing[0].detail, errors=missing)
-
-
 def _artifacts(tenant_id: str) -> Select[Any]:
     return (
         select(artifacts)
@@ -243,68 +226,16 @@ def _artifacts(tenant_id: str) -> Select[Any]:
     )
 
 
-def _insert(
-    connection: Connection,
-    tenant_id: str,
-    job_id: str,
-    request: JobRequest,
-    now: datetime,
-    retry_of: str | None,
-) -> None:
-    connection.execute(
-        insert(jobs).values(
-            id=job_id,
-            tenant_id=tenant_id,
-            name=request.name,
-            state=JobState.QUEUED,
-            request=request.model_dump(mode="json"),
-            model_id=request.model_id,
-            dataset_id=request.dataset_id,
-            tags=request.tags,
-            progress=0.0,
-            attempt=0,
-            fence=0,
-            cancel_requested=False,
-            retry_of=retry_of,
-            version=1,
-            event_count=0,
-            created_at=now,
-            queued_at=now,
-            queue_expires_at=now + timedelta(seconds=request.limits.queue_s),
-        )
-    )
-    used = set(request.upload_ids().values())
-    connection.execute(
-        insert(job_uploads), [{"job_id": job_id, "upload_id": upload_id} for upload_id in used]
-    )
-    if labels := list(_labels(job_id, request)):
-        connection.execute(insert(job_labels), labels)
-    append_events(connection, job_id, [state_event(JobState.QUEUED)], now)
-
-
-def _labels(job_id: str, request: JobRequest) -> list[Mapping[str, Any]]:
-    techniques = {step.technique for step in request.recipe.steps}
-    return [
-        *({"job_id": job_id, "kind": "technique", "key": t, "value": ""} for t in techniques),
-        *(
-            {"job_id": job_id, "kind": "tag", "key": key, "value": value}
-            for key, value in request.tags.items()
-        ),
-    ]
-
-
-def _remember(
-    connection: Connection, tenant_id: str, given: Idempotency, job_id: str, now: datetime
-) -> None:
-    expired = idempotency_keys.c.created_at <= now - IDEMPOTENCY_TTL
+def _remember(connection: Connection, given: Idempotency, job: NewJob) -> None:
+    expired = idempotency_keys.c.created_at <= job.now - IDEMPOTENCY_TTL
     connection.execute(idempotency_keys.delete().where(expired))
     connection.execute(
         insert(idempotency_keys).values(
-            tenant_id=tenant_id,
+            tenant_id=job.tenant_id,
             key=given.key,
             digest=given.digest,
-            job_id=job_id,
-            created_at=now,
+            job_id=job.id,
+            created_at=job.now,
         )
     )
 

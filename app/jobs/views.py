@@ -77,7 +77,9 @@ class JobView(View):
     state: JobState
     phase: str | None = Field(description="What a running job is doing.")
     progress: float = Field(description="Of the whole job, in [0, 1].")
-    queue_position: int | None = Field(description="1 = next; null once it left the queue.")
+    queue_position: int | None = Field(
+        description="1 = the next of your queued jobs; null once it left the queue."
+    )
     eta_s: float | None = Field(description="Seconds to go, from the progress so far.")
     verdict: Verdict | None = Field(description="How a succeeded job met its constraints.")
     attempt: int = Field(description="0 until a worker takes it; 2 and more after a lost worker.")
