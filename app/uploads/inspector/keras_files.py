@@ -18,7 +18,8 @@ from app.recipes.keras_graph import Config, layer_name
 from app.uploads.archive import open_archive
 from app.uploads.formats import WEIGHTS_MEMBER
 from app.uploads.inspector.hdf5 import count_not_finite, open_hdf5, stored_arrays
-from app.uploads.inspector.keras_rules import MODELS, check_config, is_quantized
+from app.uploads.inspector.keras_names import MODELS
+from app.uploads.inspector.keras_rules import check_config, is_quantized
 from app.uploads.inspector.keras_weights import (
     counts_in_archive,
     counts_in_h5,
@@ -44,7 +45,6 @@ def read_keras(file: BinaryIO) -> ModelFacts:
         with open_hdf5(weights) as hdf5:
             sizes = _weight_sizes(hdf5)
     compile_config = config.pop("compile_config", None)
-    _check(config, compile_config, sizes)
     return _facts(
         ModelFormat.KERAS,
         config,
@@ -70,7 +70,6 @@ def read_h5(file: BinaryIO) -> ModelFacts:
         compile_config = _parsed("training_config", _attribute(hdf5, "training_config"))
         version = _attribute(hdf5, "keras_version")
         sizes = _weight_sizes(hdf5)
-    _check(config, compile_config, sizes)
     return _facts(
         ModelFormat.H5,
         config,
@@ -125,9 +124,7 @@ def _weight_sizes(hdf5: Any) -> dict[str, int]:
     return sizes
 
 
-def _check(
-    config: dict[str, Any], compile_config: dict[str, Any] | None, sizes: dict[str, int]
-) -> None:
+def _check(config: Config, compile_config: Config | None, sizes: dict[str, int]) -> None:
     if config.get("class_name") not in MODELS or "layers" not in (config.get("config") or {}):
         raise RejectedUpload(
             f"the model is a {str(config.get('class_name'))[:80]!r}; only Sequential and "
@@ -146,6 +143,7 @@ def _facts(
     version: object,
 ) -> ModelFacts:
     try:
+        _check(config, compile_config, sizes)
         layers = tuple(keras_config.layers(config))
         return ModelFacts(
             format=model_format,

@@ -1,81 +1,31 @@
-"""What a Keras config may name: the layers Keras has, and no code.
+"""The rules for a Keras config, one after the other at every place in it."""
 
-Loading a config makes Keras look classes and functions up by name, so everything that is looked up
-must be on a list here. Block-lists have failed at this (Lambda, get_file, TorchModuleWrapper, ...).
-"""
-
-import re
-from collections.abc import Iterator
+import math
 from typing import Any
 
-from app.errors import RejectedUpload
 from app.recipes.keras_graph import Config
+from app.uploads.inspector.keras_bodies import check_body, is_body
+from app.uploads.inspector.keras_lookups import (
+    check_layer_name,
+    check_lookup,
+    check_vocabulary,
+    is_layer,
+    is_named,
+)
+from app.uploads.inspector.keras_sizes import (
+    PACKED,
+    check_extents,
+    check_shape,
+    declared_weights,
+)
+from app.uploads.inspector.keras_walk import Spot, refused, shown, spots
 
-MAX_LAYERS = 10_000
-# TensorFlow computes under the names of layers, and takes no others. Inputs compute nothing.
-NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
-INPUT_NAME = re.compile(r"[\w.:+\-=,#()\[\] ]{1,200}")
-INPUT_HINT = ", those of inputs all letters, spaces and : + = , # ( ) [ ] as well"
-IDENTIFIER = re.compile(r"[A-Za-z_]\w{0,100}")
-MODELS = frozenset({"Functional", "Model", "Sequential"})
-LAYERS = frozenset(
-    """
-    Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D
-    AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add
-    AdditiveAttention AlphaDropout Attention Average AveragePooling1D AveragePooling2D
-    AveragePooling3D BatchNormalization Bidirectional CategoryEncoding CenterCrop Concatenate
-    Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D
-    ConvLSTM3D Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D
-    Discretization Dot Dropout ELU EinsumDense Embedding Flatten GRU GRUCell GaussianDropout
-    GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D
-    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization GroupQueryAttention
-    Identity InputLayer LSTM LSTMCell LayerNormalization LeakyReLU Masking MaxPooling1D
-    MaxPooling2D MaxPooling3D Maximum MelSpectrogram Minimum MultiHeadAttention Multiply
-    Normalization PReLU Permute RMSNormalization RNN RandomBrightness RandomContrast RandomCrop
-    RandomFlip RandomHeight RandomRotation RandomSaturation RandomTranslation RandomWidth
-    RandomZoom ReLU RepeatVector Rescaling Reshape Resizing ReversibleEmbedding STFTSpectrogram
-    SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell Softmax SpatialDropout1D
-    SpatialDropout2D SpatialDropout3D SpectralNormalization StackedRNNCells Subtract
-    ThresholdedReLU TimeDistributed UnitNormalization UpSampling1D UpSampling2D UpSampling3D
-    ZeroPadding1D ZeroPadding2D ZeroPadding3D
-    """.split()  # noqa: SIM905 - a hundred words are read and kept in order more easily as text
-)
-# Rooms of Keras whose classes only compute: whatever they hold may be named.
-ROOMS = frozenset(
-    {
-        "keras.activations",
-        "keras.constraints",
-        "keras.dtype_policies",
-        "keras.initializers",
-        "keras.losses",
-        "keras.metrics",
-        "keras.optimizers",
-        "keras.optimizers.schedules",
-        "keras.quantizers",
-        "keras.regularizers",
-        "keras.src.ops.math",
-        "keras.src.ops.nn",
-        "keras.src.ops.numpy",
-    }
-)
-FUNCTION_ROOMS = frozenset({"builtins", "keras.activations", "keras.losses", "keras.metrics"})
-MODEL_ROOMS = frozenset(
-    {"keras", "keras.models", "keras.src.models.functional", "keras.src.models.sequential"}
-)
-POLICIES = frozenset(
-    {"DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy"}
-)
-FLOAT_POLICIES = frozenset({"DTypePolicy", "FloatDTypePolicy"})
+# Five times the deepest network of keras.applications.
+MAX_LAYERS = 5_000
+MAX_TEXT = 2_000
+MAX_NUMBER = 2**64
+FLOAT_POLICIES = frozenset({"DTypePolicy", "FloatDTypePolicy", "Policy"})
 QUANTIZED_FROM = "_from_"
-SEED = ("keras.random", "SeedGenerator")
-# Rounds to a range that is written beside it.
-FAKE_QUANT = ("keras.src.quantizers.quantizers", "FakeQuantWithMinMaxVars")
-# Of this room, others call functions that a file could name.
-COMPUTING = (("keras.src.ops.core", "Cast"), ("keras.src.ops.core", "StopGradient"))
-VALUES = frozenset({"__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"})
-WRAPPED = ("layer", "backward_layer", "cell", "cells", "layers")
-# Each makes a weight with at least as many values.
-SIZES = ("units", "filters", "input_dim", "output_dim")
 
 
 def check_config(config: Config, compile_config: Config | None, *, stored_values: int) -> None:
@@ -83,23 +33,60 @@ def check_config(config: Config, compile_config: Config | None, *, stored_values
 
     Args:
         config: a model's.
-        compile_config: what it was compiled with; its objects are looked up too.
-        stored_values: how many weight values the file holds; no layer may declare more.
+        compile_config: what it was compiled with. It is read here and never loaded, so it may name
+            the author's own functions, as Keras writes them.
+        stored_values: how many weight values the file holds; the layers may declare no more.
 
-    Raises: RejectedUpload naming the layer or object.
+    Raises: RejectedUpload naming the layer or object and where it stands.
     """
-    for found, _ in _objects(compile_config):
-        _check_lookup(found, is_layer=False)
-    layers = 0
-    for found, is_layer in _objects(config, is_layer=True):
-        _check_lookup(found, is_layer=is_layer)
-        inner = found.get("config")
-        if isinstance(inner, dict):
-            _check_name(found["class_name"], inner.get("name"), is_whole=found is config)
-            _check_sizes(found["class_name"], inner, stored_values)
-        layers += is_layer
-        if layers > MAX_LAYERS:
-            raise RejectedUpload(f"the model has more than {MAX_LAYERS} layers")
+    for spot in spots(compile_config or {}):
+        if is_named(spot.value):
+            check_lookup(spot, is_compiled=True)
+        _check_values(spot)
+    total = _Total(stored_values * (PACKED if is_quantized(config) else 1))
+    for spot in spots(config):
+        if is_named(spot.value):
+            check_lookup(spot)
+        if is_layer(spot.value):
+            check_layer_name(spot, is_whole=spot.above is None)
+            check_vocabulary(spot)
+            total.add(spot)
+            check_extents(spot)
+        check_shape(spot)
+        _check_values(spot)
+    # After all that they hold: graphs are put together from what has been looked at.
+    for spot in spots(config):
+        if is_body(spot.value):
+            check_body(spot, total.most)
+
+
+class _Total:
+    """What the layers of a model declare in all; one that several places share counts once."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._layers = 0
+        self._values = 0
+        self._shared: dict[str, int] = {}
+
+    def add(self, spot: Spot) -> None:
+        """Raises: RejectedUpload where layers or weights become too many."""
+        self._layers += 1
+        if self._layers > MAX_LAYERS:
+            raise refused(spot, f"the model has more than {MAX_LAYERS} layers")
+        least = declared_weights(spot, self.most)
+        if shared := str(spot.value.get("shared_object_id", "")):
+            counted = self._shared.get(shared, 0)
+            self._shared[shared] = max(least, counted)
+            least = max(0, least - counted)
+        self._values += least
+        if self._values > self.most:
+            raise refused(
+                spot,
+                f"up to here the layers declare {self._values} weight values or more, but the "
+                f"file stores {self.most} in all",
+                "Configuration and weights do not belong together; save the model again.",
+            )
 
 
 def is_quantized(config: Config) -> bool:
@@ -107,7 +94,7 @@ def is_quantized(config: Config) -> bool:
 
     Every kind of quantization has a dtype policy of its own, and new ones come with new versions.
     """
-    return any(_is_quantizing(found) for found, _ in _objects(config))
+    return any(_is_quantizing(spot.value) for spot in spots(config) if is_named(spot.value))
 
 
 def _is_quantizing(found: dict[str, Any]) -> bool:
@@ -120,100 +107,19 @@ def _is_quantizing(found: dict[str, Any]) -> bool:
     return isinstance(policy, str) and QUANTIZED_FROM in policy
 
 
-def _objects(config: Any, *, is_layer: bool = False) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Everything Keras would look up: dicts with a class name, and whether a layer stands there."""
-    pending: list[tuple[Any, bool]] = [(config, is_layer)]
-    while pending:
-        value, stands_for_layer = pending.pop()
-        if isinstance(value, list):
-            pending.extend((item, stands_for_layer) for item in value)
-        elif isinstance(value, dict):
-            if "class_name" in value:
-                yield value, stands_for_layer
-            pending.extend((item, key in WRAPPED) for key, item in value.items())
+def _check_values(spot: Spot) -> None:
+    """Texts and numbers of one dict or list: texts no longer than names are, numbers that are some.
 
-
-def _check_lookup(found: dict[str, Any], *, is_layer: bool) -> None:
-    class_name, module = found["class_name"], found.get("module")
-    if not isinstance(class_name, str):
-        raise RejectedUpload("the model's configuration has a class name that is no text")
-    if class_name in VALUES:
-        return
-    if class_name in ("Lambda", "__lambda__"):
-        raise RejectedUpload(
-            f"the model has a Lambda ({_shown_name(found)}): Python code inside a file",
-            hint="Replace it by a layer that Keras itself has, or by keras.ops, and save again.",
-        )
-    if class_name == "function":
-        _check_function(found)
-        return
-    if not _is_known(class_name, module, is_layer=is_layer):
-        raise RejectedUpload(
-            f"the model uses {_full_name(module, class_name)!r} ({_shown_name(found)}), which is "
-            "not among the layers and objects that can be loaded here",
-            hint="Build the model from Keras' own layers, Sequential or Functional; put text and "
-            "table look-ups in front of the model, not inside.",
-        )
-    registered = found.get("registered_name")
-    if registered not in (None, class_name):
-        raise RejectedUpload(f"{registered!r} is a custom class; only Keras' own can be loaded")
-
-
-def _is_known(class_name: str, module: object, *, is_layer: bool) -> bool:
-    if not IDENTIFIER.fullmatch(class_name):
-        return False
-    if module is None:
-        return class_name in LAYERS | MODELS if is_layer else True
-    if module in MODEL_ROOMS:
-        return class_name in MODELS | POLICIES
-    if module == "keras.layers":
-        return class_name in LAYERS
-    return module in ROOMS or (module, class_name) in (SEED, FAKE_QUANT, *COMPUTING)
-
-
-def _check_function(found: dict[str, Any]) -> None:
-    name, module = found.get("config"), found.get("module")
-    is_plain = isinstance(name, str) and IDENTIFIER.fullmatch(name)
-    if not is_plain or module not in FUNCTION_ROOMS:
-        raise RejectedUpload(
-            f"the model's configuration names the function {_full_name(module, name)!r}",
-            hint="Only Keras' activations, losses and metrics can be named.",
-        )
-
-
-def _check_name(class_name: str, name: object, *, is_whole: bool) -> None:
-    """Of a layer, or of the model itself, which may not begin with every character."""
-    if name is None:
-        return
-    pattern, more = (INPUT_NAME, INPUT_HINT) if class_name == "InputLayer" else (NAME, "")
-    is_taken = isinstance(name, str) and pattern.fullmatch(name)
-    if not is_taken or (is_whole and str(name).startswith(("_", "-"))):
-        what = "the model" if is_whole else "a layer"
-        raise RejectedUpload(
-            f"{what} is called {str(name)[:80]!r}; TensorFlow computes nothing under that name",
-            hint=f"Names may hold the letters A to Z and a to z, digits and . _ -{more}; that of "
-            "the model begins with a letter or digit. Name it otherwise and save it again.",
-        )
-
-
-def _check_sizes(class_name: str, inner: dict[str, Any], stored_values: int) -> None:
-    for key in SIZES:
-        size = inner.get(key)
-        if size is None or class_name in VALUES:
-            continue
-        if type(size) is not int or not 0 < size <= stored_values:
-            raise RejectedUpload(
-                f"{class_name} {inner.get('name')!r} declares {key}={size!r}, but the file stores "
-                f"{stored_values} weight values in all",
-                hint="Configuration and weights do not belong together; save the model again.",
-            )
-
-
-def _shown_name(found: dict[str, Any]) -> str:
-    inner = found.get("config")
-    name = inner.get("name") if isinstance(inner, dict) else None
-    return f"layer {str(name)[:80]!r}" if name else "unnamed"
-
-
-def _full_name(module: object, name: object) -> str:
-    return (f"{module}.{name}" if module else str(name))[:120]
+    Raises: RejectedUpload.
+    """
+    values = spot.value.values() if isinstance(spot.value, dict) else spot.value
+    for value in values:
+        kind = type(value)
+        if kind is str and len(value) > MAX_TEXT:
+            raise refused(spot, f"a text of {len(value)} characters; {MAX_TEXT} are the most")
+        if kind is int and abs(value) >= MAX_NUMBER:
+            raise refused(spot, f"the number {shown(value)} is larger than any that Keras takes")
+        if kind is float and math.isnan(value):
+            raise refused(spot, "a number that is none (NaN)")
+    if isinstance(spot.value, dict) and any(len(key) > MAX_TEXT for key in spot.value):
+        raise refused(spot, f"a key of more than {MAX_TEXT} characters")

@@ -5,14 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from app.recipes.keras_graph import Config, is_model, layer_name
+from app.uploads.inspector.keras_names import is_operation
 
 # Beside the weights, files keep what training needs: that is not part of the model.
 NOT_WEIGHTS = re.compile(
     r"^(optimizer|optimizer_weights|metrics|_?loss_tracker)/|(^|/)seed_generator/"
 )
-
-# Where bare operations come from: what is no layer has no weights.
-BARE = ("keras.src.ops.", "keras.src.quantizers.")
 
 
 def is_weight(path: str) -> bool:
@@ -71,4 +69,4 @@ def snake_case(class_name: str) -> str:
 
 def _has_no_group(model: Config, layer: Config) -> bool:
     is_hidden_input = model["class_name"] == "Sequential" and layer["class_name"] == "InputLayer"
-    return is_hidden_input or str(layer.get("module")).startswith(BARE)
+    return is_hidden_input or is_operation(layer.get("module"))

@@ -1,0 +1,206 @@
+"""The names a Keras file may hold: closed lists, each name under the module that Keras writes.
+
+Loading makes Keras look up whatever a file names, so a name is on a list or the file is refused.
+What is missing is missing for a reason: a layer or operation that calls a function named beside it
+(Lambda, Map, Cond, JVP, ...), that loads another file (TFSMLayer), or that is a base to build upon.
+A test holds the lists against the Keras installed: a name that a new version adds fails it.
+"""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+LAYERS = _words("""
+    Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D
+    AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add
+    AdditiveAttention AlphaDropout Attention AugMix AutoContrast Average AveragePooling1D
+    AveragePooling2D AveragePooling3D BatchNormalization Bidirectional CategoryEncoding
+    CenterCrop Concatenate ContrastLimitedAdaptiveHistogramEqualization Conv1D Conv1DTranspose
+    Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D Cropping1D
+    Cropping2D Cropping3D CutMix Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot
+    Dropout ELU EinsumDense Embedding Equalization Flatten GRU GRUCell GaussianDropout
+    GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D
+    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization
+    GroupQueryAttention HashedCrossing Hashing Identity InputLayer IntegerLookup LSTM LSTMCell
+    LayerNormalization LeakyReLU Masking MaxNumBoundingBoxes MaxPooling1D MaxPooling2D
+    MaxPooling3D Maximum MelSpectrogram Minimum MixUp MultiHeadAttention Multiply Normalization
+    PReLU Permute Pipeline RMSNormalization RNN RandAugment RandomBrightness
+    RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop RandomElasticTransform
+    RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert
+    RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness
+    RandomShear RandomTranslation RandomZoom ReLU RepeatVector Rescaling Reshape Resizing
+    ReversibleEmbedding STFTSpectrogram SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell
+    Softmax Solarization SpatialDropout1D SpatialDropout2D SpatialDropout3D
+    SpectralNormalization StackedRNNCells StringLookup Subtract TextVectorization
+    TimeDistributed UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D
+    ZeroPadding2D ZeroPadding3D
+""")
+MODELS = _words("Functional Model Sequential")
+INITIALIZERS = _words("""
+    Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform
+    Ones Orthogonal RandomNormal RandomUniform STFT TruncatedNormal VarianceScaling Zeros
+""")
+POLICIES = _words("""
+    AWQDTypePolicy DTypePolicy DTypePolicyMap FloatDTypePolicy GPTQDTypePolicy Int4DTypePolicy
+    QuantizedDTypePolicy QuantizedFloat8DTypePolicy
+""")
+LOSSES = _words("""
+    BinaryCrossentropy BinaryFocalCrossentropy CTC CategoricalCrossentropy
+    CategoricalFocalCrossentropy CategoricalGeneralizedCrossEntropy CategoricalHinge Circle
+    CosineSimilarity Dice Hinge Huber KLDivergence LogCosh MeanAbsoluteError
+    MeanAbsolutePercentageError MeanSquaredError MeanSquaredLogarithmicError Poisson
+    SparseCategoricalCrossentropy SquaredHinge Tversky
+""")
+METRICS = _words("""
+    AUC Accuracy BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy
+    CategoricalCrossentropy CategoricalHinge ConcordanceCorrelation CosineSimilarity F1Score
+    FBetaScore FalseNegatives FalsePositives Hinge IoU KLDivergence LogCoshError Mean
+    MeanAbsoluteError MeanAbsolutePercentageError MeanIoU MeanMetricWrapper MeanSquaredError
+    MeanSquaredLogarithmicError OneHotIoU OneHotMeanIoU PearsonCorrelation Poisson Precision
+    PrecisionAtRecall R2Score Recall RecallAtPrecision RootMeanSquaredError
+    SensitivityAtSpecificity SparseCategoricalAccuracy SparseCategoricalCrossentropy
+    SparseTopKCategoricalAccuracy SpecificityAtSensitivity SquaredHinge Sum
+    TopKCategoricalAccuracy TrueNegatives TruePositives
+""")
+OPTIMIZERS = _words("""
+    Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lamb Lion LossScaleOptimizer
+    MultiOptimizer Muon Nadam OptimizerMap RMSprop SGD ScheduleFreeAdamW
+""")
+SCHEDULES = _words("""
+    CosineDecay CosineDecayRestarts ExponentialDecay InverseTimeDecay PiecewiseConstantDecay
+    PolynomialDecay
+""")
+CONSTRAINTS = _words("""
+    MaxNorm MinMaxNorm NonNeg UnitNorm
+""")
+REGULARIZERS = _words("""
+    L1 L1L2 L2 OrthogonalRegularizer
+""")
+QUANTIZERS = _words("""
+    AWQConfig AbsMaxQuantizer Float8QuantizationConfig GPTQConfig Int4QuantizationConfig
+    Int8QuantizationConfig
+""")
+ACTIVATIONS = _words("""
+    celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh
+    leaky_relu linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink
+    softmax softplus softsign sparse_plus sparse_sigmoid sparsemax squareplus swish tanh
+    tanh_shrink threshold
+""")
+LOSS_FUNCTIONS = _words("""
+    binary_crossentropy binary_focal_crossentropy categorical_crossentropy
+    categorical_focal_crossentropy categorical_generalized_cross_entropy categorical_hinge
+    circle cosine_similarity ctc dice hinge huber kl_divergence log_cosh mean_absolute_error
+    mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error poisson
+    sparse_categorical_crossentropy squared_hinge tversky
+""")
+METRIC_FUNCTIONS = _words("""
+    binary_accuracy binary_crossentropy binary_focal_crossentropy categorical_accuracy
+    categorical_crossentropy categorical_focal_crossentropy categorical_hinge
+    concordance_correlation hinge huber kl_divergence log_cosh mean_absolute_error
+    mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error
+    pearson_correlation poisson sparse_categorical_accuracy sparse_categorical_crossentropy
+    sparse_top_k_categorical_accuracy squared_hinge top_k_categorical_accuracy
+""")
+NUMPY_OPERATIONS = _words("""
+    Abs Absolute Add All AllClose Amax Amin Angle Any Append Arange Arccos Arccosh Arcsin
+    Arcsinh Arctan Arctan2 Arctanh Argmax Argmin Argpartition Argsort Array ArraySplit Average
+    Bincount BitwiseAnd BitwiseInvert BitwiseLeftShift BitwiseNot BitwiseOr BitwiseRightShift
+    BitwiseXor BroadcastTo Cbrt Ceil Clip Concatenate Conj Conjugate Copy Corrcoef Correlate Cos
+    Cosh CountNonzero Cross Cumprod Cumsum Deg2rad Diag Diagflat Diagonal Diff Digitize Divide
+    DivideNoNan Dot Dsplit Dstack Einsum EmptyLike Equal Exp Exp2 ExpandDims Expm1 Fabs Flip
+    Fliplr Flipud Floor FloorDivide Fmax Fmin Fmod Full FullLike Gcd Geomspace GetItem Greater
+    GreaterEqual Heaviside Histogram Hsplit Hstack Hypot I0 Imag Inner IsIn Isclose Isfinite
+    Isinf Isnan Isneginf Isposinf Isreal Kron Lcm Ldexp LeftShift Less LessEqual Linspace Log
+    Log10 Log1p Log2 Logaddexp Logaddexp2 LogicalAnd LogicalNot LogicalOr LogicalXor Logspace
+    Matmul Max Maximum Mean Median Meshgrid Min Minimum Mod Moveaxis Multiply NanToNum Nanargmax
+    Nanargmin Nancumprod Nancumsum Nanmax Nanmean Nanmedian Nanmin Nanpercentile Nanprod
+    Nanquantile Nanstd Nansum Nanvar Ndim Negative Nextafter Nonzero NotEqual OnesLike Outer Pad
+    Percentile Power Prod Ptp Quantile Rad2deg Ravel Real Reciprocal Repeat Reshape RightShift
+    Roll Rot90 Round SearchSorted Select Sign Signbit Sin Sinc Sinh Size Slogdet Sort Split Sqrt
+    Square Squeeze Stack Std Subtract Sum Swapaxes Take TakeAlongAxis Tan Tanh Tensordot Tile
+    Trace Transpose Trapezoid Tril Triu TrueDivide Trunc Unique UnravelIndex Vander Var Vdot
+    View Vsplit Vstack Where ZerosLike
+""")
+NN_OPERATIONS = _words("""
+    AdaptiveAveragePool AdaptiveMaxPool AveragePool BatchNorm BinaryCrossentropy CTCDecode
+    CTCLoss CategoricalCrossentropy Celu Conv ConvTranspose DepthToSpace DepthwiseConv
+    DotProductAttention Elu Fold Gelu Glu HardShrink HardSigmoid HardSilu HardTanh LayerNorm
+    LeakyRelu LogSigmoid LogSoftmax MaxPool Moments MultiHot Normalize OneHot PSNR Polar RMSNorm
+    Relu Relu6 Selu SeparableConv Sigmoid Silu SoftShrink Softmax Softplus Softsign SpaceToDepth
+    SparseCategoricalCrossentropy SparsePlus SparseSigmoid Sparsemax Squareplus TanhShrink
+    Threshold Unfold
+""")
+MATH_OPERATIONS = _words("""
+    CDist Erf Erfc Erfinv ExtractSequences FFT FFT2 IFFT2 IRFFT ISTFT InTopK Logdet Logsumexp
+    RFFT Rsqrt STFT SegmentMax SegmentMin SegmentProd SegmentSum TopK ViewAsComplex ViewAsReal
+""")
+LINALG_OPERATIONS = _words("""
+    Cholesky CholeskyInverse Det Eig Eigh Inv Lstsq LuFactor MatrixRank Norm Pinv Qr SVD Solve
+    SolveTriangular
+""")
+IMAGE_OPERATIONS = _words("""
+    AffineTransform CropImages ElasticTransform ExtractPatches GaussianBlur HSVToRGB
+    MapCoordinates PadImages PerspectiveTransform RGBToGrayscale RGBToHSV Resize SSIM
+    ScaleAndTranslate SobelEdges
+""")
+CORE_OPERATIONS = _words("""
+    Cast ConvertToTensor SaturateCast Scatter ScatterUpdate Slice SliceUpdate StopGradient
+    Unstack
+""")
+EINOPS_OPERATIONS = _words("""
+    Rearrange
+""")
+ACTIVATION_OPERATIONS = _words("Mish ReLU")
+# Rounds to a range that is written beside it.
+QUANTIZER_OPERATIONS = _words("FakeQuantWithMinMaxVars")
+
+CLASSES: dict[str, frozenset[str]] = {
+    "keras": MODELS | POLICIES,
+    "keras.models": MODELS,
+    "keras.src.models.functional": MODELS,
+    "keras.src.models.sequential": MODELS,
+    "keras.layers": LAYERS,
+    "keras.constraints": CONSTRAINTS,
+    "keras.dtype_policies": POLICIES,
+    "keras.initializers": INITIALIZERS,
+    "keras.losses": LOSSES,
+    "keras.metrics": METRICS,
+    "keras.optimizers": OPTIMIZERS,
+    "keras.optimizers.schedules": SCHEDULES,
+    "keras.quantizers": QUANTIZERS,
+    "keras.random": _words("SeedGenerator"),
+    "keras.regularizers": REGULARIZERS,
+    "keras.src.activations.activations": ACTIVATION_OPERATIONS,
+    "keras.src.ops.core": CORE_OPERATIONS,
+    "keras.src.ops.einops": EINOPS_OPERATIONS,
+    "keras.src.ops.image": IMAGE_OPERATIONS,
+    "keras.src.ops.linalg": LINALG_OPERATIONS,
+    "keras.src.ops.math": MATH_OPERATIONS,
+    "keras.src.ops.nn": NN_OPERATIONS,
+    "keras.src.ops.numpy": NUMPY_OPERATIONS,
+    "keras.src.quantizers.quantizers": QUANTIZER_OPERATIONS,
+}
+MODEL_MODULES = tuple(module for module, known in CLASSES.items() if known >= MODELS)
+# As .h5 files have them: under the name of the class alone. `Policy` is that of Keras 2.
+UNPLACED_LAYERS = LAYERS | MODELS | {"GroupedQueryAttention"}
+UNPLACED = frozenset({"Policy"}).union(
+    *(UNPLACED_LAYERS, POLICIES, INITIALIZERS, CONSTRAINTS, REGULARIZERS),
+    *(LOSSES, METRICS, OPTIMIZERS, SCHEDULES),
+)
+FUNCTIONS: dict[str, frozenset[str]] = {
+    "builtins": ACTIVATIONS | LOSS_FUNCTIONS | METRIC_FUNCTIONS,
+    "keras.activations": ACTIVATIONS,
+    "keras.losses": LOSS_FUNCTIONS,
+    "keras.metrics": METRIC_FUNCTIONS,
+}
+# Of all operations, those whose result may be any size whatever goes in.
+GROWING = _words("""
+    Bincount BroadcastTo ExtractPatches ExtractSequences FFT FFT2 Histogram IFFT2 IRFFT ISTFT
+    MultiHot OneHot Pad PadImages RFFT Repeat Resize STFT ScaleAndTranslate Tile Unfold Vander
+""")
+
+
+def is_operation(module: object) -> bool:
+    """Whether what this module holds are bare operations: they have no weights."""
+    return str(module).startswith(("keras.src.ops.", "keras.src.quantizers.", "keras.src.activ"))
