@@ -21,7 +21,7 @@ MAX_OBJECTS = 200_000
 PLAIN_FILTERS = frozenset({1, 2, 3, 32000})
 HARMLESS_BYTES = 2**20
 MAX_RATIO = 200
-HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 
 
 class StoredArray(NamedTuple):

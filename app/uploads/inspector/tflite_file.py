@@ -38,14 +38,15 @@ def read_tflite(file: BinaryIO) -> ModelFacts:
 
     Raises: RejectedUpload.
     """
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        try:
-            subgraphs = read_subgraphs(tflite.Model.GetRootAsModel(content, 0), len(content))
-        except BROKEN as error:
-            raise RejectedUpload(
-                "the TensorFlow Lite data is damaged: an offset in it leads nowhere",
-                hint="Convert the model again; check that an interpreter loads it.",
-            ) from error
+    # Never closed: what a refusal holds on to may point into it.
+    content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        subgraphs = read_subgraphs(tflite.Model.GetRootAsModel(content, 0), len(content))
+    except BROKEN as error:
+        raise RejectedUpload(
+            "the TensorFlow Lite data is damaged: an offset in it leads nowhere",
+            hint="Convert the model again; check that an interpreter loads it.",
+        ) from error
     return _facts(subgraphs)
 
 
