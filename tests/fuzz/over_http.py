@@ -27,7 +27,7 @@ VERDICTS = frozenset({201, 413, 415, 422})
 async def send(start: int, count: int, formats: tuple[str, ...] = ()) -> list[str]:
     """Upload `count` cases.
 
-    Returns: what is wrong: answers that are no verdict, an API that grew or is gone, files left behind.
+    Returns: what is wrong: answers that are no verdict, an API that grew or is gone, files left.
     """
     statuses: Counter[int] = Counter()
     complaints: list[str] = []

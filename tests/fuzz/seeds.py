@@ -60,7 +60,7 @@ def seeds() -> dict[str, tuple[Seed, ...]]:
 
 
 def _files(folder: Path) -> Iterator[Seed]:
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.iterdir() if path.suffix in FORMATS):
         is_honest = path.name.startswith(HONEST) or folder != CORPUS
         content = path.read_bytes()
         is_hdf5 = content.startswith(b"\x89HDF")
