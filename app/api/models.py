@@ -25,7 +25,10 @@ async def upload_model(
     services: ServicesDep,
     name: Name = None,
 ) -> ModelView:
-    """Upload a model: a .keras, .h5 or .tflite file, as the body or as `file` of a form."""
+    """Upload a model: a .keras, .h5 or .tflite file, or a .zip of a SavedModel.
+
+    It is the body, or `file` of a form.
+    """
     incoming = await incoming_file(request, services.settings.max_upload_bytes)
     label = Label(principal.tenant_id, UploadKind.MODEL, name, incoming.filename, DatasetOptions())
     upload = await services.uploads.receive(label, incoming.batches)

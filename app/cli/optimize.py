@@ -62,7 +62,7 @@ def optimize(
     home: Path,
     **given: Any,
 ) -> Exit:
-    """Make MODEL (.keras, .h5 or .tflite) smaller and faster, and say what it cost.
+    """Make MODEL (.keras, .h5, .tflite, SavedModel .zip) smaller and faster, and say what it cost.
 
     Exits with 0 if every target held, 2 on bad input, 3 if a target was missed or nothing got
     better, 4 if the job failed.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from app.errors import Complaint, Invalid
 from app.recipes.constraints import Constraints
-from app.recipes.facts import DatasetFacts, ModelFacts, ModelFormat, shape_text
+from app.recipes.facts import DatasetFacts, ModelFacts, shape_text
 from app.recipes.fit import input_complaints, read_tasks
 from app.recipes.other_models import other_model_complaints
 from app.recipes.outputs import HOLDING_TFLITE, OUTPUT_KINDS, OutputKind
@@ -21,6 +21,7 @@ from app.recipes.steps.full_integer_quantization import FullIntegerQuantization
 from app.recipes.steps.recovery import optimizer_steps
 from app.recipes.task import Task
 from app.recipes.training import training_complaints, training_warnings
+from app.recipes.uploaded_kinds import kind_complaints
 
 
 class ImpossibleRecipe(Invalid):
@@ -50,7 +51,8 @@ def check(
     tasks, label_complaints = read_tasks(model, dataset) if dataset else ((), ())
     complaints = [
         *_order_complaints(recipe),
-        *_output_complaints(recipe, outputs, model),
+        *_output_complaints(recipe, outputs),
+        *kind_complaints(recipe, outputs, model),
         *_need_complaints(recipe, dataset),
         *_length_complaints(outputs, model, dataset),
         *_layer_complaints(stages),
@@ -135,9 +137,7 @@ def _order_complaints(recipe: Recipe) -> Iterator[Complaint]:
             )
 
 
-def _output_complaints(
-    recipe: Recipe, outputs: tuple[OutputKind, ...], model: ModelFacts
-) -> Iterator[Complaint]:
+def _output_complaints(recipe: Recipe, outputs: tuple[OutputKind, ...]) -> Iterator[Complaint]:
     conversion = recipe.conversion
     if conversion and not conversion.writes() & set(outputs):
         kinds = " or ".join(kind for kind in OUTPUT_KINDS if kind in conversion.writes())
@@ -145,20 +145,6 @@ def _output_complaints(
             pointer="/outputs",
             detail=f"{conversion.technique} writes {kinds}; add one of these to outputs",
         )
-    for index, step in enumerate(recipe.steps):
-        if model.format not in step.formats:
-            allowed = ", ".join(sorted(step.formats))
-            yield Complaint(
-                pointer=f"/recipe/steps/{index}",
-                detail=f"{step.technique} works on {allowed} models; this one is {model.format}",
-            )
-    if model.format is ModelFormat.TFLITE:
-        for index, kind in enumerate(outputs):
-            if kind not in HOLDING_TFLITE:
-                yield Complaint(
-                    pointer=f"/outputs/{index}",
-                    detail=f"a tflite model cannot be turned back into {kind}; ask for 'tflite'",
-                )
 
 
 def _need_complaints(recipe: Recipe, dataset: DatasetFacts | None) -> Iterator[Complaint]:

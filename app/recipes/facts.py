@@ -12,6 +12,7 @@ class ModelFormat(StrEnum):
     KERAS = "keras"
     H5 = "h5"
     TFLITE = "tflite"
+    SAVED_MODEL = "saved_model"
 
 
 DatasetFormat = Literal["npz", "csv", "parquet", "images"]

@@ -7,6 +7,7 @@ from typing import BinaryIO
 from app.datafiles.image_folder import is_picture
 from app.datafiles.parquet_ends import ENCRYPTED_MAGIC, MAGIC, check_ends
 from app.errors import RejectedUpload, UnsupportedFormat
+from app.recipes.saved_model_files import is_saved_model, members_by_file
 from app.uploads.archive import open_archive
 from app.uploads.many_pictures import has_many_pictures
 from app.uploads.names import suffix
@@ -21,7 +22,7 @@ class UploadKind(StrEnum):
 
 
 FORMATS: dict[UploadKind, tuple[str, ...]] = {
-    UploadKind.MODEL: ("keras", "h5", "tflite"),
+    UploadKind.MODEL: ("keras", "h5", "tflite", "saved_model"),
     UploadKind.DATASET: ("npz", "csv", "parquet", "images"),
 }
 SUFFIXES: dict[str, str] = {
@@ -37,15 +38,16 @@ SPOKEN: dict[str, str] = {
     "keras": "a Keras archive",
     "h5": "an HDF5 file",
     "tflite": "a TensorFlow Lite model",
+    "saved_model": "a zipped SavedModel",
     "npz": "an archive of NumPy arrays",
     "csv": "text",
     "parquet": "a Parquet table",
     "images": "an archive of pictures",
 }
-ZIPPED = frozenset({"keras", "npz", "images"})
+ZIPPED = frozenset({"keras", "saved_model", "npz", "images"})
 KNOWN = (
-    "Models: .keras, .h5, .tflite. Data sets: .npz, .csv, .parquet, or a .zip with a folder of "
-    "pictures for each class."
+    "Models: .keras, .h5, .tflite, or a .zip of a SavedModel. Data sets: .npz, .csv, .parquet, or "
+    "a .zip with a folder of pictures for each class."
 )
 KERAS_MEMBERS = frozenset({"config.json", "metadata.json"})
 WEIGHTS_MEMBER = "model.weights.h5"
@@ -125,6 +127,9 @@ def _recognize_bytes(file: BinaryIO, kind: UploadKind) -> str:
 def _recognize_archive(file: BinaryIO) -> str:
     with open_archive(file) as archive:
         names = set(archive.namelist())
+    if is_saved_model(names):
+        members_by_file(names)
+        return "saved_model"
     if "config.json" in names or WEIGHTS_MEMBER in names:
         missing = sorted((KERAS_MEMBERS | {WEIGHTS_MEMBER}) - names)
         if missing:
@@ -133,10 +138,6 @@ def _recognize_archive(file: BinaryIO) -> str:
                 hint="Save the whole model with model.save('name.keras').",
             )
         return "keras"
-    if any(name.endswith("saved_model.pb") for name in names):
-        raise UnsupportedFormat(
-            "the content is a zipped SavedModel", hint="Save the model as .keras and upload that."
-        )
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
     if any(is_picture(name) for name in names):

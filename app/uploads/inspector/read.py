@@ -8,6 +8,7 @@ from app.uploads.inspector.csv_table import read_csv
 from app.uploads.inspector.keras_files import read_h5, read_keras
 from app.uploads.inspector.npz import read_npz
 from app.uploads.inspector.order import Inspection, InspectionOrder
+from app.uploads.inspector.saved_model.file import read_saved_model
 from app.uploads.inspector.tflite_file import read_tflite
 
 
@@ -20,6 +21,8 @@ def read(order: InspectionOrder, file: BinaryIO) -> Inspection:
             return Inspection(model=read_h5(file))
         case ModelFormat.TFLITE:
             return Inspection(model=read_tflite(file))
+        case ModelFormat.SAVED_MODEL:
+            return Inspection(model=read_saved_model(file))
         case "npz":
             facts = read_npz(file, order.options)
             return _data_set(facts, order.options)

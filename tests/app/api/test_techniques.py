@@ -18,7 +18,7 @@ async def test_list_names_every_technique_with_its_schema(api: Api) -> None:
     assert "arXiv:1506.02626" in pruning["paper"]
     integer = by_name["full_integer_quantization"]
     assert (integer["kind"], integer["needs"]) == ("conversion", ["calibration_data"])
-    assert integer["formats"] == ["h5", "keras", "tflite"]
+    assert integer["formats"] == ["h5", "keras", "saved_model", "tflite"]
     assert "\n" not in integer["summary"]
 
 

@@ -24,7 +24,7 @@ def zipped(folder: Path, *names: str) -> Path:
     path = folder / "upload"
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
-            archive.writestr(name, b"x")
+            archive.writestr(name, b"" if name.endswith("/") else b"x")
     return path
 
 
@@ -92,7 +92,6 @@ def test_recognize_names_what_a_keras_archive_lacks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "what"),
     [
-        ("m/saved_model.pb", "SavedModel"),
         ("a.png", "pictures, which cannot be a model"),
         ("a.txt", "no Keras model"),
     ],
@@ -100,3 +99,36 @@ def test_recognize_names_what_a_keras_archive_lacks(tmp_path: Path) -> None:
 def test_recognize_refuses_other_archives(tmp_path: Path, member: str, what: str) -> None:
     with pytest.raises(UnsupportedFormat, match=what):
         recognize(zipped(tmp_path, member), MODEL, "")
+
+
+@pytest.mark.parametrize("top", ["", "my model/"])
+def test_recognize_takes_a_saved_model_at_the_root_or_in_one_folder(
+    tmp_path: Path, top: str
+) -> None:
+    files = ("saved_model.pb", "fingerprint.pb", "assets/", "variables/variables.index")
+    shard = "variables/variables.data-00000-of-00001"
+    path = zipped(tmp_path, *(top + name for name in (*files, shard)))
+    assert recognize(path, MODEL, "net.zip") == "saved_model"
+
+
+@pytest.mark.parametrize(
+    ("members", "what"),
+    [
+        (("saved_model.pb", "a/saved_model.pb"), "not exactly once"),
+        (("a/b/saved_model.pb",), "not exactly once"),
+        (("saved_model.pbtxt",), "not exactly once"),
+        (("saved_model.pb", "saved_model.pbtxt"), "written as text"),
+        (("saved_model.pb", "assets/vocabulary.txt"), "asset file 'assets/vocabulary.txt'"),
+        (("saved_model.pb", "assets.extra/run.sh"), "asset file"),
+        (("saved_model.pb", "notes.txt"), "'notes.txt' in the archive is no part"),
+        (("m/saved_model.pb", "variables/variables.index"), "is no part of a SavedModel"),
+        (("saved_model.pb", "variables/variables.index"), "lacks variables/variables.data"),
+        (("saved_model.pb", "variables/variables.data-00000-of-00001"), "lacks variables/var"),
+        (("saved_model.pb", "variables/variables.data-00000-of-00002"), "as many as their names"),
+    ],
+)
+def test_recognize_refuses_saved_models_with_other_files(
+    tmp_path: Path, members: tuple[str, ...], what: str
+) -> None:
+    with pytest.raises(RejectedUpload, match=what):
+        recognize(zipped(tmp_path, *members), MODEL, "net.zip")

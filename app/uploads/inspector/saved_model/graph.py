@@ -1,0 +1,203 @@
+"""The graph of a SavedModel as plain values: nodes, functions, signatures; every name looked at."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from app.errors import RejectedUpload
+from app.recipes.tensor_graph import Function, Graph, Node
+from app.uploads.inspector.saved_model.messages import (
+    ARGUMENT,
+    ATTRIBUTE,
+    FUNCTION,
+    FUNCTION_NAME,
+    FUNCTION_SIGNATURE,
+    GRAPH,
+    LIBRARY,
+    LIST,
+    MAP,
+    NODE,
+)
+from app.uploads.inspector.saved_model.tensors import full_shape, read_constant, read_type
+from app.uploads.inspector.saved_model.wire import Message, Wire, broken
+
+# About eight times the largest network of keras.applications.
+MAX_NODES = 200_000
+MAX_FUNCTIONS = 20_000
+MAX_MADE_UP_BYTES = 64 * 2**20
+MAX_NAME_LENGTH = 1_000
+# What TensorFlow allows in names of nodes, functions and arguments; all of it can be shown.
+NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._\\/>-]*")
+# What Python calls a function without a name, which TensorFlow makes a part of its own.
+NAMELESS = "<lambda>"
+TENSOR = re.compile(r"\^?[A-Za-z0-9._][A-Za-z0-9._\\/>-]*(:[a-z][a-z0-9_]*)?(:[0-9]{1,5})?")
+DEVICE = re.compile(
+    r"(/job:localhost/replica:0/task:0)?(/(device:)?[CG]PU:(\*|[0-9]{1,2}))?", re.IGNORECASE
+)
+CUSTOM_GRADIENT = re.compile(r"CustomGradient-[0-9]+|PartitionedCall-[0-9]+")
+VARIABLE = "VarHandleOp"
+
+
+class Attributes(NamedTuple):
+    """What is kept of a node's attributes; all of them were read."""
+
+    calls: tuple[str, ...]
+    shape: tuple[int, ...] | None
+    dtype: str | None
+    texts: tuple[bytes, ...]
+
+
+class GraphReader:
+    """Reads one graph. `gradients` are the functions that stand for derivatives of others.
+
+    `interchangeable`: functions by the name of what they implement; TensorFlow may call any of
+    them in another's place.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._nodes = 0
+        self._made_up_bytes = 0
+        self.interchangeable: dict[str, list[str]] = {}
+        self.library = Message("library", {})
+
+    def read(self, data: bytes) -> Graph:
+        """Raises: RejectedUpload."""
+        graph = self._wire.read(data, GRAPH, "graph")
+        self.library = self._wire.read(graph.data("library"), LIBRARY, "library")
+        functions: dict[str, Function] = {}
+        for one in self.library.many("functions"):
+            function = self._function(one)
+            if function.name in functions:
+                raise broken(f"function {function.name!r}", "it is there twice")
+            functions[function.name] = function
+            if len(functions) > MAX_FUNCTIONS:
+                raise RejectedUpload(f"the SavedModel has more than {MAX_FUNCTIONS} functions")
+        return Graph(self._node_map(graph.many("nodes"), "the graph"), functions)
+
+    def _function(self, data: bytes) -> Function:
+        function = self._wire.read(data, FUNCTION, "function")
+        signature = self._wire.read(function.data("signature"), FUNCTION_SIGNATURE, "function")
+        name = checked_name(signature.text("name"), "function")
+        what = f"function {name!r}"
+        if signature.many("attributes"):
+            raise broken(what, "it has attributes that its caller gives")
+        self._note_implements(name, function)
+        arguments = self._arguments(signature.many("inputs"), what)
+        returned = self._wire.map(function.many("results"), MAP, what)
+        outputs = self._arguments(signature.many("outputs"), what)
+        if set(outputs) != set(returned):
+            raise broken(what, "its results are not those that it declares")
+        nodes = self._node_map(function.many("nodes"), what)
+        if set(nodes) & set(arguments):
+            raise broken(what, "a node is called as an argument is")
+        results = tuple(_checked_tensor(returned[one].text("value"), what) for one in outputs)
+        return Function(name, arguments, results, nodes)
+
+    def _note_implements(self, name: str, function: Message) -> None:
+        attributes = self._wire.map(function.many("attributes"), MAP, f"function {name!r}")
+        for key, entry in attributes.items():
+            value = self._wire.read(entry.data("value"), ATTRIBUTE, f"function {name!r}")
+            if "function" in value:
+                raise broken(f"function {name!r}", f"its attribute {key[:80]!r} names a function")
+            if key == "api_implements":
+                self.interchangeable.setdefault(value.text("bytes"), []).append(name)
+
+    def _arguments(self, arguments: list[bytes], what: str) -> tuple[str, ...]:
+        read = [self._wire.read(one, ARGUMENT, what) for one in arguments]
+        if any("number_attribute" in one or "type_list_attribute" in one for one in read):
+            raise broken(what, "an argument of it stands for several tensors")
+        names = tuple(checked_name(one.text("name"), "argument") for one in read)
+        if len(set(names)) != len(names):
+            raise broken(what, "two of its arguments have the same name")
+        return names
+
+    def _node_map(self, nodes: Iterable[bytes], where: str) -> dict[str, Node]:
+        found: dict[str, Node] = {}
+        for data in nodes:
+            self._nodes += 1
+            if self._nodes > MAX_NODES:
+                raise RejectedUpload(
+                    f"the SavedModel has more than {MAX_NODES} operators",
+                    hint="Models of this size cannot be looked through here.",
+                )
+            node = self._node(data, where)
+            if node.name in found:
+                raise broken(f"node {node.name!r} in {where}", "it is there twice")
+            found[node.name] = node
+        return found
+
+    def _node(self, data: bytes, where: str) -> Node:
+        node = self._wire.read(data, NODE, f"a node in {where}")
+        name = checked_name(node.text("name"), "node")
+        what = f"node {name!r} in {where}"
+        operator = checked_name(node.text("operator"), "operator")
+        if not DEVICE.fullmatch(node.text("device")):
+            raise broken(what, "it is placed on a device that is not this machine's CPU or GPU")
+        kept = self._attributes(node, operator, what)
+        inputs = tuple(_checked_tensor(one, what) for one in node.texts("inputs"))
+        return Node(name, operator, inputs, *kept)
+
+    def _attributes(self, node: Message, operator: str, what: str) -> Attributes:
+        calls: list[str] = []
+        shape: tuple[int, ...] | None = None
+        dtype: str | None = None
+        texts: tuple[bytes, ...] = ()
+        for key, entry in self._wire.map(node.many("attributes"), MAP, what).items():
+            value = self._wire.read(entry.data("value"), ATTRIBUTE, what)
+            if len(value.names()) > 1:
+                raise broken(what, f"its attribute {key[:80]!r} has several values")
+            _check_text(key, value, what)
+            calls += self._called(value, what)
+            if "tensor" in value:
+                constant = read_constant(self._wire, value.data("tensor"), f"constant {what}")
+                self._count_made_up(constant.unstored_bytes, what)
+                shape, dtype, texts = constant.shape, constant.dtype, constant.texts
+            elif operator == VARIABLE and key == "shape":
+                shape = full_shape(self._wire, value.data("shape"), what)
+            elif operator == VARIABLE and key == "dtype":
+                dtype = read_type(value.number("type"), what)
+        return Attributes(tuple(calls), shape, dtype, texts)
+
+    def _called(self, value: Message, what: str) -> Iterator[str]:
+        names = [value.data("function")] if "function" in value else []
+        if "list" in value:
+            listed = self._wire.read(value.data("list"), LIST, what)
+            if "tensor" in listed:
+                raise broken(what, "an attribute of it is a list of tensors")
+            names += listed.many("function")
+        for data in names:
+            called = self._wire.read(data, FUNCTION_NAME, what)
+            yield checked_name(called.text("name"), "function")
+
+    def _count_made_up(self, unstored_bytes: int, what: str) -> None:
+        self._made_up_bytes += unstored_bytes
+        if self._made_up_bytes > MAX_MADE_UP_BYTES:
+            raise RejectedUpload(
+                f"{what} of the SavedModel declares constants that are larger than what is stored, "
+                f"over all by more than {MAX_MADE_UP_BYTES} bytes"
+            )
+
+
+def checked_name(name: str, what: str) -> str:
+    """Raises: RejectedUpload where a name is none that TensorFlow gives, or cannot be shown."""
+    if len(name) > MAX_NAME_LENGTH or not NAME.fullmatch(name.replace(NAMELESS, "_")):
+        raise RejectedUpload(
+            f"the SavedModel has a {what} that is called {name[:80]!r}",
+            hint=f"Names are letters, digits and . _ / > - \\, at most {MAX_NAME_LENGTH} of them.",
+        )
+    return name
+
+
+def _checked_tensor(name: str, what: str) -> str:
+    if len(name) > 2 * MAX_NAME_LENGTH or not TENSOR.fullmatch(name):
+        raise broken(what, f"it takes {name[:80]!r}, which is no name of a tensor")
+    return name
+
+
+def _check_text(key: str, value: Message, what: str) -> None:
+    """Texts that decide how TensorFlow runs a node."""
+    if key == "executor_type" and value.data("bytes"):
+        raise broken(what, "it asks for an executor of its own")
+    if key == "_gradient_op_type" and not CUSTOM_GRADIENT.fullmatch(value.text("bytes")):
+        raise broken(what, f"its gradient is the unknown {value.text('bytes')[:80]!r}")

@@ -1,0 +1,97 @@
+"""The object graph: what Python makes of a SavedModel when it is loaded."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from app.recipes.tensor_graph import Graph
+from app.uploads.inspector.saved_model.graph import checked_name
+from app.uploads.inspector.saved_model.messages import (
+    CHILD,
+    MAP,
+    OBJECTS,
+    PLAIN_OBJECT,
+    SAVED_OBJECT,
+    VARIABLE,
+)
+from app.uploads.inspector.saved_model.saver import Saver
+from app.uploads.inspector.saved_model.tensors import full_shape, read_type
+from app.uploads.inspector.saved_model.wire import Wire, broken
+
+MAX_OBJECTS = 200_000
+# What TensorFlow and Keras 3 write, and the names that Keras 2 gave its objects; without Keras 2,
+# which no job imports, TensorFlow makes plain objects of all of them.
+KINDS = re.compile(
+    r"_generic_user_object|signature_map|optimizer|checkpoint"
+    r"|trackable_(list|dict|tuple)_wrapper|tf_keras_\w+|_tf_keras_\w+"
+)
+
+
+class Variable(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Objects(NamedTuple):
+    """Variables and children by the number of their object, the root being 0."""
+
+    children: tuple[Mapping[str, int], ...]
+    variables: Mapping[int, Variable]
+
+    def variable_at(self, path: list[str]) -> int | None:
+        """The object that is reached from the root by these names, if it is a variable."""
+        at: int | None = 0
+        for name in path:
+            at = self.children[at].get(name) if at is not None and self.children else None
+        return at if at in self.variables else None
+
+
+def read_objects(wire: Wire, data: bytes, graph: Graph, saver: Saver) -> Objects:
+    """Raises: RejectedUpload for assets, classes with loaders of their own, and loose ends."""
+    objects = wire.read(data, OBJECTS, "objects")
+    own = {saver.save_function, saver.restore_function}
+    for name in wire.map(objects.many("functions"), MAP, "functions of objects"):
+        if name not in graph.functions or name in own:
+            raise broken(f"objects, at the function {name[:80]!r}", "it is no function for them")
+    count = len(objects.many("objects"))
+    if count > MAX_OBJECTS:
+        raise broken("objects", f"there are more than {MAX_OBJECTS}")
+    children: list[Mapping[str, int]] = []
+    variables: dict[int, Variable] = {}
+    for number, one in enumerate(objects.many("objects")):
+        what = f"object {number}"
+        read = wire.read(one, SAVED_OBJECT, what)
+        children.append(_children(wire, read.many("children"), count, what))
+        if "plain" in read:
+            _check_kind(wire, read.data("plain"), what)
+        if "variable" in read:
+            variables[number] = _variable(wire, read.data("variable"), what)
+    return Objects(tuple(children), variables)
+
+
+def _children(wire: Wire, entries: list[bytes], count: int, what: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for data in entries:
+        child = wire.read(data, CHILD, what)
+        number = child.number("object")
+        if not 0 <= number < count:
+            raise broken(what, f"its child {number} is not there")
+        found[child.text("name")] = number
+    return found
+
+
+def _check_kind(wire: Wire, data: bytes, what: str) -> None:
+    kind = wire.read(data, PLAIN_OBJECT, what).text("kind")
+    if not KINDS.fullmatch(kind):
+        raise broken(what, f"it is of the unknown kind {kind[:80]!r}")
+
+
+def _variable(wire: Wire, data: bytes, what: str) -> Variable:
+    variable = wire.read(data, VARIABLE, what)
+    name = variable.text("name")
+    return Variable(
+        name=checked_name(name, "variable") if name else what,
+        shape=full_shape(wire, variable.data("shape"), what),
+        dtype=read_type(variable.number("dtype"), what),
+    )

@@ -1,0 +1,140 @@
+"""The part of a graph that restores and saves variables: two functions and three nodes, by name.
+
+Restoring runs whenever TensorFlow loads the model, with the name of the variables' files as its
+argument. So the functions may use no other file name, and nothing else may use the functions.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from app.errors import RejectedUpload
+from app.recipes.tensor_graph import CALLING, Function, Graph, Node, maker_and_index
+from app.uploads.inspector.saved_model.wire import Message, broken
+
+# What the saver itself puts behind the file name.
+ENDING = re.compile(rb"\.part|_temp(_[0-9a-f]{32})?/part")
+# By operator, which of its inputs is a file name.
+FILE_NAMES = {"MergeV2Checkpoints": (0, 1), "RestoreV2": (0,), "SaveV2": (0,)}
+MAX_STEPS = 20
+
+
+class Saver(NamedTuple):
+    """Names; empty where the model has no variables, and so no saver."""
+
+    nodes: frozenset[str] = frozenset()
+    filename: str = ""
+    save_function: str = ""
+    restore_function: str = ""
+
+
+def read_saver(saver: Message, graph: Graph) -> Saver:
+    """What the saver's definition names, if it is as TensorFlow 2 writes it.
+
+    Raises: RejectedUpload.
+    """
+    names = [saver.text(field) for field in ("filename_tensor", "save_tensor", "restore_operator")]
+    if not any(names):
+        return Saver()
+    filename, save, restore = (maker_and_index(name)[0] for name in names)
+    placeholder = graph.nodes.get(filename)
+    if placeholder is None or placeholder.operator != "Placeholder":
+        raise broken("its saver", "the file name is not given by a placeholder")
+    return Saver(
+        nodes=frozenset({filename, save, restore}),
+        filename=filename,
+        save_function=_function(graph, save, filename),
+        restore_function=_function(graph, restore, filename),
+    )
+
+
+def check_saver(saver: Saver, graph: Graph) -> None:
+    """Raises: RejectedUpload."""
+    if not saver.nodes:
+        return
+    _check_unused(saver, graph)
+    for name in (saver.save_function, saver.restore_function):
+        function = graph.functions[name]
+        for node in function.nodes.values():
+            for place in FILE_NAMES.get(node.operator, ()):
+                _check_file_name(node, place, function)
+
+
+def _function(graph: Graph, name: str, filename: str) -> str:
+    """The function that a node of the saver calls with the file name first."""
+    node = graph.nodes.get(name)
+    if node is None or node.operator not in CALLING or len(node.calls) != 1:
+        raise RejectedUpload(
+            f"the saver's node {name[:80]!r} calls no function",
+            hint="This is a saver of TensorFlow 1; save the model with TensorFlow 2.",
+        )
+    function = graph.functions.get(node.calls[0])
+    takes_name = bool(node.data_inputs) and maker_and_index(node.data_inputs[0])[0] == filename
+    if function is None or not function.arguments or not takes_name:
+        raise broken(f"node {name!r} of its saver", "it is not called with the file name")
+    return function.name
+
+
+def _check_unused(saver: Saver, graph: Graph) -> None:
+    """Nothing but the saver takes what its nodes give, or calls its functions."""
+    own = {saver.save_function, saver.restore_function}
+    for where, node in _all_nodes(graph):
+        if where is None and node.name in saver.nodes:
+            continue
+        makers = {maker_and_index(tensor)[0] for tensor in node.inputs}
+        if own & set(node.calls) or (where is None and makers & saver.nodes):
+            raise RejectedUpload(
+                f"node {node.name!r} in {where or 'the graph'} uses the saver of the SavedModel",
+                hint="Restoring and saving is left to whoever loads the model.",
+            )
+
+
+def _all_nodes(graph: Graph) -> Iterator[tuple[str | None, Node]]:
+    """Every node with the function it is in; null for the graph itself."""
+    for node in graph.nodes.values():
+        yield None, node
+    for function in graph.functions.values():
+        for node in function.nodes.values():
+            yield f"function {function.name!r}", node
+
+
+def _check_file_name(node: Node, place: int, function: Function) -> None:
+    given = node.data_inputs[place] if place < len(node.data_inputs) else ""
+    if not _is_given(given, function, MAX_STEPS):
+        raise RejectedUpload(
+            f"{node.operator} (node {node.name!r} in function {function.name!r}) uses a file name "
+            "that is not the one the saver is given",
+            hint="Save the model again with tf.saved_model.save or model.export.",
+        )
+
+
+def _is_given(tensor: str, function: Function, steps: int) -> bool:
+    """Whether a text is the function's own argument, with no more than the saver's endings."""
+    name, _ = maker_and_index(tensor)
+    if name == function.arguments[0]:
+        return True
+    node = function.nodes.get(name)
+    if node is None or not node.data_inputs or steps == 0:
+        return False
+    first, *rest = node.data_inputs
+    if node.operator == "Pack":
+        return all(_is_given(one, function, steps - 1) for one in node.data_inputs)
+    if node.operator == "StringJoin":
+        is_ended = all(_is_ending(one, function.nodes) for one in rest)
+        return is_ended and _is_given(first, function, steps - 1)
+    return node.operator in ("Identity", "ShardedFilename") and _is_given(
+        first, function, steps - 1
+    )
+
+
+def _is_ending(tensor: str, nodes: Mapping[str, Node]) -> bool:
+    node = nodes.get(maker_and_index(tensor)[0])
+    if node is not None and node.operator == "Select":
+        chosen = [nodes.get(maker_and_index(one)[0]) for one in node.data_inputs[1:]]
+        return all(one is not None and _is_ending_text(one) for one in chosen)
+    return node is not None and _is_ending_text(node)
+
+
+def _is_ending_text(node: Node) -> bool:
+    is_text = node.operator == "Const" and len(node.texts) == 1
+    return is_text and ENDING.fullmatch(node.texts[0]) is not None

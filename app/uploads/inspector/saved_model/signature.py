@@ -1,0 +1,117 @@
+"""What goes into a SavedModel and comes out: the signature that others call it by."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from app.errors import RejectedUpload
+from app.recipes.tensor_graph import Graph, maker_and_index
+from app.uploads.inspector.saved_model.messages import MAP, SIGNATURE, TENSOR_INFO
+from app.uploads.inspector.saved_model.tensors import read_shape, read_type
+from app.uploads.inspector.saved_model.wire import Message, Wire, broken
+from app.uploads.names import is_showable
+
+DEFAULT = "serving_default"
+INIT = "__saved_model_init_op"
+MAX_PORTS = 100
+MAX_NAME_LENGTH = 200
+NOT_TENSORS = frozenset({"resource", "variant"})
+DIGITS = re.compile(r"[0-9]+")
+
+
+class Port(NamedTuple):
+    """An input or output: what callers know it by, its tensor, its shape with the batch axis."""
+
+    name: str
+    tensor: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+
+
+class Signature(NamedTuple):
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def read_signature(wire: Wire, entries: list[bytes], graph: Graph) -> Signature:
+    """The default signature, or the only one.
+
+    Raises: RejectedUpload.
+    """
+    signatures = wire.map(entries, MAP, "signatures")
+    names = [name for name in signatures if name != INIT]
+    chosen = DEFAULT if DEFAULT in names else next(iter(names), "")
+    if not chosen or (len(names) > 1 and chosen != DEFAULT):
+        raise RejectedUpload(
+            f"the SavedModel has {len(names)} signatures and none is called {DEFAULT!r}",
+            hint="Export it with model.export, or give tf.saved_model.save the argument "
+            "signatures=.",
+        )
+    read = {
+        name: wire.read(entry.data("value"), SIGNATURE, f"signature {name[:80]!r}")
+        for name, entry in signatures.items()
+    }
+    inputs = _ports(wire, read[chosen], "inputs", graph)
+    outputs = _ports(wire, read[chosen], "outputs", graph)
+    if not inputs or not outputs:
+        raise RejectedUpload("the model has no inputs or no outputs")
+    for port in inputs:
+        _check_input(port)
+    return Signature(inputs, outputs)
+
+
+def init_nodes(wire: Wire, entries: list[bytes]) -> frozenset[str]:
+    """What runs when the model is loaded, as the signatures say it."""
+    entry = wire.map(entries, MAP, "signatures").get(INIT)
+    if entry is None:
+        return frozenset()
+    outputs = wire.read(entry.data("value"), SIGNATURE, INIT).many("outputs")
+    infos = wire.map(outputs, MAP, INIT).values()
+    return frozenset(wire.read(one.data("value"), TENSOR_INFO, INIT).text("name") for one in infos)
+
+
+def _ports(wire: Wire, signature: Message, which: str, graph: Graph) -> tuple[Port, ...]:
+    """In the order of their names, `output_10` behind `output_9`: the file knows no order."""
+    ports: Mapping[str, Message] = wire.map(signature.many(which), MAP, which)
+    if len(ports) > MAX_PORTS:
+        raise RejectedUpload(f"the model has {len(ports)} {which}; {MAX_PORTS} are allowed")
+    return tuple(
+        _port(wire, name, ports[name].data("value"), graph) for name in sorted(ports, key=_rank)
+    )
+
+
+def _port(wire: Wire, name: str, data: bytes, graph: Graph) -> Port:
+    if not name or len(name) > MAX_NAME_LENGTH or not is_showable(name):
+        raise RejectedUpload(f"an input or output of the model is called {name[:80]!r}")
+    what = f"the signature at {name!r}"
+    info = wire.read(data, TENSOR_INFO, what)
+    tensor = info.text("name")
+    if maker_and_index(tensor)[0] not in graph.nodes:
+        raise broken(what, f"it names the tensor {tensor[:80]!r}, which nothing makes")
+    dtype = read_type(info.number("dtype"), what)
+    if dtype in NOT_TENSORS:
+        raise broken(what, f"a {dtype} is nothing to give or take")
+    return Port(name, tensor, read_shape(wire, info.data("shape"), what), dtype)
+
+
+def _check_input(port: Port) -> None:
+    if not port.shape:
+        raise RejectedUpload(
+            f"the shape of the input {port.name!r} is not known, or has no batch axis",
+            hint="Export the model with a fixed number of axes, the batch first.",
+        )
+    if port.shape[0] not in (None, 1):
+        raise RejectedUpload(
+            f"the input {port.name!r} takes batches of {port.shape[0]} rows only",
+            hint="Export the model with an open batch axis (None), or one of 1.",
+        )
+
+
+def _rank(name: str) -> list[tuple[int, int, str]]:
+    """Numbers in a name count as numbers."""
+    words = DIGITS.split(name)
+    numbers = [int(found[:18]) for found in DIGITS.findall(name)]
+    ranks = [(0, 0, words[0])]
+    for number, word in zip(numbers, words[1:], strict=True):
+        ranks += [(1, number, ""), (0, 0, word)]
+    return ranks
