@@ -4,6 +4,7 @@ What the footer declares is held against the file before any value is read. Then
 time are read, so that memory holds some pages of each and no more than a piece of the table.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
@@ -14,16 +15,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from app.datafiles.bounds import check_unpacked
-from app.datafiles.columns import INDEX_NAME, check_names, shown
-from app.datafiles.parquet_ends import MAX_FOOTER_BYTES, check_ends
+from app.datafiles.columns import INDEX_NAME, shown
+from app.datafiles.parquet_ends import MAX_FOOTER_BYTES
+from app.datafiles.parquet_footer import MAX_CHUNKS, Footer, damaged, read_footer
 from app.datafiles.unreadable import UnreadableData
 
 Array = NDArray[Any]
 Types = dict[str, np.dtype[Any]]
 
-CODECS = frozenset({"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4"})
-# Pieces of columns that the footer describes one by one.
-MAX_CHUNKS = 200_000
 VALUES_AT_ONCE = 2**20
 READ_AHEAD_BYTES = 2**16
 # While it is read, a column takes a page and its dictionary: as a rule a MiB each.
@@ -49,9 +48,13 @@ class ParquetTable:
     """A table whose footer was found good. `types` are those of its columns, in their order."""
 
     file: pq.ParquetFile
-    rows: int
+    footer: Footer
     types: Types
     notes: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        return self.footer.rows
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -68,7 +71,7 @@ class ParquetTable:
         """
         dtype = self.common_type(names)
         first = 0
-        for group in _groups(self.file, names):
+        for group in _groups(self.footer, names):
             for row, batch in self._batches(group):
                 values = _values(batch, group, row, dtype)
                 yield Block(row, first, values)
@@ -86,7 +89,7 @@ class ParquetTable:
         except MemoryError:
             raise
         except BROKEN as error:
-            raise _damaged() from error
+            raise damaged() from error
         if rows != self.rows:
             raise UnreadableData(
                 f"the Parquet file declares {self.rows} rows, but column {names[0]!r} has {rows}"
@@ -98,7 +101,8 @@ def open_parquet(file: BinaryIO) -> ParquetTable:
 
     Raises: UnreadableData with the rule that is broken.
     """
-    stored_bytes = check_ends(file)
+    footer = read_footer(file)
+    stored_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
     # Its own allocators keep what they have; the plain one fails at the limit of the process.
     pa.set_memory_pool(pa.system_memory_pool())
@@ -116,22 +120,22 @@ def open_parquet(file: BinaryIO) -> ParquetTable:
     except MemoryError:
         raise
     except BROKEN as error:
-        raise _damaged() from error
+        raise damaged() from error
+    if tuple(schema.names) != footer.names or opened.metadata.num_rows != footer.rows:
+        raise damaged()
     types = _types(schema)
     check_unpacked(
-        sum(dtype.itemsize for dtype in types.values()) * opened.metadata.num_rows,
+        sum(dtype.itemsize for dtype in types.values()) * footer.rows,
         stored_bytes,
         hint="Send the values as .npz, or leave out columns that hardly change.",
     )
-    _check_chunks(opened.metadata, len(schema))
-    unused = [name for name in schema.names if name not in types]
+    unused = [name for name in footer.names if name not in types]
     notes = (f"columns not used: {shown(unused)}",) if unused else ()
-    return ParquetTable(opened, opened.metadata.num_rows, types, notes)
+    return ParquetTable(opened, footer, types, notes)
 
 
 def _types(schema: pa.Schema) -> Types:
     """Of every column but those in which pandas keeps the numbers of rows."""
-    check_names(schema.names)
     types: Types = {}
     for field in schema:
         if INDEX_NAME.fullmatch(field.name):
@@ -152,49 +156,12 @@ def _types(schema: pa.Schema) -> Types:
     return types
 
 
-def _check_chunks(metadata: pq.FileMetaData, columns: int) -> None:
-    """How each column of each row group is stored.
-
-    Raises: UnreadableData.
-    """
-    if metadata.num_columns != columns:
-        raise _damaged()
-    if metadata.num_row_groups * columns > MAX_CHUNKS:
-        raise UnreadableData(
-            f"{metadata.num_row_groups} row groups of {columns} columns are more than {MAX_CHUNKS} "
-            "pieces",
-            hint="Write larger row groups.",
-        )
-    rows = 0
-    for index in range(metadata.num_row_groups):
-        group = metadata.row_group(index)
-        rows += group.num_rows
-        for column in range(columns):
-            _check_chunk(group.column(column), group.num_rows)
-    if rows != metadata.num_rows:
-        raise UnreadableData(
-            f"the Parquet file declares {metadata.num_rows} rows, its row groups {rows}"
-        )
-
-
-def _check_chunk(chunk: pq.ColumnChunkMetaData, rows: int) -> None:
-    name = chunk.path_in_schema[:80]
-    if chunk.compression not in CODECS:
-        raise UnreadableData(
-            f"column {name!r} is compressed by {chunk.compression.lower()}",
-            hint="Write it with snappy, gzip, zstd, lz4 or none.",
-        )
-    if chunk.file_path:
-        raise UnreadableData(
-            f"column {name!r} keeps its values in another file", hint="Write one whole file."
-        )
-    if rows < 0 or chunk.num_values != rows:
-        raise UnreadableData(f"column {name!r} declares {chunk.num_values} values for {rows} rows")
-
-
-def _groups(file: pq.ParquetFile, names: Sequence[str]) -> Iterator[list[str]]:
+def _groups(footer: Footer, names: Sequence[str]) -> Iterator[list[str]]:
     """Neighbors that are read together: as many as the memory for their pages lets."""
-    taken = _bytes_while_read(file.metadata)
+    taken = {
+        name: max(READ_AHEAD_BYTES, min(size, COLUMN_BYTES))
+        for name, size in zip(footer.names, footer.largest_piece_bytes, strict=True)
+    }
     group: list[str] = []
     held = 0
     for name in names:
@@ -204,18 +171,6 @@ def _groups(file: pq.ParquetFile, names: Sequence[str]) -> Iterator[list[str]]:
         group.append(name)
         held += taken[name]
     yield group
-
-
-def _bytes_while_read(metadata: pq.FileMetaData) -> dict[str, int]:
-    """Of each column, at most: the largest piece of it, or what pages come to as a rule."""
-    taken = dict.fromkeys(metadata.schema.to_arrow_schema().names, READ_AHEAD_BYTES)
-    for index in range(metadata.num_row_groups):
-        group = metadata.row_group(index)
-        for column in range(metadata.num_columns):
-            chunk = group.column(column)
-            size = min(chunk.total_uncompressed_size, COLUMN_BYTES)
-            taken[chunk.path_in_schema] = max(taken[chunk.path_in_schema], size)
-    return taken
 
 
 def _values(
@@ -229,7 +184,9 @@ def _values(
         if column.null_count:
             row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
             raise _no_number(name, first_row + row, "is empty")
-        values[:, position] = column.to_numpy(zero_copy_only=False)
+        # A NaN may make noise when it is cast; it is looked for right after.
+        with np.errstate(invalid="ignore"):
+            values[:, position] = column.to_numpy(zero_copy_only=False)
         is_finite = np.isfinite(values[:, position])
         if not is_finite.all():
             raise _no_number(name, first_row + int(np.argmin(is_finite)), "is NaN or infinite")
@@ -239,11 +196,4 @@ def _values(
 def _no_number(name: str, row: int, what: str) -> UnreadableData:
     return UnreadableData(
         f"row {row + 1}, column {name!r} {what}", hint="Fill or drop such rows before the upload."
-    )
-
-
-def _damaged() -> UnreadableData:
-    return UnreadableData(
-        "the Parquet file is damaged, or written in a way that is not read here",
-        hint="Check that it opens here; write it anew without encryption and nested columns.",
     )

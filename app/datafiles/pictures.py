@@ -36,6 +36,7 @@ READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
     "jpeg": (b"\xff\xd8\xff", JpegImageFile),
     "bmp": (b"BM", BmpImageFile),
 }
+PNG_END = b"IEND\xae\x42\x60\x82"
 GRAY = frozenset({"1", "L", "LA"})
 COLOR = frozenset({"RGB", "RGBA", "P", "PA"})
 WITH_ALPHA = frozenset({"LA", "RGBA", "PA"})
@@ -102,6 +103,9 @@ def _opened(archive: zipfile.ZipFile, picture: Picture) -> ImageFile.ImageFile:
             f"{picture.entry[:80]!r} does not begin as a {picture.kind.upper()} file does",
             hint="Give each picture the ending of what it is.",
         )
+    # Pillow is content once it has all pixels, though their checksum is missing.
+    if picture.kind == "png" and PNG_END not in content:
+        raise _broken(picture)
     try:
         image = reader(io.BytesIO(content))
     except BROKEN as error:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from app.errors import PenjingError, RejectedUpload, UnsupportedFormat
-from app.uploads.formats import UploadKind, recognize
+from app.uploads.formats import UploadKind, holds_pictures, recognize
+from tests.app.datafiles.tables import parquet
 
 MODEL, DATASET = UploadKind.MODEL, UploadKind.DATASET
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
@@ -50,6 +51,24 @@ def test_recognize_finds_text_when_a_letter_is_cut_in_two(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["net", "LeNet v1.5", "weights.bin"])
 def test_recognize_takes_any_name_that_claims_nothing(tmp_path: Path, name: str) -> None:
     assert recognize(stored(tmp_path, HDF5), MODEL, name) == "h5"
+
+
+def test_recognize_finds_pictures_beside_what_is_hidden(tmp_path: Path) -> None:
+    path = zipped(tmp_path, "__MACOSX/._a.png", "cat/1.png", "dog/1.JPEG")
+    assert recognize(path, DATASET, "pets.zip") == "images"
+    assert holds_pictures(path)
+
+
+def test_recognize_finds_a_parquet_table(tmp_path: Path) -> None:
+    path = stored(tmp_path, parquet())
+    assert recognize(path, DATASET, "table.parquet") == "parquet"
+    assert not holds_pictures(path)
+
+
+@pytest.mark.parametrize("name", ["data.zip", "data.parquet"])
+def test_recognize_refuses_text_that_is_named_otherwise(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnsupportedFormat, match="but its content is text"):
+        recognize(stored(tmp_path, b"a,b\n1,2\n"), DATASET, name)
 
 
 def test_recognize_refuses_when_the_name_claims_something_else(tmp_path: Path) -> None:

@@ -74,6 +74,11 @@ def test_read_csv_takes_quotes_spaces_and_blank_lines() -> None:
         ("a,b\n" + "1,2\n" * 9, "7 rows would be trained on and 2 tested"),
         ("a,b\n", "0 rows"),
         (",".join(f"c{i}" for i in range(10_001)) + "\n", "10001 columns"),
+        (",".join(f"c{i}" for i in range(40_000)) + "\n", "40000 columns; at most 10000"),
+        ("a" * 200_001 + ",b\n", "is not comma-separated text"),
+        ("a" * 201 + ",b\n", "column 1 has no usable name"),
+        ("a," + "b" * csv_table.MAX_LINE_BYTES, "a line is longer than"),
+        ('a,"b\n1,2\n', "a quotation mark in the first line is not closed"),
         (TABLE.encode() + b"\xff,1,2\n", "not UTF-8"),
     ],
 )
@@ -84,6 +89,24 @@ def test_read_csv_refuses_with_the_place(text: str | bytes, why: str) -> None:
 def test_read_csv_names_line_and_column_in_later_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_table, "LINES_AT_ONCE", 7)
     assert "line 42, column 'b': '-'" in refusal(TABLE + "1,-,2\n")
+
+
+def test_read_csv_takes_few_long_lines_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_table, "CHARACTERS_AT_ONCE", 20)
+    assert read(TABLE).inputs[0].maximum == 39
+    # The complaint that names no cell names the lines that were read together.
+    assert refusal(TABLE + "1_0,2,1\n") == "lines 41 to 42 cannot be read as numbers"
+
+
+def test_read_csv_takes_the_column_that_is_called_label() -> None:
+    text = TABLE.replace("a,b,kind", "label,b,kind")
+    facts, options = read_csv(io.BytesIO(text.encode()), DatasetOptions())
+    assert (options.label, facts.labels[0].maximum) == ("label", 39)
+    assert facts.notes[1] == "the label is the column 'label', for its name; another by ?label="
+
+
+def test_read_csv_takes_a_formula_for_a_name() -> None:
+    assert read(TABLE.replace("b", "=HYPERLINK(1)"), label="a").inputs[0].shape == (2,)
 
 
 def test_read_csv_names_the_columns_when_the_label_is_none_of_them() -> None:
