@@ -12,7 +12,7 @@ from tests.fuzz.over_http import send
 from tests.fuzz.reading import Outcome
 from tests.fuzz.running import run
 
-HELD = "(the inspector in service refuses it in time)"
+HELD = "(the inspector in service answers in time)"
 
 
 def main() -> int:

@@ -30,7 +30,7 @@ from app.uploads.members import open_member, read_member
 
 MAX_CONFIG_BYTES = 64 * 2**20
 VERSION = re.compile(r"[0-9][0-9A-Za-z.+\-]{0,40}")
-CONFIG_ERRORS = (KeyError, TypeError, IndexError, ValueError, AttributeError)
+CONFIG_ERRORS = (KeyError, TypeError, IndexError, ValueError, AttributeError, OverflowError)
 
 
 def read_keras(file: BinaryIO) -> ModelFacts:
