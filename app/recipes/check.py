@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from app.errors import Complaint, Invalid
 from app.recipes.constraints import Constraints
-from app.recipes.facts import DatasetFacts, ModelFacts, shape_text
+from app.recipes.facts import DatasetFacts, ModelFacts, TensorSpec, shape_text
 from app.recipes.fit import input_complaints, read_tasks
 from app.recipes.other_models import other_model_complaints
 from app.recipes.outputs import HOLDING_TFLITE, OUTPUT_KINDS, OutputKind
@@ -53,7 +53,7 @@ def check(
         *_order_complaints(recipe),
         *_output_complaints(recipe, outputs),
         *kind_complaints(recipe, outputs, model),
-        *_need_complaints(recipe, dataset),
+        *_need_complaints(recipe, given),
         *_length_complaints(outputs, model, dataset),
         *_layer_complaints(stages),
         *(input_complaints(model, dataset) if dataset else ()),
@@ -147,7 +147,9 @@ def _output_complaints(recipe: Recipe, outputs: tuple[OutputKind, ...]) -> Itera
         )
 
 
-def _need_complaints(recipe: Recipe, dataset: DatasetFacts | None) -> Iterator[Complaint]:
+def _need_complaints(recipe: Recipe, given: Given) -> Iterator[Complaint]:
+    dataset = given.dataset
+    yield from _label_complaints(recipe, given.model, dataset)
     for step in recipe.steps:
         needs = step.all_needs()
         if needs and dataset is None:
@@ -162,18 +164,36 @@ def _need_complaints(recipe: Recipe, dataset: DatasetFacts | None) -> Iterator[C
             )
 
 
+def _label_complaints(
+    recipe: Recipe, model: ModelFacts, dataset: DatasetFacts | None
+) -> Iterator[Complaint]:
+    """Labels that were forgotten: nobody means data that nothing would read."""
+    if dataset is None or dataset.labels or _needs(recipe) or _open_inputs(model):
+        return
+    yield Complaint(
+        pointer="/dataset_id",
+        detail="the data set has no labels, and no step of this recipe reads inputs alone; what "
+        "is left for it to tell is accuracy, which takes labels. Upload it with labels (y), or "
+        "give no dataset_id",
+    )
+
+
+def _open_inputs(model: ModelFacts) -> list[TensorSpec]:
+    """Inputs of any length: a data set tells which."""
+    return [spec for spec in model.inputs if spec.shape is not None and None in spec.shape]
+
+
 def _length_complaints(
     outputs: tuple[OutputKind, ...], model: ModelFacts, dataset: DatasetFacts | None
 ) -> Iterator[Complaint]:
     if dataset is not None or not HOLDING_TFLITE & set(outputs):
         return
-    for spec in model.inputs:
-        if spec.shape is not None and None in spec.shape:
-            yield Complaint(
-                pointer="/dataset_id",
-                detail=f"a tflite file has fixed lengths, and input {spec.name!r} has the shape "
-                f"{shape_text(spec.shape)}: give a data set, whose rows have a length",
-            )
+    for spec in _open_inputs(model):
+        yield Complaint(
+            pointer="/dataset_id",
+            detail=f"a tflite file has fixed lengths, and input {spec.name!r} has the shape "
+            f"{shape_text(spec.shape)}: give a data set, whose rows have a length",
+        )
 
 
 def _layer_complaints(stages: Sequence[Stage]) -> Iterator[Complaint]:

@@ -125,6 +125,18 @@ def test_gradual_schedule_needs_labels() -> None:
     assert pointers_of(recipe(gradual), classifier(), digits(labels=())) == ["/dataset_id"]
 
 
+def test_labels_that_nothing_would_miss_are_missed() -> None:
+    unlabelled = digits(labels=())
+    assert pointers_of(recipe(PRUNE), classifier(), unlabelled) == ["/dataset_id"]
+    assert not check(recipe(INT8), ("tflite",), Given(classifier(), unlabelled), NO_TARGETS).tasks
+
+
+def test_unlabelled_data_is_taken_for_its_lengths() -> None:
+    spec = TensorSpec(name="image", shape=(None, 28, 1), dtype="float32")
+    given = Given(classifier(inputs=(spec,)), digits(labels=()))
+    assert check(recipe(PRUNE), ("tflite",), given, NO_TARGETS).tasks == ()
+
+
 def test_one_shot_pruning_needs_no_data() -> None:
     assert check(recipe(PRUNE), ("keras",), Given(classifier(), None), NO_TARGETS).needs == ()
 

@@ -3,7 +3,11 @@
 import pytest
 
 from app.errors import RejectedUpload, UnsupportedFormat
+from app.recipes.check import ImpossibleRecipe, check
+from app.recipes.constraints import Constraints
 from app.recipes.facts import DatasetOptions
+from app.recipes.recipe import Recipe
+from app.recipes.steps.base import Given
 from app.uploads.formats import UploadKind, recognize
 from app.uploads.inspector.order import Inspection, InspectionOrder
 from app.uploads.inspector.read import read
@@ -242,6 +246,22 @@ def test_door_takes_data_without_labels_and_says_so() -> None:
     assert dataset is not None
     assert dataset.labels == ()
     assert any("no labels" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("d16_label_float.npz", "output 'o' ends in softmax.* but the labels are real numbers"),
+        ("d25_missing_y.npz", "the data set has no labels"),
+    ],
+)
+def test_job_with_a_classifier_is_refused_where_the_labels_are_none(name: str, why: str) -> None:
+    model, data = inspect("m01_ok.keras").model, inspect(name).dataset
+    assert model is not None
+    recipe = Recipe.model_validate({"steps": [{"technique": "magnitude_pruning", "sparsity": 0.5}]})
+    with pytest.raises(ImpossibleRecipe, match=why) as caught:
+        check(recipe, ("keras",), Given(model, data), Constraints.model_validate({}))
+    assert [each.pointer for each in caught.value.errors] == ["/dataset_id"]
 
 
 def test_door_fills_in_the_label_column_and_says_so() -> None:
