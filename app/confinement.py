@@ -7,7 +7,6 @@ then becomes the program. Standard library only.
 import json
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -123,6 +122,8 @@ def libraries() -> tuple[str, ...]:
 
     The folder that holds ours may hold anything beside them.
     """
+    import sysconfig  # the box imports this module, too, and has no use for it
+
     named = (*sysconfig.get_paths().values(), *sys.path, *_of_the_interpreter())
     packages = (str(IMPORT_ROOT / name) for name in ("app", "worker"))
     return tuple(dict.fromkeys((*_libraries_among(named), *packages)))

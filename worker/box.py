@@ -13,7 +13,7 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,11 +128,11 @@ def change_user(order: BoxOrder) -> str:
     Without one, no capability either way: root's number alone opens only what root owns, and of
     that only what the steps to come leave.
     """
-    tasks = order.confinement.tasks
-    user = own_user(order)
+    tasks, taken = order.confinement.tasks, limits.tasks_by_user()
+    user = own_user(order, taken)
     if user is None:
         shared = os.getuid()
-        limits.limit(resource.RLIMIT_NPROC, limits.tasks_of(shared) + SHARED_ALLOWANCE * tasks)
+        limits.limit(resource.RLIMIT_NPROC, taken[shared] + SHARED_ALLOWANCE * tasks)
         capabilities.forbid()
         capabilities.drop()
         return "shared" if shared else "root"
@@ -145,12 +145,12 @@ def change_user(order: BoxOrder) -> str:
     return "own"
 
 
-def own_user(order: BoxOrder) -> int | None:
-    """A user that is free at the moment, if root may become it and it reaches what it needs."""
+def own_user(order: BoxOrder, taken: Mapping[int, int]) -> int | None:
+    """One whom nothing belongs to, if root may become it and it reaches what it needs."""
     if os.getuid() != 0 or not capabilities.has(*TO_CHANGE_USER):
         return None
     candidates = (FIRST_USER + (os.getpid() + each) % USERS for each in range(USERS))
-    user = next((each for each in candidates if limits.tasks_of(each) == 0), None)
+    user = next((each for each in candidates if each not in taken), None)
     return user if user is not None and _reaches(user, order) else None
 
 

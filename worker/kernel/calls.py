@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import os
-import platform
 import sys
 
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -14,7 +13,7 @@ CAPABILITY_BOUNDING_DROP, CAPABILITY_AMBIENT = 24, 47
 
 def machine() -> str:
     """As `uname` says it, by one name: x86_64, aarch64, or another."""
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(found := platform.machine().lower(), found)
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(found := os.uname().machine.lower(), found)
 
 
 def system_call(name: str, number: int, *arguments: "int | ctypes.Array[ctypes.c_char]") -> int:

@@ -1,6 +1,8 @@
 """Ceilings on what a process takes, by setrlimit, and how much of them is in use."""
 
+import re
 import resource
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +17,7 @@ NONE_OF = (
 )
 # After the soft limit's signal, which a program may ignore, it is killed.
 LAST_WORDS_S = 1
+USER, THREADS = re.compile(rb"\nUid:\t(\d+)"), re.compile(rb"\nThreads:\t(\d+)")
 
 
 def limit(kind: int, most: int, hard_most: int | None = None) -> None:
@@ -32,16 +35,17 @@ def _lower(wanted: int, held: int) -> int:
     return wanted if held == resource.RLIM_INFINITY else min(wanted, held)
 
 
-def tasks_of(user: int) -> int:
-    """Processes and threads of a user: what RLIMIT_NPROC is compared with."""
-    entries = Path("/proc").iterdir()
-    return sum(_threads_if_of(user, entry) for entry in entries if entry.name.isdigit())
+def tasks_by_user() -> Counter[int]:
+    """Processes and threads of every user: what RLIMIT_NPROC is compared with."""
+    tasks: Counter[int] = Counter()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):  # it has ended since
+                status = (entry / "status").read_bytes()
+                tasks[_field(USER, status)] += _field(THREADS, status)
+    return tasks
 
 
-def _threads_if_of(user: int, process: Path) -> int:
-    with suppress(OSError):  # it has ended since
-        status = (process / "status").read_text()
-        fields = dict(line.split(":", 1) for line in status.splitlines())
-        if int(fields["Uid"].split()[0]) == user:
-            return int(fields["Threads"])
-    return 0
+def _field(pattern: re.Pattern[bytes], status: bytes) -> int:
+    found = pattern.search(status)
+    return int(found[1]) if found else 0
