@@ -114,6 +114,7 @@ def make_inspector(settings: Settings) -> Inspects:
         memory_bytes=settings.inspection_memory_bytes,
         file_bytes=settings.max_upload_bytes,
         concurrency=asyncio.Semaphore(MOST_INSPECTIONS),
+        allows_unconfined=settings.allow_unconfined,
     )
 
 

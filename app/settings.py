@@ -36,7 +36,7 @@ class Settings(BaseModel):
     inspection_wait_s: float = Field(
         10, ge=0, description="How long an upload's answer waits for its inspection."
     )
-    inspection_limit_s: float = Field(60, gt=0, description="Wall clock of one inspection.")
+    inspection_limit_s: float = Field(20, gt=0, description="Wall clock of one inspection.")
     inspection_memory_bytes: int = Field(2**30, gt=0)
     allow_unconfined: bool = Field(
         False,

@@ -79,11 +79,18 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         standing = confine(order)
         os.environ[STANDING] = json.dumps(asdict(standing))
-        os.execv(program[0], program)  # noqa: S606 - the starter's program, no shell
+        become(program)
     except (StepFailed, OSError) as error:
         sys.stderr.write(json.dumps({"cannot_confine": str(error)}) + "\n")
     sys.stderr.flush()
     os._exit(CANNOT_CONFINE)
+
+
+def become(program: list[str]) -> NoReturn:
+    try:
+        os.execv(program[0], program)  # noqa: S606 - the starter's program, no shell
+    except OSError as error:
+        raise StepFailed(f"{program[0]} cannot be started: {error.strerror}") from error
 
 
 def confine(order: BoxOrder) -> Standing:

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 from pydantic import ValidationError
 
-import app
+from app.confinement import CANNOT_CONFINE, Confinement, command, environment
 from app.errors import RejectedUpload, Unavailable
 from app.recipes.facts import DatasetOptions
 from app.uploads.inspector.order import Inspection, InspectionOrder
@@ -21,8 +23,23 @@ log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 32 * 2**20
 MAX_COMPLAINT_BYTES = 4096
-# What the project's own modules are found by; nothing else of the environment is handed on.
-SOURCE_ROOT = Path(app.__file__).parents[1]
+# Mapped files and shared libraries count as address space, but are not memory taken.
+MAPPED_BYTES = 8 * 2**30
+OPEN_FILES, TASKS = 64, 16
+VARIABLES = {
+    # One thread is enough to read, and each one more takes address space.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # HDF5 looks for filters in this folder; there are none.
+    "HDF5_PLUGIN_PATH": os.devnull,
+    "LC_ALL": "C.UTF-8",
+}
+
+
+class CannotConfine(Unavailable):
+    code = "cannot_confine"
+    title = "This machine cannot confine what strangers send"
+    retryable = False
 
 
 class Inspects(Protocol):
@@ -42,34 +59,35 @@ class Uninspected:
 
 @dataclass(frozen=True)
 class Inspector:
-    """How files are inspected. `scratch` is the child's folder, on the disk of the blobs."""
+    """How files are inspected: each in a box, with an empty folder of its own in `scratch`."""
 
     scratch: Path
     limit_s: float
     memory_bytes: int
     file_bytes: int
     concurrency: asyncio.Semaphore
+    allows_unconfined: bool = False
 
     async def inspect(self, path: Path, file_format: str, options: DatasetOptions) -> Inspection:
         """What the child says of a file. That it crashed or took too long is an answer too.
 
-        Raises: Unavailable where no child can be started.
+        Raises: Unavailable where no child can be started, CannotConfine where none can be confined.
         """
-        order = InspectionOrder(
-            format=file_format,
-            options=options,
-            memory_bytes=self.memory_bytes,
-            cpu_s=int(self.limit_s) + 1,
-            file_bytes=self.file_bytes,
-            parent=os.getpid(),
-        )
+        order = InspectionOrder(format=file_format, options=options)
         # Opened at once: the file may get its final name while this waits for its turn.
         with path.open("rb") as file:
             async with self.concurrency:
                 return await self._run(file, order)
 
     async def _run(self, file: BinaryIO, order: InspectionOrder) -> Inspection:
-        child = await self._start(file, order)
+        folder = self._folder()
+        try:
+            child = await self._start(file, order, folder)
+            return await self._finish(child)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _finish(self, child: asyncio.subprocess.Process) -> Inspection:
         try:
             async with asyncio.timeout(self.limit_s):
                 answer, complaint = await _outcome(child)
@@ -82,39 +100,52 @@ class Inspector:
             await _end(child)
         return _read_answer(child.returncode, answer, complaint)
 
-    async def _start(self, file: BinaryIO, order: InspectionOrder) -> asyncio.subprocess.Process:
+    def _folder(self) -> Path:
         try:
             self.scratch.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(dir=self.scratch))
+        except OSError as error:
+            raise _not_started(error) from error
+
+    async def _start(
+        self, file: BinaryIO, order: InspectionOrder, folder: Path
+    ) -> asyncio.subprocess.Process:
+        program = [sys.executable, "-m", "app.uploads.inspector", order.model_dump_json()]
+        try:
             return await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-P", "-s", "-m", "app.uploads.inspector"),
-                order.model_dump_json(),
+                *command(self._confinement(folder), program, os.getpid()),
                 stdin=file,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                cwd=self.scratch,
-                env=_environment(),
+                cwd=folder,
+                env=environment(folder, VARIABLES),
                 start_new_session=True,
             )
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else "unknown"
-            raise Unavailable(
-                f"no process could be started to inspect the file: {reason}",
-                hint="Try again in a few seconds.",
-            ) from error
+            raise _not_started(error) from error
+
+    def _confinement(self, folder: Path) -> Confinement:
+        """The file itself is the standard input: no path of it is given."""
+        return Confinement(
+            memory_bytes=self.memory_bytes,
+            address_bytes=self.memory_bytes + MAPPED_BYTES,
+            cpu_s=int(self.limit_s) + 1,
+            file_bytes=self.file_bytes,
+            open_files=OPEN_FILES,
+            tasks=TASKS,
+            readable=(),
+            writable=(str(folder),),
+            sees_processes=False,
+            is_optional=self.allows_unconfined,
+        )
 
 
-def _environment() -> dict[str, str]:
-    return {
-        "PYTHONPATH": str(SOURCE_ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "LC_ALL": "C.UTF-8",
-        # One thread is enough to read, and each one more takes address space.
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        # HDF5 looks for filters in this folder; there are none.
-        "HDF5_PLUGIN_PATH": os.devnull,
-    }
+def _not_started(error: OSError) -> Unavailable:
+    reason = os.strerror(error.errno) if error.errno else "unknown"
+    return Unavailable(
+        f"no process could be started to inspect the file: {reason}",
+        hint="Try again in a few seconds.",
+    )
 
 
 async def _outcome(child: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
@@ -145,10 +176,14 @@ def _read_answer(returncode: int | None, answer: bytes, complaint: bytes) -> Ins
     if returncode == 0:
         with suppress(ValidationError):
             return Inspection.model_validate_json(answer)
-    log.warning(
-        "inspection.crashed",
-        extra={"returncode": returncode, "complaint": complaint.decode("utf-8", "replace")},
-    )
+    said = {"returncode": returncode, "complaint": complaint.decode("utf-8", "replace")}
+    if returncode == CANNOT_CONFINE and not answer:
+        log.error("inspection.not_confined", extra=said)
+        raise CannotConfine(
+            "files cannot be inspected: this machine cannot confine the process that reads them",
+            hint="The log of the API and `penjing doctor` say what is missing.",
+        )
+    log.warning("inspection.crashed", extra=said)
     return _refusal(
         "the process that read the file died of it",
         hint="The file is damaged, or takes more memory to read than an upload may.",

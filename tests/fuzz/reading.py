@@ -105,14 +105,7 @@ def _verdict(given: Case, path: Path) -> tuple[Verdict, str]:
 
 
 def order(file_format: str) -> InspectionOrder:
-    return InspectionOrder(
-        format=file_format,
-        options=DatasetOptions(),
-        memory_bytes=MEMORY_BYTES,
-        cpu_s=LIMIT_S,
-        file_bytes=MEMORY_BYTES,
-        parent=os.getpid(),
-    )
+    return InspectionOrder(format=file_format, options=DatasetOptions())
 
 
 def _take_too_long(number: int, frame: FrameType | None) -> None:

@@ -1,27 +1,23 @@
-"""One inspection: order as argument, file as standard input, answer on standard output."""
+"""One inspection: order as argument, file as standard input, answer on standard output.
+
+It is started in the box, and knows nothing of it.
+"""
 
 import sys
 
 from app.errors import PenjingError, RejectedUpload
-from app.uploads.inspector.confinement import confine
+from app.processes import keep_memory_private
 from app.uploads.inspector.order import Inspection, InspectionOrder
+from app.uploads.inspector.read import read
 
 
 def main() -> None:
     order = InspectionOrder.model_validate_json(sys.argv[1])
-    confine(
-        memory_bytes=order.memory_bytes,
-        cpu_s=order.cpu_s,
-        file_bytes=order.file_bytes,
-        parent=order.parent,
-    )
+    keep_memory_private()
     sys.stdout.write(_answer(order).model_dump_json())
 
 
 def _answer(order: InspectionOrder) -> Inspection:
-    # After the limits are set: numpy and h5py are native code that must not run outside them.
-    from app.uploads.inspector.read import read
-
     try:
         return read(order, sys.stdin.buffer)
     except PenjingError as error:

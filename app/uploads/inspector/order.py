@@ -7,16 +7,12 @@ from app.recipes.facts import DatasetFacts, DatasetOptions, ModelFacts
 
 
 class InspectionOrder(BaseModel):
-    """The one argument. The file itself is standard input; `scratch` is the working folder."""
+    """The one argument. The file itself is standard input."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str
     options: DatasetOptions
-    memory_bytes: int
-    cpu_s: int
-    file_bytes: int
-    parent: int
 
 
 class Inspection(BaseModel):

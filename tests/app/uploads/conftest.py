@@ -28,14 +28,7 @@ class InPlaceInspector(Inspector):
     """Reads in this process: as the child does, without the second it takes to start one."""
 
     async def inspect(self, path: Path, file_format: str, options: DatasetOptions) -> Inspection:
-        order = InspectionOrder(
-            format=file_format,
-            options=options,
-            memory_bytes=self.memory_bytes,
-            cpu_s=1,
-            file_bytes=self.file_bytes,
-            parent=1,
-        )
+        order = InspectionOrder(format=file_format, options=options)
         # The child opens the file at once and answers later.
         with path.open("rb") as file:
             await asyncio.sleep(0)

@@ -148,10 +148,6 @@ def inspect(name: str) -> Inspection:
     order = InspectionOrder(
         format=recognize(path, kind, name),
         options=DatasetOptions(),
-        memory_bytes=2**30,
-        cpu_s=60,
-        file_bytes=2**30,
-        parent=1,
     )
     with path.open("rb") as file:
         return read(order, file)

@@ -2,17 +2,19 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from app.confinement import BoxOrder, Confinement, boxed, command, libraries
 from app.recipes.facts import DatasetOptions
-from app.uploads.inspecting import Inspector
-from app.uploads.inspector.order import Inspection, InspectionOrder
+from app.uploads import inspecting
+from app.uploads.inspecting import CannotConfine, Inspector
+from app.uploads.inspector.order import Inspection
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 
@@ -96,22 +98,49 @@ def test_inspect_goes_on_when_the_file_gets_another_name(
     assert asyncio.run(renamed()).model is not None
 
 
-def test_inspector_ends_at_once_when_its_starter_is_gone() -> None:
-    order = InspectionOrder(
-        format="csv",
-        options=DatasetOptions(),
-        memory_bytes=2**30,
-        cpu_s=10,
-        file_bytes=2**20,
-        parent=2**22 + 1,
-    )
-    child = subprocess.run(
-        [sys.executable, "-m", "app.uploads.inspector", order.model_dump_json()],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    assert (child.returncode, child.stdout) == (128 + signal.SIGKILL, "")
+def without_landlock(
+    confinement: Confinement, program: Sequence[str], parent_pid: int
+) -> list[str]:
+    return boxed(BoxOrder(confinement, parent_pid, libraries(), newest_abi=0), program)
+
+
+def test_inspect_reads_nothing_where_it_cannot_be_confined(
+    inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspecting, "command", without_landlock)
+    with pytest.raises(CannotConfine) as refused:
+        inspect(inspector, "m01_ok.keras", "keras")
+    problem = refused.value.as_problem()
+    assert (problem.code, problem.retryable) == ("cannot_confine", False)
+    assert "penjing doctor" in (problem.hint or "")
+
+
+def test_inspect_reads_unconfined_where_that_is_allowed(
+    inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspecting, "command", without_landlock)
+    allowing = replace(inspector, allows_unconfined=True)
+    assert inspect(allowing, "m01_ok.keras", "keras").model is not None
+
+
+def test_inspection_has_an_empty_folder_and_nothing_else(
+    inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Confinement] = []
+
+    def watched(confinement: Confinement, program: Sequence[str], parent_pid: int) -> list[str]:
+        (folder,) = confinement.writable
+        assert not any(Path(folder).iterdir())
+        given.append(confinement)
+        return command(confinement, program, parent_pid)
+
+    monkeypatch.setattr(inspecting, "command", watched)
+    for _ in range(2):
+        inspect(inspector, "m01_ok.keras", "keras")
+    first, second = given
+    assert (first.readable, first.sees_processes, first.channels) == ((), False, ())
+    assert first.writable != second.writable
+    assert not any(inspector.scratch.iterdir())
 
 
 def test_api_side_of_uploads_imports_no_arrays_and_no_tensorflow() -> None:

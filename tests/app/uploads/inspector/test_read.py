@@ -16,16 +16,7 @@ from app.uploads.inspector.read import read
 def inspected(images: Any, **options: float) -> Inspection:
     file = io.BytesIO()
     np.savez(file, x=images, y=np.arange(len(images)) % 2)
-    order = InspectionOrder.model_validate(
-        {
-            "format": "npz",
-            "options": options,
-            "memory_bytes": 1 << 30,
-            "cpu_s": 10,
-            "file_bytes": 1 << 20,
-            "parent": 0,
-        }
-    )
+    order = InspectionOrder.model_validate({"format": "npz", "options": options})
     return read(order, file)
 
 
