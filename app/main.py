@@ -9,6 +9,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from app.accounts.quotas import Quotas
 from app.api.application import make_application
 from app.api.checks import make_checks
 from app.api.deps import Services
@@ -79,7 +80,8 @@ def wire(
     settings: Settings, database: Database, queue: Queue, clock: Callable[[], datetime]
 ) -> Services:
     blobs = BlobStore(settings.resolved_blobs)
-    uploads, jobs = UploadStore(database), JobStore(database)
+    quotas = Quotas.from_settings(settings)
+    uploads, jobs = UploadStore(database, quotas), JobStore(database, quotas)
     return Services(
         settings=settings,
         blobs=blobs,

@@ -47,6 +47,32 @@ class Settings(BaseModel):
         description="0 lets in what was not inspected: only to prove that jobs are confined.",
     )
 
+    quota_storage_bytes: int | None = Field(
+        None, ge=0, description="Uploads and artifacts of one tenant; null = as the disk allows."
+    )
+    quota_upload_bytes: int | None = Field(
+        None, ge=0, description="Largest upload of one tenant; null = max_upload_bytes."
+    )
+    quota_jobs_queued: int | None = Field(
+        None, ge=0, description="Jobs that one tenant may have waiting; null = any number."
+    )
+    quota_jobs_running: int | None = Field(
+        None, ge=0, description="Jobs of one tenant that run at a time; null = any number."
+    )
+    quota_run_s: float | None = Field(
+        None, ge=0, description="Seconds that one tenant's jobs run a month (UTC); null = any."
+    )
+    rate_limit_requests: int = Field(
+        600, ge=0, description="Requests of one key a minute; 0 = any number."
+    )
+    rate_limit_uploads: int = Field(
+        60, ge=0, description="Uploads of one key a minute; 0 = any number."
+    )
+    rate_limit_refused_keys: int = Field(
+        20, ge=0, description="Wrong keys from one address a minute; 0 = any number."
+    )
+    audit_days: int = Field(365, ge=1, description="How long the audit log is kept.")
+
     worker_concurrency: int = Field(1, ge=1, description="Jobs one worker runs at a time.")
     lease_s: float = Field(15, gt=0, description="A job whose lease is older is up for grabs.")
     heartbeat_s: float = Field(2, gt=0, description="How often a worker renews its lease.")

@@ -95,6 +95,7 @@ class Guard:
         self._child = child
         self._cancel_file = attempt.folder / "cancel"
         self._limit_s = JobRequest.model_validate(attempt.job.request).limits.run_s
+        self._quota_s = attempt.job.run_limit_s
         self._started_at = time.monotonic()
         self._cancelled_at: float | None = None
         self._looked_at = 0.0
@@ -106,14 +107,22 @@ class Guard:
         if self._shop.closing.is_over:
             raise ShuttingDown
         self._check_cancel(now)
-        if now - self._started_at > self._limit_s:
+        self._check_time(now - self._started_at)
+        if now - self._looked_at >= MEMORY_LOOK_S:
+            self._looked_at = now
+            self._check_memory()
+
+    def _check_time(self, ran_s: float) -> None:
+        if ran_s > self._limit_s:
             raise RunTimeExceeded(
                 f"the job ran longer than limits.run_s = {self._limit_s:g} s",
                 hint="Give a longer limits.run_s, fewer epochs, or less data.",
             )
-        if now - self._looked_at >= MEMORY_LOOK_S:
-            self._looked_at = now
-            self._check_memory()
+        if self._quota_s is not None and ran_s > self._quota_s:
+            raise RunTimeExceeded(
+                f"the job ran for the {self._quota_s:g} s that were left of its tenant's month",
+                hint="Retry it in the next month (UTC), or ask the operator for more.",
+            )
 
     def _check_cancel(self, now: float) -> None:
         if not self._hold.cancel_requested:

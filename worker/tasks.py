@@ -38,18 +38,19 @@ class HandBack:
 
 
 def carry_out(shop: Workshop, job_id: str) -> None:
-    """Do one job, if it is still there to be done."""
+    """Do the job whose turn it is, which need not be the one that the message names."""
     if shop.closing.has_begun:
         return  # it stays queued: a reaper sends its id to somebody who stays
-    job = shop.leases.claim(job_id, shop.name, shop.clock(), shop.settings.lease_s)
+    job = shop.leases.take(shop.name, shop.clock(), shop.settings.lease_s)
     if job is None:
-        return  # delivered twice, cancelled meanwhile, or waited too long
+        return  # delivered twice, cancelled meanwhile, or its tenant has as many running as it may
     log.info("job.claimed", extra={"job_id": job.id, "attempt": job.attempt})
     journal = Journal(shop, job)
     with Hold(shop.leases, job, shop.settings, shop.clock) as hold:
         ending = attempt(shop, job, hold, journal)
         if ending is None or not conclude(shop, job, ending, hold, journal):
             log.warning("job.lost", extra={"job_id": job.id, "fence": job.fence})
+    wake_next(shop, job)
     if not shop.closing.has_begun:
         shop.spares.refill()
 
@@ -154,8 +155,23 @@ def hand_back(shop: Workshop, job: Job, ending: HandBack) -> bool:
     if not shop.leases.hand_back(job.id, job.fence, shop.clock(), counts=ending.counts):
         return False
     log.info("job.handed_back", extra={"job_id": job.id, "counts": ending.counts})
-    try:
-        shop.send(job.id)
-    except Exception as error:  # noqa: BLE001 - the row is queued; a reaper will send its id
-        log.warning("queue.unreachable", extra={"job_id": job.id, "why": repr(error)})
+    wake(shop, job.id)
     return True
+
+
+def wake_next(shop: Workshop, ended: Job) -> None:
+    """The tenant has room for one more; the message of that one may have come when it had none."""
+    try:
+        job_id = shop.leases.held_back(ended.tenant_id, shop.clock())
+    except UNREACHABLE as error:
+        log.warning("database.unreachable", extra={"job_id": ended.id, "why": repr(error)})
+    else:
+        if job_id:
+            wake(shop, job_id)
+
+
+def wake(shop: Workshop, job_id: str) -> None:
+    try:
+        shop.send(job_id)
+    except Exception as error:  # noqa: BLE001 - the row is queued; a reaper will send its id
+        log.warning("queue.unreachable", extra={"job_id": job_id, "why": repr(error)})

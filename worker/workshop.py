@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from app.accounts.quotas import Quotas
 from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.database.migrate import upgrade
@@ -96,7 +97,7 @@ def open_workshop(settings: Settings, launcher_of: Callable[[Limits, Path], Laun
             settings=settings,
             clock=utc_now,
             jobs=JobStore(database),
-            leases=JobLeases(database),
+            leases=JobLeases(database, Quotas.from_settings(settings)),
             presence=WorkerPresence(database),
             queue=queue,
             blobs=BlobStore(settings.resolved_blobs),

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from app.api.content import CONTENT_RESPONSES, Content, content_response, filename_of
 from app.api.deps import PrincipalDep, ServicesDep
@@ -37,7 +38,8 @@ async def upload_dataset(
 
     The file is the body, or `file` of a form.
     """
-    incoming = await incoming_file(request, services.settings.max_upload_bytes)
+    room = await run_in_threadpool(services.uploads.room, principal.tenant_id)
+    incoming = await incoming_file(request, room)
     options = DatasetOptions.model_validate(query.model_dump(exclude={"name"}))
     label = Label(principal.tenant_id, UploadKind.DATASET, query.name, incoming.filename, options)
     upload = await services.uploads.receive(label, incoming.batches)

@@ -1,6 +1,7 @@
 """Models: upload, list, read, download, delete."""
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from app.api.content import CONTENT_RESPONSES, Content, content_response, filename_of
 from app.api.deps import PrincipalDep, ServicesDep
@@ -29,7 +30,8 @@ async def upload_model(
 
     It is the body, or `file` of a form.
     """
-    incoming = await incoming_file(request, services.settings.max_upload_bytes)
+    room = await run_in_threadpool(services.uploads.room, principal.tenant_id)
+    incoming = await incoming_file(request, room)
     label = Label(principal.tenant_id, UploadKind.MODEL, name, incoming.filename, DatasetOptions())
     upload = await services.uploads.receive(label, incoming.batches)
     response.headers["Location"] = f"{PATH}/{upload.id}"

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
+from math import ceil
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -11,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.accounts.limits import Limited, QuotaStorage
 from app.api.complaints import complaints_of
 from app.api.content import NoSuchRange
 from app.api.receiving import BodyStalled
@@ -35,10 +37,12 @@ STATUSES: dict[type[PenjingError], int] = {
     errors.UnsupportedFormat: 415,
     errors.RangeNotSatisfiable: 416,
     errors.Invalid: 422,
+    Limited: 429,
     errors.JobError: 500,
     errors.PenjingError: 500,
     errors.Unavailable: 503,
     errors.StorageFull: 507,
+    QuotaStorage: 507,
 }
 
 # What the router itself refuses: (code, title) by status.
@@ -142,6 +146,8 @@ def _answer(
 
 
 def _headers_of(error: PenjingError) -> Mapping[str, str]:
+    if isinstance(error, Limited):
+        return {"Retry-After": str(max(1, ceil(error.retry_after_s)))}
     if error.retryable:
         return {"Retry-After": str(RETRY_AFTER_S)}
     if isinstance(error, NoSuchRange):

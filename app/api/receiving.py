@@ -15,6 +15,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
+from app.accounts.quotas import Room
 from app.api.complaints import invalid, unknown_name
 from app.errors import Complaint, Malformed, TooLarge
 
@@ -56,29 +57,25 @@ class Incoming:
     batches: AsyncIterator[bytes]
 
 
-async def incoming_file(request: Request, max_bytes: int) -> Incoming:
+async def incoming_file(request: Request, room: Room) -> Incoming:
     """Read up to the first byte of the file.
 
-    Raises: TooLarge by the announced size, Malformed, Invalid for form fields but `file`. Reading
-        on raises TooLarge, Malformed or BodyStalled.
+    Raises: TooLarge or QuotaStorage by the announced size, Malformed, Invalid for form fields but
+        `file`. Reading on raises TooLarge, Malformed or BodyStalled.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     is_form = kind == b"multipart/form-data"
-    most_bytes = max_bytes + (FORM_OVERHEAD_BYTES if is_form else 0)
-    _refuse_announced(request, most_bytes)
-    body = _body(request, most_bytes)
+    overhead_bytes = FORM_OVERHEAD_BYTES if is_form else 0
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal():
+        room.require(int(announced) - overhead_bytes, "were announced")
+    body = _body(request, room.upload_bytes + overhead_bytes)
     if not is_form:
         return Incoming(None, _batched(body))
     if not options.get(b"boundary"):
         raise Malformed("multipart/form-data without a boundary in its Content-Type")
     form = _FormFile(body, options[b"boundary"])
     return Incoming(await form.filename(), _batched(form.chunks()))
-
-
-def _refuse_announced(request: Request, max_bytes: int) -> None:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise TooLarge(f"{announced} bytes were announced; at most {max_bytes} are allowed")
 
 
 async def _body(request: Request, most_bytes: int) -> AsyncIterator[bytes]:

@@ -60,7 +60,10 @@ tenants = Table(
     Column("id", Id, primary_key=True),
     Column("name", String(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    # What differs from the settings' quotas.
     Column("quotas", JSON(none_as_null=True)),
+    # When one of its jobs was last taken: of two tenants that wait, the other one is next.
+    Column("served_at", UtcDateTime),
     UniqueConstraint("name"),
 )
 
@@ -133,7 +136,11 @@ jobs = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("lease_expires_at", UtcDateTime),
+    # Of the present or the last attempt: since when it runs, and how long its tenant lets it.
+    Column("claimed_at", UtcDateTime),
+    Column("run_limit_s", Float),
     Index(None, "tenant_id", "created_at", "id"),
+    Index(None, "tenant_id", "state", "queued_at"),
     Index(None, "state", "queued_at"),
     Index(None, "model_id"),
 )
@@ -199,4 +206,31 @@ workers = Table(
     metadata,
     Column("name", String(255), primary_key=True),
     Column("seen_at", UtcDateTime, nullable=False),
+)
+
+# How long the jobs of a tenant ran in a month ("2026-01", UTC), by the ends of their attempts.
+run_times = Table(
+    "run_times",
+    metadata,
+    Column("tenant_id", Id, ForeignKey("tenants.id"), primary_key=True),
+    Column("month", String(7), primary_key=True),
+    Column("run_s", Float, nullable=False),
+)
+
+# Rows are added, and dropped when they are old; none is changed. What they name may be gone.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    # Null where nobody was recognized.
+    Column("tenant_id", Id),
+    Column("key_id", Id),
+    Column("action", String(64), nullable=False),
+    Column("object_id", String(64)),
+    Column("status", Integer, nullable=False),
+    Column("address", String(64)),
+    Column("request_id", String(128)),
+    Index(None, "tenant_id", "seq"),
+    Index(None, "at"),
 )

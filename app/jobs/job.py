@@ -51,7 +51,8 @@ def sources_of(state: JobState) -> tuple[JobState, ...]:
 class Job:
     """One row of the jobs table, but for its per-layer table, which is asked for by itself.
 
-    `request` is the body as it was accepted, defaults filled in.
+    `request` is the body as it was accepted, defaults filled in. `run_limit_s` is what was
+    left of its tenant's run time when it was taken; null where that has no quota.
     """
 
     id: str
@@ -79,3 +80,4 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     lease_expires_at: datetime | None
+    run_limit_s: float | None

@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import Problem, QueueTimeExceeded, WorkerLost
+from app.errors import JobError, Problem, QueueTimeExceeded, WorkerLost
 from app.jobs.job import Job, JobState
 from app.reports.report import Verdict
+
+
+class RunTimeUsedUp(JobError):
+    code = "quota_run_seconds"
+    title = "The tenant's jobs have run as long this month as they may"
 
 
 @dataclass(frozen=True)
@@ -68,3 +73,12 @@ def queued_too_long() -> Outcome:
         stage="queued",
     )
     return Outcome(JobState.TIMED_OUT, problem=late.as_problem())
+
+
+def run_time_used_up() -> Outcome:
+    used = RunTimeUsedUp(
+        "the tenant's jobs had run as long this month as they may before this one began",
+        hint="Retry it in the next month (UTC), or ask the operator for more.",
+        stage="queued",
+    )
+    return Outcome(JobState.FAILED, problem=used.as_problem())

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from app.accounts.quotas import NO_QUOTAS, Quotas
 from app.database.engine import Database
 from app.database.tables import (
     artifacts,
@@ -29,6 +30,7 @@ from app.database.tables import (
 from app.errors import IdempotencyKeyReused, NotFound
 from app.ids import new_id
 from app.jobs.adding import NewJob, insert_job
+from app.jobs.admission import JobUsage, require_room, usage_of
 from app.jobs.job import Job, JobState
 from app.jobs.request import JobRequest
 from app.jobs.rows import (
@@ -61,8 +63,9 @@ class JobStore:
     A job of another tenant is not there: it is found by no query.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
         self._database = database
+        self._quotas = quotas
 
     def add(
         self,
@@ -77,13 +80,14 @@ class JobStore:
 
         Job and key are one transaction: a crash leaves both or neither.
         Raises: IdempotencyKeyReused where the key came with another request; Invalid where the
-            model or the data set was deleted meanwhile.
+            model or the data set was deleted meanwhile; what `require_room` raises.
         """
         if idempotency and (earlier := self.replayed(tenant_id, idempotency, now)):
             return earlier
         job = NewJob(new_id("job"), tenant_id, request, now, retry_of)
         try:
             with self._database.write() as connection:
+                require_room(connection, tenant_id, self._quotas, now)
                 insert_job(connection, job)
                 if idempotency:
                     _remember(connection, idempotency, job)
@@ -195,6 +199,11 @@ class JobStore:
         if row is None:
             raise NotFound(f"there is no artifact {artifact_id!r}")
         return artifact_of(row)
+
+    def usage(self, tenant_id: str, now: datetime) -> JobUsage:
+        """What counts against the tenant's quotas of jobs."""
+        with self._database.read() as connection:
+            return usage_of(connection, tenant_id, now)
 
     def blobs_in_use(self) -> set[str]:
         """sha256 of every file that an artifact needs, of all tenants."""

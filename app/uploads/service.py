@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from app.accounts.quotas import Room
 from app.blobs.store import BlobStore, BlobWriter
-from app.errors import InUse, RejectedUpload, TooLarge
+from app.errors import InUse, RejectedUpload
 from app.ids import new_id
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind, recognize
@@ -57,12 +58,14 @@ class UploadService:
         """Take in one file. Batches of about 1 MiB are best; two are held at a time.
 
         Returns: the upload, ready, or still inspecting where that takes longer than `wait_s`.
-        Raises: Invalid, UnsupportedFormat, RejectedUpload, TooLarge, StorageFull, Unavailable;
+        Raises: Invalid, UnsupportedFormat, RejectedUpload, TooLarge, QuotaStorage, StorageFull,
+            Unavailable;
             in all these cases, and where `batches` raises, nothing is kept.
         """
+        room = await asyncio.to_thread(self.room, label.tenant_id)
         name = display_name(label.name or label.filename or label.kind)
         with self.blobs.writer() as writer:
-            await self._write(writer, batches)
+            await self._write(writer, batches, room)
             claimed = label.filename or label.name or ""
             found = await asyncio.to_thread(recognize, writer.path, label.kind, claimed)
             inspecting = asyncio.create_task(
@@ -76,6 +79,10 @@ class UploadService:
         if upload.status is UploadStatus.INSPECTING:
             self._in_background(upload, inspecting)
         return upload
+
+    def room(self, tenant_id: str) -> Room:
+        """What an upload that begins now may come to."""
+        return self.store.room(tenant_id, self.max_bytes)
 
     def get(self, tenant_id: str, upload_id: str, kind: UploadKind) -> Upload:
         """Raises: NotFound."""
@@ -115,15 +122,14 @@ class UploadService:
             task.cancel()
         await asyncio.gather(*self._unfinished, return_exceptions=True)
 
-    async def _write(self, writer: BlobWriter, batches: AsyncIterator[bytes]) -> None:
+    async def _write(self, writer: BlobWriter, batches: AsyncIterator[bytes], room: Room) -> None:
         """Hash and write one batch in a thread while the next one arrives."""
         received = 0
         writing: asyncio.Task[None] | None = None
         try:
             async for batch in batches:
                 received += len(batch)
-                if received > self.max_bytes:
-                    raise TooLarge(f"more than the {self.max_bytes} bytes that a file may have")
+                room.require(received, "have come")
                 if writing:
                     await asyncio.shield(writing)
                 writing = asyncio.create_task(asyncio.to_thread(writer.write, batch))

@@ -7,6 +7,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
 
+from app.accounts.quotas import (
+    NO_QUOTAS,
+    Quotas,
+    Room,
+    locked_quotas,
+    require_storage,
+    room_for_upload,
+    stored_bytes,
+)
 from app.database.engine import Database
 from app.database.tables import uploads
 from app.errors import Malformed, NotFound, Problem
@@ -32,11 +41,25 @@ class UploadStore:
     What belongs to another tenant is not there: it is found by no query.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
         self._database = database
+        self._quotas = quotas
+
+    def room(self, tenant_id: str, most_bytes: int) -> Room:
+        """What an upload may come to, of `most_bytes` at most."""
+        with self._database.read() as connection:
+            return room_for_upload(connection, tenant_id, self._quotas, most_bytes)
+
+    def stored_bytes(self, tenant_id: str) -> int:
+        """What counts against the tenant's storage."""
+        with self._database.read() as connection:
+            return stored_bytes(connection, tenant_id)
 
     def add(self, upload: Upload) -> None:
+        """Raises: QuotaStorage where others took the room meanwhile."""
         with self._database.write() as connection:
+            quotas = locked_quotas(connection, upload.tenant_id, self._quotas)
+            require_storage(connection, upload.tenant_id, quotas, upload.size_bytes)
             connection.execute(insert(uploads).values(_values(upload)))
 
     def get(self, tenant_id: str, upload_id: str, kind: UploadKind) -> Upload:

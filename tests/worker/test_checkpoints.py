@@ -34,8 +34,8 @@ def test_next_attempt_finds_what_a_killed_one_left(desk: Desk) -> None:
 
 
 def test_sweep_keeps_what_may_still_be_gone_on_with(desk: Desk, tmp_path: Path) -> None:
-    waiting = desk.submit()
     ended = desk.do("artifact.write_bytes(b'x'); leave()")
+    waiting = desk.submit()
     folders = [
         checkpoint_folder(desk.shop, job_id) for job_id in (waiting.id, ended.id, "job_unknown")
     ]

@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
 from app.accounts.principal import DEFAULT_TENANT
+from app.accounts.quotas import Quotas
 from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import Outcome
+from tests.fakes import FakeQueue
 from tests.worker.conftest import PROLOGUE, Desk
 from worker.tasks import carry_out
-from worker.workshop import Closing
+from worker.workshop import Closing, Workshop
 
 
 def test_task_leaves_when_the_job_is_done_already(desk: Desk) -> None:
@@ -135,3 +137,36 @@ def test_stopping_worker_gives_up_when_the_database_stays_away(
     stop.join()
 
     assert shop.jobs.get(DEFAULT_TENANT, job.id).state is JobState.RUNNING
+
+
+def test_next_job_of_a_tenant_is_woken_when_one_of_its_own_ends(
+    desk: Desk,
+) -> None:
+    queue = FakeQueue()
+    shop = replace(limited(desk, Quotas(jobs_running=1)), queue=queue)
+    running, waiting = desk.submit(), desk.submit()
+    desk.script.write_text(PROLOGUE + "artifact.write_bytes(b'x'); leave()")
+
+    carry_out(shop, running.id)
+    assert queue.sent == [waiting.id]
+
+    carry_out(shop, waiting.id)
+    assert queue.sent == [waiting.id]
+
+
+def test_job_ends_when_its_tenants_month_is_used_up(desk: Desk) -> None:
+    shop = limited(desk, Quotas(run_s=0.5))
+    desk.script.write_text(PROLOGUE + "time.sleep(60)")
+    job = desk.submit()
+
+    carry_out(shop, job.id)
+
+    ended = desk.shop.jobs.get(DEFAULT_TENANT, job.id)
+    assert ended.state is JobState.TIMED_OUT
+    assert ended.error is not None
+    assert ended.error["code"] == "run_time_exceeded"
+    assert "left of its tenant's month" in ended.error["detail"]
+
+
+def limited(desk: Desk, quotas: Quotas) -> Workshop:
+    return replace(desk.shop, leases=JobLeases(desk.shop.leases.database, quotas))

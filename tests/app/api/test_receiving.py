@@ -8,6 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
+from app.accounts.quotas import Room
 from app.api import receiving
 from app.api.receiving import BATCH_BYTES, IDLE_S, MIB_LIMIT_S, BodyStalled, incoming_file
 from app.errors import Invalid, Malformed, PenjingError, TooLarge
@@ -45,7 +46,7 @@ def packets(body: bytes, size: int) -> Iterator[Message]:
 
 
 async def received(request: Request, max_bytes: int = 2**30) -> tuple[str | None, list[bytes]]:
-    incoming = await incoming_file(request, max_bytes)
+    incoming = await incoming_file(request, Room(max_bytes))
     return incoming.filename, [batch async for batch in incoming.batches]
 
 

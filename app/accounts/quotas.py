@@ -1,0 +1,112 @@
+"""What a tenant may have: by the settings, and by what was agreed with it in place of them."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection, func, select
+
+from app.accounts.limits import QuotaStorage
+from app.database.tables import artifacts, jobs, tenants, uploads
+from app.errors import TooLarge
+from app.settings import Settings
+
+
+class Quotas(BaseModel):
+    """Null = any number. A tenant's own are stored as those of these fields that differ."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    storage_bytes: int | None = Field(None, ge=0, description="Of uploads and artifacts together.")
+    upload_bytes: int | None = Field(None, ge=0, description="Of one upload.")
+    jobs_queued: int | None = Field(None, ge=0)
+    jobs_running: int | None = Field(None, ge=0)
+    run_s: float | None = Field(None, ge=0, description="Of all jobs in a calendar month (UTC).")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        return cls(**{name: getattr(settings, f"quota_{name}") for name in cls.model_fields})
+
+
+NO_QUOTAS = Quotas()
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one upload may come to: by its own size, and by what is left of the storage."""
+
+    upload_bytes: int
+    storage_bytes: int | None = None
+
+    def require(self, size_bytes: int, how: str) -> None:
+        """`how`: the bytes "were announced", "have come". Raises: TooLarge, QuotaStorage."""
+        if size_bytes > self.upload_bytes:
+            raise TooLarge(f"{size_bytes} bytes {how}; at most {self.upload_bytes} are allowed")
+        if self.storage_bytes is not None and size_bytes > max(self.storage_bytes, 0):
+            raise storage_is_full(
+                f"{size_bytes} bytes {how}, {max(self.storage_bytes, 0)} are left"
+            )
+
+
+def room_for_upload(
+    connection: Connection, tenant_id: str, defaults: Quotas, most_bytes: int
+) -> Room:
+    """For an upload that begins now.
+
+    Several at a time may be told of the same room; `require_storage` settles it when one is kept.
+    """
+    quotas = quotas_of(connection, tenant_id, defaults)
+    if quotas.upload_bytes is not None:
+        most_bytes = min(most_bytes, quotas.upload_bytes)
+    if quotas.storage_bytes is None:
+        return Room(most_bytes)
+    return Room(most_bytes, quotas.storage_bytes - stored_bytes(connection, tenant_id))
+
+
+def quotas_of(connection: Connection, tenant_id: str, defaults: Quotas) -> Quotas:
+    own = connection.execute(select(tenants.c.quotas).where(tenants.c.id == tenant_id)).scalar()
+    return defaults.model_copy(update=own or {})
+
+
+def locked_quotas(connection: Connection, tenant_id: str, defaults: Quotas) -> Quotas:
+    """The same, with the tenant's row: what is counted for it stays so until the transaction ends.
+
+    SQLite, which knows no locks of rows, has one writer at a time.
+    """
+    row = select(tenants.c.quotas).where(tenants.c.id == tenant_id)
+    own = connection.execute(row.with_for_update(key_share=True)).scalar()
+    return defaults.model_copy(update=own or {})
+
+
+def require_storage(
+    connection: Connection, tenant_id: str, quotas: Quotas, more_bytes: int
+) -> None:
+    """Raises: QuotaStorage."""
+    if quotas.storage_bytes is None:
+        return
+    used = stored_bytes(connection, tenant_id)
+    if used + more_bytes > quotas.storage_bytes:
+        raise storage_is_full(f"{used} of {quotas.storage_bytes} bytes are in use")
+
+
+def stored_bytes(connection: Connection, tenant_id: str) -> int:
+    """What this tenant's uploads and artifacts hold, each counted by itself.
+
+    Two uploads of the same bytes count twice, though the disk holds them once: whether somebody
+    has a file must not be told by what it costs to upload it.
+    """
+    of_uploads = select(func.sum(uploads.c.size_bytes)).where(uploads.c.tenant_id == tenant_id)
+    of_artifacts = (
+        select(func.sum(artifacts.c.size_bytes))
+        .join(jobs, jobs.c.id == artifacts.c.job_id)
+        .where(jobs.c.tenant_id == tenant_id)
+    )
+    return sum(int(connection.execute(query).scalar() or 0) for query in (of_uploads, of_artifacts))
+
+
+def storage_is_full(detail: str) -> QuotaStorage:
+    return QuotaStorage(
+        f"the tenant's storage quota: {detail}",
+        hint="Delete models and data sets that are no longer needed, or ask the operator for "
+        "more. GET /v1/usage says what is used.",
+    )

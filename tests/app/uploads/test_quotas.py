@@ -1,0 +1,121 @@
+"""Quotas of storage, at their edge, while bytes come and from many threads."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from app.accounts.limits import QuotaStorage
+from app.accounts.principal import DEFAULT_TENANT
+from app.accounts.quotas import Quotas, Room
+from app.blobs.store import BlobStore
+from app.database.engine import Database
+from app.errors import TooLarge
+from app.ids import new_id
+from app.recipes.facts import DatasetOptions
+from app.uploads.formats import UploadKind
+from app.uploads.service import Label
+from app.uploads.store import UploadStore
+from app.uploads.upload import Upload
+from tests.app.conftest import add_tenant
+from tests.app.uploads.conftest import MakeService
+from tests.app.uploads.test_store import upload
+
+OTHER = "ten_other"
+LABEL = Label(DEFAULT_TENANT, UploadKind.DATASET, None, "rows.csv", DatasetOptions())
+
+
+def of_size(size_bytes: int, tenant_id: str = DEFAULT_TENANT) -> Upload:
+    return replace(upload(), id=new_id("mdl"), tenant_id=tenant_id, size_bytes=size_bytes)
+
+
+@pytest.fixture
+def store(both_databases: Database) -> UploadStore:
+    add_tenant(both_databases, OTHER, "other")
+    return UploadStore(both_databases, Quotas(storage_bytes=100))
+
+
+def test_uploads_fill_the_storage_and_not_one_byte_more(store: UploadStore) -> None:
+    store.add(of_size(99))
+    with pytest.raises(QuotaStorage, match="99 of 100 bytes"):
+        store.add(of_size(2))
+    store.add(of_size(100, OTHER))
+    store.add(of_size(1))
+    assert store.stored_bytes(DEFAULT_TENANT) == 100
+
+
+def test_deleted_upload_leaves_its_room(store: UploadStore) -> None:
+    full = of_size(100)
+    store.add(full)
+    assert store.delete(DEFAULT_TENANT, full.id, lambda *_: False)
+    store.add(of_size(100))
+
+
+def test_exactly_what_fits_is_kept_when_twenty_come_at_once(store: UploadStore) -> None:
+    def add(_: int) -> bool:
+        try:
+            store.add(of_size(30))
+        except QuotaStorage:
+            return False
+        return True
+
+    with ThreadPoolExecutor(20) as pool:
+        assert sum(pool.map(add, range(20))) == 3
+    assert store.stored_bytes(DEFAULT_TENANT) == 90
+
+
+@pytest.mark.parametrize(
+    ("quotas", "room"),
+    [
+        (Quotas(), Room(1000)),
+        (Quotas(upload_bytes=500), Room(500)),
+        (Quotas(upload_bytes=5000), Room(1000)),
+        (Quotas(storage_bytes=100), Room(1000, 60)),
+        (Quotas(storage_bytes=30), Room(1000, -10)),
+    ],
+)
+def test_room_is_the_least_of_what_is_allowed(
+    both_databases: Database, quotas: Quotas, room: Room
+) -> None:
+    UploadStore(both_databases).add(of_size(40))
+    assert UploadStore(both_databases, quotas).room(DEFAULT_TENANT, 1000) == room
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "error"),
+    [(60, None), (61, QuotaStorage), (1000, QuotaStorage), (1001, TooLarge)],
+)
+def test_room_refuses_by_what_is_in_the_way(size_bytes: int, error: type[Exception] | None) -> None:
+    room = Room(1000, 60)
+    if error is None:
+        room.require(size_bytes, "were announced")
+        return
+    with pytest.raises(error, match=f"{size_bytes} bytes were announced"):
+        room.require(size_bytes, "were announced")
+
+
+@pytest.mark.anyio
+async def test_upload_ends_as_soon_as_it_is_more_than_there_is_room_for(
+    make_service: MakeService, database: Database, blobs: BlobStore
+) -> None:
+    taken = 0
+
+    async def batches() -> AsyncIterator[bytes]:
+        nonlocal taken
+        for _ in range(100):
+            taken += 1
+            yield b"1,2\n" * 10
+
+    limited = UploadStore(database, Quotas(storage_bytes=100))
+    service = replace(make_service(), store=limited)
+    with pytest.raises(QuotaStorage, match="120 bytes have come, 100 are left"):
+        await service.receive(LABEL, batches())
+    assert taken == 3
+    assert limited.stored_bytes(DEFAULT_TENANT) == 0
+    assert [path for path in blobs.root.rglob("*") if path.is_file()] == []
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
