@@ -404,6 +404,12 @@ def outlive_its_parent() -> None:
 
 
 @attempt
+def start_a_child_that_dies_with_it() -> None:
+    if LIBC.prctl(1, int(signal.SIGKILL), 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+@attempt
 def leave_the_session() -> None:
     os.setsid()
 

@@ -168,7 +168,10 @@ def test_calls_of_the_second_set_end_the_process(architecture: str) -> None:
         ("prctl", (15,), ALLOW),  # PR_SET_NAME
         ("prctl", (4, 0), ALLOW),  # PR_SET_DUMPABLE
         ("prctl", (4, 1), EPERM),
-        *[("prctl", (option, 0), EPERM) for option in (1, 22, 35, 36, 0x59616D61)],
+        ("prctl", (1, 9), ALLOW),  # PR_SET_PDEATHSIG, SIGKILL
+        ("prctl", (1, 0), EPERM),
+        ("prctl", (1, 15), EPERM),
+        *[("prctl", (option, 0), EPERM) for option in (22, 35, 36, 0x59616D61)],
         ("prlimit64", (0, 7), ALLOW),
         ("prlimit64", (OTHER_PID, 7), EPERM),
         ("sched_setaffinity", (0,), ALLOW),

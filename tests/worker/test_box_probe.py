@@ -89,6 +89,7 @@ EXPECTED: dict[str, set[str]] = {
     "slow_its_parent": EPERM,
     "hold_its_parent": EPERM,
     "outlive_its_parent": EPERM,
+    "start_a_child_that_dies_with_it": DONE,
     "leave_the_session": EPERM,
     "leave_the_group": EPERM,
     "enter_a_new_namespace_of_users": EPERM,

@@ -50,10 +50,11 @@ NAMESPACES_AND_PARENT = 0x7E020000 | 0x8000
 HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY: ways to have the kernel send signals to others.
 SIGNALLING_FCNTLS = (8, 10, 15, 1026)
-# PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_MM, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER: what would
-# undo the box, or leave its parent.
-UNDOING_PRCTLS = (1, 22, 35, 36, 0x59616D61)
-SET_DUMPABLE = 4
+# PR_SET_SECCOMP, PR_SET_MM, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER: what would undo the box.
+UNDOING_PRCTLS = (22, 35, 36, 0x59616D61)
+# Each with the one value that takes nothing back: to die with the parent, to be looked into by none.
+SET_DEATH_SIGNAL, SIGKILL = 1, 9
+SET_DUMPABLE, NOT_DUMPABLE = 4, 0
 # Opening for reading and emptying at once needs no right to write from Landlock before ABI 3.
 ACCESS_MODE_OR_TRUNCATE, TRUNCATE_ONLY = 0o1003, 0o1000
 
@@ -147,10 +148,8 @@ def _watched(architecture: str, own_pid: int | None) -> Program:
         "prctl": (
             _argument(0),
             *_any_of(UNDOING_PRCTLS, denied),
-            Instruction(IF_EQUAL, SET_DUMPABLE, 0, 3),
-            _argument(1),
-            Instruction(IF_EQUAL, 0, 1, 0),
-            _return(denied),
+            *_only_with(SET_DEATH_SIGNAL, SIGKILL),
+            *_only_with(SET_DUMPABLE, NOT_DUMPABLE),
         ),
         "prlimit64": _only_for_itself(denied),
         # onnxruntime pins each of its threads, by numbers that no filter can know.
@@ -186,6 +185,17 @@ def _empties_what_it_reads(flags_at: int) -> Program:
 
 def _only_for_itself(else_: int) -> Program:
     return (_argument(0), Instruction(IF_EQUAL, 0, 1, 0), _return(else_))
+
+
+def _only_with(option: int, value: int) -> Program:
+    """If it is this option, decided by its value; if not, the option is what is held still."""
+    return (
+        Instruction(IF_EQUAL, option, 0, 4),
+        _argument(1),
+        Instruction(IF_EQUAL, value, 0, 1),
+        _return(ALLOW),
+        _return(fail(errno.EPERM)),
+    )
 
 
 def _only_to(pid: int) -> Program:
