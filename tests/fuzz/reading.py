@@ -58,6 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         # The inspector unpacks into its working folder.
         os.chdir(folder)
+        print(flush=True)
         for number in range(start, start + step * count, step):
             print(judge(case(number, formats), Path("upload")).model_dump_json(), flush=True)
 

@@ -14,7 +14,8 @@ from tests.fuzz.cases import case
 from tests.fuzz.reading import Outcome
 
 # A process in native code does not hear its own alarm; that it is stuck is plain much sooner.
-SILENCE_S = 6.0
+SILENCE_S = 8.0
+START_S = 120.0
 FINDINGS = ("crash", "hang", "death")
 SLOWEST = 5
 
@@ -127,11 +128,12 @@ def run(
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """What the process says, line by line, until it ends or falls silent."""
+    """What the process says, line by line, until it ends or falls silent; the first is empty."""
     assert process.stdout is not None
-    descriptor, rest = process.stdout.fileno(), b""
+    descriptor, rest, patience_s = process.stdout.fileno(), b"", START_S
     with selectors.DefaultSelector() as waiting:
         waiting.register(descriptor, selectors.EVENT_READ)
-        while waiting.select(SILENCE_S) and (piece := os.read(descriptor, 2**16)):
+        while waiting.select(patience_s) and (piece := os.read(descriptor, 2**16)):
             *lines, rest = (rest + piece).split(b"\n")
-            yield from lines
+            yield from filter(None, lines)
+            patience_s = SILENCE_S
