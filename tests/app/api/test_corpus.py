@@ -16,13 +16,7 @@ pytestmark = pytest.mark.anyio
 
 # One of each kind of payload and of each format, and those that must pass.
 QUICK = tuple(
-    map(
-        hostile_file,
-        (
-            *("c12", "d01", "d16", "d25", "d32", "h02", "h13", "k02", "k09", "k11", "k16", "k47"),
-            *("m01", "m11", "q03", "s00", "s03", "s19", "t00", "t15"),
-        ),
-    )
+    map(hostile_file, ("c12", "d01", "d16", "h02", "h13", "k02", "k47", "q03", "s03", "t15"))
 )
 STATUSES = {201: "ready", 413: "4xx", 415: "4xx", 422: "4xx"}
 FINE_TUNING = {"technique": "fine_tuning", "epochs": 1}
