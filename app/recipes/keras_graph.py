@@ -142,7 +142,13 @@ class Graph:
             inner = Graph.of(layer)
             return inner.shape(inner.outputs[ref.output], depth + 1)
         fed = self.shape(feeds[0], depth + 1) or _built_shape(layer)
-        return None if fed is None else _shape_after(layer, fed)
+        if fed is None:
+            return None
+        # What merges several may widen the first to the size of another.
+        is_merge = layer["class_name"] in SAME_SHAPE
+        if is_merge and any(self.shape(other, depth + 1) != fed for other in feeds[1:]):
+            return None
+        return _shape_after(layer, fed)
 
 
 def _shape_after(layer: Config, fed: Shape) -> Shape | None:
@@ -152,7 +158,9 @@ def _shape_after(layer: Config, fed: Shape) -> Shape | None:
     if kind == "Dense":
         return (*fed[:-1], int(config["units"]))
     if kind == "Reshape":
-        return (fed[0], *(None if axis == -1 else int(axis) for axis in config["target_shape"]))
+        # The operation of that name counts the batch axis, the layer does not.
+        wanted = config["target_shape"] if "target_shape" in config else config["newshape"][1:]
+        return (fed[0], *(None if axis in (-1, None) else int(axis) for axis in wanted))
     if kind == "Flatten":
         inner = [axis for axis in fed[1:] if axis is not None]
         return (fed[0], math.prod(inner) if len(inner) == len(fed) - 1 else None)

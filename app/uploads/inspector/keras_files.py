@@ -24,6 +24,7 @@ from app.uploads.inspector.keras_weights import (
     counts_in_archive,
     counts_in_h5,
     folder_sizes,
+    is_kept_twice,
     is_weight,
 )
 from app.uploads.members import open_member, read_member
@@ -120,7 +121,8 @@ def _weight_sizes(hdf5: Any) -> dict[str, int]:
                 f"{bad} of {stored.size} values of the weight {stored.path!r} are NaN or infinite",
                 hint="Training diverged before the model was saved; upload an earlier state.",
             )
-        sizes[stored.path] = stored.size
+        if not is_kept_twice(stored.path):
+            sizes[stored.path] = stored.size
     return sizes
 
 

@@ -123,7 +123,7 @@ NUMPY_OPERATIONS = _words("""
     View Vsplit Vstack Where ZerosLike
 """)
 NN_OPERATIONS = _words("""
-    AdaptiveAveragePool AdaptiveMaxPool AveragePool BatchNorm BinaryCrossentropy CTCDecode
+    AveragePool BatchNorm BinaryCrossentropy CTCDecode
     CTCLoss CategoricalCrossentropy Celu Conv ConvTranspose DepthToSpace DepthwiseConv
     DotProductAttention Elu Fold Gelu Glu HardShrink HardSigmoid HardSilu HardTanh LayerNorm
     LeakyRelu LogSigmoid LogSoftmax MaxPool Moments MultiHot Normalize OneHot PSNR Polar RMSNorm

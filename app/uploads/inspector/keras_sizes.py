@@ -18,7 +18,8 @@ MAX_VALUES = 2**30
 PACKED = 8
 _CONV = (("filters", "kernel_size"),)
 _DEPTHWISE = (("kernel_size", "depth_multiplier"),)
-_RECURRENT = (("units", "units"),)
+_RECURRENT_LAYERS = ("LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell")
+_CONV_RECURRENT_LAYERS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 _TABLE = (("input_dim", "output_dim"),)
 _GROUPED = (("num_query_heads", "head_dim"), ("num_key_value_heads", "head_dim"))
 # A layer of this class has a weight for each of these products, with at least so many values.
@@ -28,11 +29,8 @@ WEIGHTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     **dict.fromkeys((f"Conv{axes}DTranspose" for axes in "123"), _CONV),
     **dict.fromkeys((f"SeparableConv{axes}D" for axes in "12"), (*_DEPTHWISE, ("filters",))),
     **dict.fromkeys((f"DepthwiseConv{axes}D" for axes in "12"), _DEPTHWISE),
-    **dict.fromkeys(
-        (f"ConvLSTM{axes}D" for axes in "123"), (("filters", "filters", "kernel_size"),)
-    ),
-    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), _RECURRENT),
-    **dict.fromkeys(("LSTMCell", "GRUCell", "SimpleRNNCell"), _RECURRENT),
+    **dict.fromkeys(_CONV_RECURRENT_LAYERS, (("filters", "filters", "kernel_size"),)),
+    **dict.fromkeys(_RECURRENT_LAYERS, (("units", "units"),)),
     **dict.fromkeys(("Embedding", "ReversibleEmbedding"), _TABLE),
     "MultiHeadAttention": (("num_heads", "key_dim"), ("num_heads", "value_dim")),
     **dict.fromkeys(("GroupQueryAttention", "GroupedQueryAttention"), _GROUPED),
@@ -49,8 +47,12 @@ EXTENTS = frozenset(
 )
 TENSORS = frozenset({"__keras_tensor__", "__tensor__", "__numpy__"})
 SHAPES = frozenset({"batch_input_shape", "batch_shape", "input_shape", "shape"})
-# Of these, each weight counted above is there once for each channel that comes in.
-PER_CHANNEL = frozenset(WEIGHTS) - {"Embedding", "ReversibleEmbedding"}
+# Of which there is a weight for each channel that comes in.
+BY_CHANNEL: Mapping[str, tuple[str, ...]] = {
+    **{name: products[0] for name, products in WEIGHTS.items() if "input_dim" not in products[0]},
+    **dict.fromkeys(_RECURRENT_LAYERS, ("units",)),
+    **dict.fromkeys(_CONV_RECURRENT_LAYERS, ("filters", "kernel_size")),
+}
 
 
 def declared_weights(spot: Spot, most: int) -> int:
@@ -81,13 +83,13 @@ def check_channels(spot: Spot, fed: Any, most: int) -> None:
     Raises: RejectedUpload.
     """
     layer, config = spot.value, spot.value["config"]
-    if layer["class_name"] not in PER_CHANNEL or not isinstance(fed, list) or len(fed) < 2:
-        return
-    if config.get("axis", -1) not in (-1, [-1]):
+    fields = BY_CHANNEL.get(layer["class_name"])
+    if fields is None or not isinstance(fed, list) or len(fed) < 2:
         return
     channels = fed[1] if config.get("data_format") == "channels_first" else fed[-1]
-    groups = _count(config.get("groups", 1)) if str(layer["class_name"]).startswith("Conv") else 1
-    if type(channels) is int and channels * declared_weights(spot, most) > most * max(1, groups):
+    groups = _count(config.get("groups", 1)) if "filters" in fields else 1
+    each = math.prod(_count(config.get(field)) for field in fields)
+    if type(channels) is int and channels * each > most * groups:
         raise _too_many(spot, {"input_shape": fed}, most)
 
 

@@ -12,9 +12,16 @@ NOT_WEIGHTS = re.compile(
     r"^(optimizer|optimizer_weights|metrics|_?loss_tracker)/|(^|/)seed_generator/"
 )
 
+# The kernel of the layer that it wraps, which that layer keeps itself.
+TWICE = re.compile(r"(^|/)spectral_normalization(_\d+)?/vars/0$")
+
 
 def is_weight(path: str) -> bool:
     return not NOT_WEIGHTS.search(path)
+
+
+def is_kept_twice(path: str) -> bool:
+    return TWICE.search(path) is not None
 
 
 def folder_sizes(sizes: Mapping[str, int]) -> Counter[str]:

@@ -41,6 +41,8 @@ def as_keras3(config: Any) -> Any:
         return config
     plain = {key: as_keras3(value) for key, value in config.items()}
     class_name, inner = plain.get("class_name"), plain.get("config")
+    if class_name == "Policy":
+        plain["class_name"] = "DTypePolicy"
     if isinstance(class_name, str) and isinstance(inner, dict):
         plain["config"] = _without_dropped(class_name, inner)
     if class_name == "Sequential" and isinstance(inner, dict):
@@ -80,4 +82,7 @@ def _without_dropped(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
                 hint="Rebuild this layer in Keras 3 and save the model as .keras.",
             )
     gone = dropped.keys() | (_UNUSED_BY_SEPARABLE if class_name in _SEPARABLE else frozenset())
+    if config.get("score_mode") == "dot":
+        # The default, which Keras 3 takes for its function of that name when it reads a .h5 file.
+        gone |= {"score_mode"}
     return {key: value for key, value in config.items() if key not in gone}
