@@ -99,10 +99,11 @@ def layer_model(name: str) -> Any:
     """
     if name == "InputLayer":
         return keras.Sequential([layers.InputLayer(shape=VECTOR), layers.Dense(3)])
+    reason = ""
     if name == "MaxNumBoundingBoxes":
         boxes = {"boxes": keras.Input((5, 4)), "labels": keras.Input((5,))}
-        inputs = {"images": keras.Input(PICTURE), "bounding_boxes": boxes}
-        return keras.Model(inputs, layers.MaxNumBoundingBoxes(max_number=3)(inputs))
+        named = {"images": keras.Input(PICTURE), "bounding_boxes": boxes}
+        return keras.Model(named, layers.MaxNumBoundingBoxes(max_number=3)(named))
     for shapes in SHAPES:
         inputs = [keras.Input(shape, dtype=DTYPES.get(name)) for shape in shapes]
         if DTYPES.get(name) == "string":

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
@@ -67,6 +67,8 @@ class Graph:
     output_keys: tuple[str, ...] | None
     calls: Mapping[tuple[str, int], tuple[Ref, ...]]
     known_shapes: Mapping[Ref, Shape]
+    # Sums of sums lead to the same tensor on many ways; each is gone once.
+    _worked_out: dict[Ref, Shape] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -134,6 +136,11 @@ class Graph:
         """With its batch axis: as a later layer saw it, or worked out for simple layers."""
         if ref in self.known_shapes:
             return self.known_shapes[ref]
+        if ref not in self._worked_out and (shape := self._shape_of_call(ref, depth)):
+            self._worked_out[ref] = shape
+        return self._worked_out.get(ref)
+
+    def _shape_of_call(self, ref: Ref, depth: int) -> Shape | None:
         feeds = self.feeds(ref)
         if depth > MAX_DEPTH or not feeds:
             return None
