@@ -10,6 +10,8 @@ from functools import partial
 from fastapi import FastAPI
 
 from app.accounts.quotas import Quotas
+from app.accounts.service import AccountService
+from app.accounts.store import AccountStore
 from app.api.application import make_application
 from app.api.checks import make_checks
 from app.api.deps import Services
@@ -84,6 +86,7 @@ def wire(
     uploads, jobs = UploadStore(database, quotas), JobStore(database, quotas)
     return Services(
         settings=settings,
+        accounts=AccountService(AccountStore(database), clock),
         blobs=blobs,
         uploads=UploadService(
             store=uploads,

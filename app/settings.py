@@ -32,6 +32,11 @@ class Settings(BaseModel):
         description="Names, by commas, that the service has beside localhost where it asks for "
         "no keys; an IP address is always right.",
     )
+    require_keys: bool | None = Field(
+        None,
+        description="Whether requests need an API key; null = those that did not arrive on a "
+        "loopback address or a unix socket, or came through a proxy.",
+    )
     max_upload_bytes: int = Field(8 * 2**30, gt=0)
     inspection_wait_s: float = Field(
         10, ge=0, description="How long an upload's answer waits for its inspection."

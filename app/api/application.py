@@ -7,6 +7,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Lifespan
 
 from app.api import (
+    accounts,
     artifacts,
     datasets,
     events,
@@ -17,6 +18,7 @@ from app.api import (
     reference,
     techniques,
 )
+from app.api.authentication import Authentication
 from app.api.body_limit import BodyLimit
 from app.api.guards import refuse_nul_in_url, refuse_other_pages, refuse_unknown_query
 from app.api.request_id import RequestId
@@ -36,6 +38,7 @@ ROUTERS = (
     jobs.router,
     events.router,
     artifacts.router,
+    accounts.router,
     health.router,
     reference.router,
 )
@@ -69,6 +72,7 @@ def make_application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     for router in ROUTERS:
         application.include_router(router)
     application.add_middleware(BodyLimit, streamed=STREAMED_PATHS)
+    application.add_middleware(Authentication)
     application.add_middleware(RequestId)
     application.add_middleware(SecurityHeaders)
     problems.install(application)

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app.api.content import CONTENT_RESPONSES, Content, content_response, filename_of
-from app.api.deps import PrincipalDep, ServicesDep
+from app.api.deps import ServicesDep
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.receiving import UPLOAD_BODY, Name, incoming_file
 from app.api.rendering import dataset_view
+from app.api.scopes import Reader, Submitter
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
 from app.uploads.service import Label
@@ -30,7 +31,7 @@ class DatasetQuery(DatasetOptions):
 async def upload_dataset(
     request: Request,
     response: Response,
-    principal: PrincipalDep,
+    principal: Submitter,
     services: ServicesDep,
     query: Annotated[DatasetQuery, Query()],
 ) -> DatasetView:
@@ -51,7 +52,7 @@ async def upload_dataset(
 def list_datasets(
     request: Request,
     response: Response,
-    principal: PrincipalDep,
+    principal: Reader,
     services: ServicesDep,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -64,13 +65,13 @@ def list_datasets(
 
 
 @router.get("/{dataset_id}")
-def get_dataset(dataset_id: str, principal: PrincipalDep, services: ServicesDep) -> DatasetView:
+def get_dataset(dataset_id: str, principal: Reader, services: ServicesDep) -> DatasetView:
     """Read what is known of a data set."""
     return dataset_view(services.uploads.get(principal.tenant_id, dataset_id, UploadKind.DATASET))
 
 
 @router.delete("/{dataset_id}", status_code=204)
-def delete_dataset(dataset_id: str, principal: PrincipalDep, services: ServicesDep) -> None:
+def delete_dataset(dataset_id: str, principal: Submitter, services: ServicesDep) -> None:
     """Delete a data set that no active job uses."""
     services.uploads.delete(principal.tenant_id, dataset_id, UploadKind.DATASET)
 
@@ -78,7 +79,7 @@ def delete_dataset(dataset_id: str, principal: PrincipalDep, services: ServicesD
 @router.head("/{dataset_id}/content", response_class=Response, include_in_schema=False)
 @router.get("/{dataset_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
 def get_dataset_content(
-    dataset_id: str, request: Request, principal: PrincipalDep, services: ServicesDep
+    dataset_id: str, request: Request, principal: Reader, services: ServicesDep
 ) -> Response:
     """Download a data set as it was uploaded."""
     upload = services.uploads.get(principal.tenant_id, dataset_id, UploadKind.DATASET)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.accounts.principal import ANYBODY, Principal
+from app.accounts.service import AccountService
 from app.blobs.store import BlobStore
 from app.jobs.service import JobService
 from app.settings import Settings
@@ -22,6 +22,7 @@ class Services:
     """Everything the API can call on."""
 
     settings: Settings
+    accounts: AccountService
     blobs: BlobStore
     uploads: UploadService
     jobs: JobService
@@ -41,9 +42,4 @@ async def jobs_of(services: ServicesDep) -> JobService:
     return services.jobs
 
 
-async def principal_of() -> Principal:
-    return ANYBODY
-
-
-PrincipalDep = Annotated[Principal, Depends(principal_of)]
 JobsDep = Annotated[JobService, Depends(jobs_of)]

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import JobsDep, PrincipalDep
+from app.api.deps import JobsDep
 from app.api.paging import PageView
 from app.api.rendering import event_view
+from app.api.scopes import Reader
 from app.jobs.rows import JobEvent
 from app.jobs.views import EventView
 
@@ -49,7 +50,7 @@ EventLimit = Annotated[int, Query(ge=1, le=1000, description="Events of one JSON
 async def read_events(
     job_id: str,
     request: Request,
-    principal: PrincipalDep,
+    principal: Reader,
     jobs: JobsDep,
     last_event_id: LastEventId = None,
     after: After = 0,

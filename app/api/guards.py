@@ -7,6 +7,7 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from app.api.authentication import asks_for_keys
 from app.api.complaints import invalid, unknown_name
 from app.api.deps import ServicesDep
 from app.api.origins import refuse_other_names, refuse_other_sites
@@ -16,7 +17,8 @@ from app.errors import Complaint, Malformed
 async def refuse_other_pages(request: Request, services: ServicesDep) -> None:
     """A browser may be open to strangers' pages; this service is not."""
     refuse_other_sites(request.method, request.headers)
-    refuse_other_names(request.headers, services.settings.allowed_hosts)
+    if not asks_for_keys(request.scope, services.settings.require_keys):
+        refuse_other_names(request.headers, services.settings.allowed_hosts)
 
 
 async def refuse_unknown_query(request: Request) -> None:

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app.api.conditional import none_match, preferred_wait_s
-from app.api.deps import JobsDep, PrincipalDep, Services, ServicesDep
+from app.api.deps import JobsDep, Services, ServicesDep
 from app.api.guards import refuse_nul_in_body
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.rendering import artifact_view, job_etag, job_path, job_view
+from app.api.scopes import Reader, Submitter
 from app.jobs.job import Job, JobState
 from app.jobs.listing import JobFilter
 from app.jobs.request import JobRequest
@@ -53,7 +54,7 @@ IfNoneMatch = Annotated[str | None, Header()]
 
 
 @router.post("/jobs:validate")
-def validate_job(body: JobBody, principal: PrincipalDep, jobs: JobsDep) -> Plan:
+def validate_job(body: JobBody, principal: Submitter, jobs: JobsDep) -> Plan:
     """Say what a job would do, what it would skip and why; nothing is stored."""
     return jobs.plan(principal.tenant_id, body)
 
@@ -61,7 +62,7 @@ def validate_job(body: JobBody, principal: PrincipalDep, jobs: JobsDep) -> Plan:
 @router.post("/jobs", status_code=202)
 def submit_job(
     body: JobBody,
-    principal: PrincipalDep,
+    principal: Submitter,
     services: ServicesDep,
     response: Response,
     idempotency_key: IdempotencyKey = None,
@@ -76,7 +77,7 @@ def submit_job(
 def list_jobs(
     request: Request,
     response: Response,
-    principal: PrincipalDep,
+    principal: Reader,
     services: ServicesDep,
     state: JobState | None = None,
     technique: TechniqueFilter = None,
@@ -102,7 +103,7 @@ def list_jobs(
 async def get_job(
     job_id: str,
     request: Request,
-    principal: PrincipalDep,
+    principal: Reader,
     services: ServicesDep,
     response: Response,
     prefer: Prefer = None,
@@ -122,33 +123,33 @@ async def get_job(
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-def cancel_job(job_id: str, principal: PrincipalDep, services: ServicesDep) -> JobView:
+def cancel_job(job_id: str, principal: Submitter, services: ServicesDep) -> JobView:
     """Cancel a job: a queued one at once, a running one as soon as it looks; a final one stays."""
     return _shown(services, services.jobs.cancel(principal.tenant_id, job_id))
 
 
 @router.post("/jobs/{job_id}/retry", status_code=202)
 def retry_job(
-    job_id: str, principal: PrincipalDep, services: ServicesDep, response: Response
+    job_id: str, principal: Submitter, services: ServicesDep, response: Response
 ) -> JobView:
     """Run a final job again as a new job; while that is not final, the same one is answered."""
     return _made(services, services.jobs.retry(principal.tenant_id, job_id), response)
 
 
 @router.get("/jobs/{job_id}/report")
-def get_report(job_id: str, principal: PrincipalDep, jobs: JobsDep) -> Report:
+def get_report(job_id: str, principal: Reader, jobs: JobsDep) -> Report:
     """Read what the job changed and what it cost."""
     return Report.model_validate(jobs.report(principal.tenant_id, job_id))
 
 
 @router.get("/jobs/{job_id}/layers")
-def get_layers(job_id: str, principal: PrincipalDep, jobs: JobsDep) -> LayersView:
+def get_layers(job_id: str, principal: Reader, jobs: JobsDep) -> LayersView:
     """Read the per-layer table: shape, parameters, sparsity, bits, error."""
     return LayersView.model_validate({"items": jobs.layers(principal.tenant_id, job_id)})
 
 
 @router.get("/jobs/{job_id}/artifacts")
-def list_artifacts(job_id: str, principal: PrincipalDep, jobs: JobsDep) -> ArtifactsView:
+def list_artifacts(job_id: str, principal: Reader, jobs: JobsDep) -> ArtifactsView:
     """List the files that the job made."""
     return ArtifactsView(
         items=[artifact_view(found) for found in jobs.artifacts(principal.tenant_id, job_id)]

@@ -4,10 +4,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app.api.content import CONTENT_RESPONSES, Content, content_response, filename_of
-from app.api.deps import PrincipalDep, ServicesDep
+from app.api.deps import ServicesDep
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.receiving import UPLOAD_BODY, Name, incoming_file
 from app.api.rendering import model_view
+from app.api.scopes import Reader, Submitter
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
 from app.uploads.service import Label
@@ -22,7 +23,7 @@ router = APIRouter(prefix=PATH, tags=["models"])
 async def upload_model(
     request: Request,
     response: Response,
-    principal: PrincipalDep,
+    principal: Submitter,
     services: ServicesDep,
     name: Name = None,
 ) -> ModelView:
@@ -42,7 +43,7 @@ async def upload_model(
 def list_models(
     request: Request,
     response: Response,
-    principal: PrincipalDep,
+    principal: Reader,
     services: ServicesDep,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -55,13 +56,13 @@ def list_models(
 
 
 @router.get("/{model_id}")
-def get_model(model_id: str, principal: PrincipalDep, services: ServicesDep) -> ModelView:
+def get_model(model_id: str, principal: Reader, services: ServicesDep) -> ModelView:
     """Read what is known of a model."""
     return model_view(services.uploads.get(principal.tenant_id, model_id, UploadKind.MODEL))
 
 
 @router.delete("/{model_id}", status_code=204)
-def delete_model(model_id: str, principal: PrincipalDep, services: ServicesDep) -> None:
+def delete_model(model_id: str, principal: Submitter, services: ServicesDep) -> None:
     """Delete a model that no active job uses."""
     services.uploads.delete(principal.tenant_id, model_id, UploadKind.MODEL)
 
@@ -69,7 +70,7 @@ def delete_model(model_id: str, principal: PrincipalDep, services: ServicesDep) 
 @router.head("/{model_id}/content", response_class=Response, include_in_schema=False)
 @router.get("/{model_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
 def get_model_content(
-    model_id: str, request: Request, principal: PrincipalDep, services: ServicesDep
+    model_id: str, request: Request, principal: Reader, services: ServicesDep
 ) -> Response:
     """Download a model as it was uploaded."""
     upload = services.uploads.get(principal.tenant_id, model_id, UploadKind.MODEL)

@@ -17,6 +17,7 @@ from app.api.complaints import complaints_of
 from app.api.content import NoSuchRange
 from app.api.receiving import BodyStalled
 from app.api.request_id import HEADER, request_id_of
+from app.api.scopes import ScopeMissing
 from app.api.security_headers import add_security_headers
 from app.database.failures import known_failure
 from app.errors import PenjingError, Problem, ProblemView
@@ -29,6 +30,7 @@ RETRY_AFTER_S = 5
 # By family; a child has the status of its nearest listed ancestor.
 STATUSES: dict[type[PenjingError], int] = {
     errors.Malformed: 400,
+    errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     BodyStalled: 408,
@@ -85,6 +87,13 @@ async def _database_failed(request: Request, error: Exception) -> Response:
         raise error
     log.error("database.failed", exc_info=error, extra=_request_facts(request))
     return await _named(request, known_failure(error))
+
+
+async def answer_to(request: Request, error: PenjingError | SQLAlchemyError) -> Response:
+    """For what fails before a route has the request."""
+    if isinstance(error, PenjingError):
+        return await _named(request, error)
+    return await _database_failed(request, error)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -150,6 +159,10 @@ def _headers_of(error: PenjingError) -> Mapping[str, str]:
         return {"Retry-After": str(max(1, ceil(error.retry_after_s)))}
     if error.retryable:
         return {"Retry-After": str(RETRY_AFTER_S)}
+    if isinstance(error, errors.Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, ScopeMissing):
+        return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{error.needed}"'}
     if isinstance(error, NoSuchRange):
         return {"Content-Range": f"bytes */{error.size_bytes}"}
     return {}

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.api.complaints import unknown_name
 from app.api.paging import PageView
+from app.api.scopes import Reader
 from app.errors import NotFound
 from app.recipes.facts import ModelFormat
 from app.recipes.steps import Conversion, Step, step_types
@@ -32,7 +33,7 @@ class TechniqueView(BaseModel):
 
 
 @router.get("")
-def list_techniques() -> PageView[TechniqueView]:
+def list_techniques(_principal: Reader) -> PageView[TechniqueView]:
     """List every technique with the JSON Schema of its parameters."""
     return PageView(
         items=[technique_view(name, step) for name, step in step_types().items()], next_cursor=None
@@ -40,7 +41,7 @@ def list_techniques() -> PageView[TechniqueView]:
 
 
 @router.get("/{name}")
-def get_technique(name: str) -> TechniqueView:
+def get_technique(name: str, _principal: Reader) -> TechniqueView:
     """Describe one technique."""
     if name not in step_types():
         raise NotFound(unknown_name(name, step_types(), "technique"))

@@ -42,7 +42,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(tmp_path: Path, empty_database: Path) -> Settings:
     shutil.copy(empty_database, tmp_path / "penjing.db")
-    return Settings(home=tmp_path, max_upload_bytes=MAX_UPLOAD_BYTES)
+    return Settings(home=tmp_path, require_keys=False, max_upload_bytes=MAX_UPLOAD_BYTES)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""What a client asks of a key: the body of `POST /v1/api-keys`."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.accounts.principal import Scope
+from app.accounts.service import KeyWish
+
+MOST_LIFETIME_S = 10 * 366 * 24 * 3600
+
+
+class KeyRequest(BaseModel):
+    """A name for a person, what the key may do, how long it is good."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(min_length=1, max_length=200, description="What it is for, and who has it.")
+    scopes: Annotated[
+        tuple[Scope, ...],
+        Field(
+            min_length=1,
+            max_length=len(Scope),
+            strict=False,
+            description="`read`: GET and HEAD. `submit`: uploads and jobs, too. "
+            "`admin`: the tenant's keys, too.",
+        ),
+    ]
+    expires_in_s: int | None = Field(
+        None, gt=0, le=MOST_LIFETIME_S, description="Seconds; null = good until it is revoked."
+    )
+
+    def as_wish(self) -> KeyWish:
+        lifetime = None if self.expires_in_s is None else timedelta(seconds=self.expires_in_s)
+        return KeyWish(self.name, frozenset(self.scopes), lifetime)

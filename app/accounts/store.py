@@ -1,0 +1,153 @@
+"""Tenants and keys as database rows."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from app.accounts.keys import ApiKey
+from app.accounts.principal import Scope
+from app.database.engine import Database
+from app.database.tables import api_keys, tenants
+from app.errors import Malformed, NotFound
+from app.ids import new_id
+
+CURSOR = re.compile(r"key_[0-9a-f]{26}")
+# Precise enough to see that a key is in use, rare enough to cost nothing.
+USE_IS_NOTED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """Who owns uploads, jobs and keys; `quotas` is null where the defaults hold."""
+
+    id: str
+    name: str
+    created_at: datetime
+    quotas: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class KeyPage:
+    items: list[ApiKey]
+    next_cursor: str | None
+
+
+class AccountStore:
+    """One row a tenant, one row a key. A key of another tenant is found by no query but its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        """Raises: NotFound."""
+        found = self._tenant(tenants.c.id == tenant_id)
+        if found is None:
+            raise NotFound(f"there is no tenant {tenant_id!r}")
+        return found
+
+    def tenant_named(self, name: str) -> Tenant | None:
+        return self._tenant(tenants.c.name == name)
+
+    def tenant_names(self) -> dict[str, str]:
+        """The name of every tenant, by its id."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(tenants.c.id, tenants.c.name))
+            return {row.id: row.name for row in rows}
+
+    def add_tenant(self, name: str, now: datetime) -> Tenant:
+        """The tenant of this name, made now unless it is there."""
+        tenant = Tenant(new_id("ten"), name, now, quotas=None)
+        try:
+            with self._database.write() as connection:
+                connection.execute(insert(tenants).values(vars(tenant)))
+        except IntegrityError:
+            # Two made it at once; there is one name, and so one tenant.
+            if there := self.tenant_named(name):
+                return there
+            raise
+        return tenant
+
+    def add(self, key: ApiKey) -> None:
+        with self._database.write() as connection:
+            connection.execute(insert(api_keys).values({**vars(key), "scopes": sorted(key.scopes)}))
+
+    def get(self, tenant_id: str, key_id: str) -> ApiKey:
+        """Raises: NotFound."""
+        found = self._key(_owned(tenant_id, key_id))
+        if found is None:
+            raise NotFound(f"there is no key {key_id!r}")
+        return found
+
+    def page(self, tenant_id: str, limit: int, cursor: str | None) -> KeyPage:
+        """Newest first. A cursor is the last id of the page before: ids sort by age.
+
+        Raises: Malformed for a cursor that is not one of ours.
+        """
+        query = select(api_keys).where(api_keys.c.tenant_id == tenant_id)
+        if cursor is not None:
+            if not CURSOR.fullmatch(cursor):
+                raise Malformed(
+                    "this cursor is not one that a list gave out",
+                    hint="Start again without a cursor.",
+                )
+            query = query.where(api_keys.c.id < cursor)
+        with self._database.read() as connection:
+            ordered = query.order_by(api_keys.c.id.desc()).limit(limit + 1)
+            rows = connection.execute(ordered).mappings().all()
+        items = [_key_of(row) for row in rows[:limit]]
+        return KeyPage(items, items[-1].id if len(rows) > limit else None)
+
+    def revoke(self, tenant_id: str, key_id: str, now: datetime) -> ApiKey:
+        """From now on it is no key any more; a revoked one stays as it is.
+
+        Raises: NotFound.
+        """
+        is_valid = _owned(tenant_id, key_id) & api_keys.c.revoked_at.is_(None)
+        with self._database.write() as connection:
+            connection.execute(update(api_keys).where(is_valid).values(revoked_at=now))
+        return self.get(tenant_id, key_id)
+
+    def by_prefix(self, prefix: str) -> ApiKey | None:
+        """Whosever it is: the key that is given says who asks."""
+        return self._key(api_keys.c.prefix == prefix)
+
+    def by_id(self, key_id: str) -> ApiKey | None:
+        """Whosever it is: for who operates the service, on its own database."""
+        return self._key(api_keys.c.id == key_id)
+
+    def all_keys(self) -> list[ApiKey]:
+        """Of all tenants, newest first: for who operates the service, on its own database."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(api_keys).order_by(api_keys.c.id.desc()))
+            return [_key_of(row) for row in rows.mappings()]
+
+    def note_use(self, key: ApiKey, now: datetime) -> None:
+        """Write down when a key was used, at most once a minute."""
+        before, last = now - USE_IS_NOTED_EVERY, api_keys.c.last_used_at
+        if key.last_used_at is not None and key.last_used_at > before:
+            return
+        is_due = (api_keys.c.id == key.id) & or_(last.is_(None), last <= before)
+        with self._database.write() as connection:
+            connection.execute(update(api_keys).where(is_due).values(last_used_at=now))
+
+    def _tenant(self, which: ColumnElement[bool]) -> Tenant | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(tenants).where(which)).mappings().one_or_none()
+        return Tenant(**row) if row else None
+
+    def _key(self, which: ColumnElement[bool]) -> ApiKey | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(api_keys).where(which)).mappings().one_or_none()
+        return _key_of(row) if row else None
+
+
+def _owned(tenant_id: str, key_id: str) -> ColumnElement[bool]:
+    return (api_keys.c.tenant_id == tenant_id) & (api_keys.c.id == key_id)
+
+
+def _key_of(row: RowMapping) -> ApiKey:
+    return ApiKey(**{**row, "scopes": frozenset(map(Scope, row["scopes"]))})

@@ -1,0 +1,100 @@
+"""Who asks: found out before anything else of a request is read."""
+
+import ipaddress
+from functools import partial
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.accounts.keys import MARK
+from app.accounts.principal import ANYBODY, Principal
+from app.accounts.service import AccountService
+from app.api import problems
+from app.api.deps import Services
+from app.errors import PenjingError, Unauthenticated
+
+# What says nothing of any tenant: probes, the version, the documentation.
+OPEN_PATHS = frozenset(
+    {
+        *("/livez", "/healthz", "/readyz", "/v1/version"),
+        *("/openapi.json", "/docs", "/docs/reference.css"),
+    }
+)
+# A proxy on this machine stands between it and whoever it speaks for.
+PROXY_HEADERS = ("forwarded", "via", "x-real-ip")
+PROXY_HEADER_FAMILY = "x-forwarded-"
+
+
+class Authentication:
+    """ASGI middleware: lets nothing but `OPEN_PATHS` through to who is not known."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self.app(scope, receive, send)
+            return
+        services: Services = scope["app"].state.services
+        asked = asks_for_keys(scope, services.settings.require_keys)
+        find = partial(principal_of, services.accounts, Headers(scope=scope), is_key_asked=asked)
+        try:
+            principal = await run_in_threadpool(find)
+        except (PenjingError, SQLAlchemyError) as error:
+            answer = await problems.answer_to(Request(scope), error)
+            await answer(scope, receive, send)
+            return
+        scope.setdefault("state", {})["principal"] = principal
+        await self.app(scope, receive, send)
+
+
+def principal_of(accounts: AccountService, headers: Headers, *, is_key_asked: bool) -> Principal:
+    """Where no key is asked for, one of ours is looked at all the same, and nothing else is.
+
+    Raises: Unauthenticated.
+    """
+    given = _bearer_token(headers)
+    if is_key_asked and given is None:
+        raise Unauthenticated(
+            "this service asks for a key, and none was given",
+            hint="Send the header 'Authorization: Bearer pj_...', or set PENJING_API_KEY for the "
+            "command line; `penjing keys create` makes a key.",
+        )
+    # Another token may be meant for the proxy that guards a service without keys.
+    if given is None or not (is_key_asked or given.startswith(MARK)):
+        return ANYBODY
+    return accounts.authenticate(given)
+
+
+def asks_for_keys(scope: Scope, require_keys: bool | None) -> bool:
+    """Null: unless the connection arrived on this machine itself, and not through a proxy."""
+    if require_keys is not None:
+        return require_keys
+    return not _arrived_locally(scope) or _came_through_proxy(Headers(scope=scope))
+
+
+def _arrived_locally(scope: Scope) -> bool:
+    """Where the socket listens that took the connection: the server's word, not the client's."""
+    host, port = scope.get("server") or ("", None)
+    if port is None:
+        return str(host).startswith("/")  # a unix socket
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _came_through_proxy(headers: Headers) -> bool:
+    return any(name in PROXY_HEADERS or name.startswith(PROXY_HEADER_FAMILY) for name in headers)
+
+
+def _bearer_token(headers: Headers) -> str | None:
+    """Raises: Unauthenticated where there are two of them."""
+    given = headers.getlist("authorization")
+    if len(given) > 1:
+        raise Unauthenticated("there are two Authorization headers", hint="Send one key.")
+    kind, _, token = given[0].partition(" ") if given else ("", "", "")
+    return token.strip() if kind.lower() == "bearer" else None
