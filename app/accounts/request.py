@@ -18,7 +18,7 @@ class KeyRequest(BaseModel):
 
     name: str = Field(min_length=1, max_length=200, description="What it is for, and who has it.")
     scopes: Annotated[
-        tuple[Scope, ...],
+        tuple[Annotated[Scope, Field(strict=False)], ...],
         Field(
             min_length=1,
             max_length=len(Scope),

@@ -9,7 +9,7 @@ import app
 from app.cli.connect import connected
 from app.cli.figures import duration_text
 from app.cli.flags import read_body
-from app.cli.frame import Exit, command, exit_of_job, home_option
+from app.cli.frame import Exit, api_key_option, command, exit_of_job, home_option
 from app.cli.output import Output
 from app.cli.running import Files, run_job, tell_address
 from app.errors import NotFound
@@ -21,6 +21,7 @@ PIXELS = DatasetOptions(scale=1 / 255)
 
 
 @click.command()
+@api_key_option
 @home_option
 @click.option(
     "--examples",

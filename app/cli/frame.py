@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
 from app.cli.output import Output
 from app.client import ApiProblem
+from app.client.credentials import VARIABLE
 from app.errors import (
     Conflict,
     Invalid,
@@ -49,8 +50,10 @@ CALLERS_FAULT = (Conflict, Invalid, Malformed, NotFound, TooLarge, UnsupportedFo
 
 DEFAULT_HOME = Path(".penjing")
 IS_JSON = "penjing.is_json"
+API_KEY = "penjing.api_key"
 
 P = ParamSpec("P")
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Body = Callable[Concatenate[Output, P], Exit]
 
 
@@ -135,9 +138,35 @@ home_option = click.option(
     callback=lambda _context, _parameter, value: value.absolute(),
     help="The folder that holds all state.",
 )
-url_option = click.option(
-    "--url",
-    envvar="PENJING_URL",
-    show_envvar=True,
-    help="A running service; without it, the stack of --home is used, or started for the command.",
-)
+
+
+def api_key_option(body: Decorated) -> Decorated:
+    """Kept beside the command's arguments, for `api_key`: no command has to hand it on."""
+    return click.option(
+        "--api-key",
+        envvar=VARIABLE,
+        show_envvar=True,
+        expose_value=False,
+        callback=_keep_key,
+        help="The key to send. Better set the variable: a command line can be read by others.",
+    )(body)
+
+
+def url_option(body: Decorated) -> Decorated:
+    """Which service to use, and with which key."""
+    return click.option(
+        "--url",
+        envvar="PENJING_URL",
+        show_envvar=True,
+        help="A running service; without it, the stack of --home is used, or started for the "
+        "command.",
+    )(api_key_option(body))
+
+
+def api_key() -> str | None:
+    """The key that this command was given."""
+    return click.get_current_context().meta.get(API_KEY)
+
+
+def _keep_key(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    context.meta[API_KEY] = value

@@ -11,6 +11,7 @@ from app.cli.doctor import doctor
 from app.cli.frame import Commands
 from app.cli.inspecting import inspect
 from app.cli.jobs import jobs
+from app.cli.keys import keys
 from app.cli.optimize import optimize
 from app.cli.unpacking import unpack
 from app.cli.up import up
@@ -28,7 +29,7 @@ def penjing() -> None:
     """
 
 
-for subcommand in (up, demo, optimize, jobs, inspect, unpack, doctor):
+for subcommand in (up, demo, optimize, jobs, inspect, unpack, keys, doctor):
     penjing.add_command(subcommand)
 
 

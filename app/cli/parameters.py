@@ -1,6 +1,8 @@
 """Types of command-line values beyond click's own."""
 
+import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 import click
@@ -8,6 +10,10 @@ import click
 from app.cli.flags import number, output_kinds, size_bytes
 
 Value = TypeVar("Value")
+
+TENANT_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+LONGEST_LABEL = 200
+LONGEST_LIFETIME = timedelta(days=3660)
 
 
 class Parsed(click.ParamType[Value], Generic[Value]):
@@ -27,6 +33,35 @@ class Parsed(click.ParamType[Value], Generic[Value]):
             self.fail(f"{value!r} is not a {self.name}; write it like {self._example}", param, ctx)
 
 
+def lifetime(text: str) -> timedelta:
+    """Days, hours or minutes: 90d, 12h, 30m.
+
+    Raises: ValueError.
+    """
+    units = {"d": "days", "h": "hours", "m": "minutes"}
+    span = timedelta(**{units[text[-1:].lower()]: int(text[:-1])}) if text[-1:] in "dhm" else None
+    if span is None or not timedelta() < span <= LONGEST_LIFETIME:
+        raise ValueError(f"{text} is no length of time")
+    return span
+
+
+def label(text: str) -> str:
+    """Raises: ValueError."""
+    if not 1 <= len(text) <= LONGEST_LABEL:
+        raise ValueError(f"{len(text)} characters")
+    return text
+
+
+def tenant_name(text: str) -> str:
+    """Raises: ValueError."""
+    if not TENANT_NAME.fullmatch(text):
+        raise ValueError(f"{text} is no name")
+    return text
+
+
+LIFETIME = Parsed("length of time", lifetime, "90d, 12h or 30m")
+LABEL = Parsed("text of 1 to 200 characters", label, "'ci of the vision team'")
+TENANT = Parsed("name of a tenant", tenant_name, "vision-team (letters, digits, . _ -; at most 64)")
 NUMBER = Parsed("number", number, "0.5 or 1/255")
 SIZE = Parsed("size", size_bytes, "500000, 500kB or 1.5MiB")
 OUTPUTS = Parsed("list of outputs", output_kinds, "keras,tflite,onnx")

@@ -2,15 +2,26 @@
 
 import functools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from app.cli.frame import Exit, command, home_option
+from app.cli.keys import accounts_of
 from app.cli.output import Output
-from app.client.transport import is_loopback
+from app.client.credentials import is_loopback
 from app.embedded.lock import RunningStack
 from app.embedded.stack import Stack
+from app.errors import Invalid
+from app.settings import PREFIX, Settings
+
+REQUIRE_KEYS = f"{PREFIX}REQUIRE_KEYS"
+
+
+class KeysNeeded(Invalid):
+    code = "keys_needed"
+    title = "A service that others can reach asks for keys"
 
 
 @click.command()
@@ -29,16 +40,35 @@ def up(output: Output, home: Path, host: str, port: int) -> Exit:
 
     All state is kept in --home; the next run continues it.
     """
+    environment = dict(os.environ)
     if not is_loopback(host):
-        output.say(
-            f"Careful: {host} can be reached from other machines, and whoever reaches it may use "
-            "the service. Put it behind something that asks who is there."
-        )
+        require_keys(home, host, environment)
+        environment[REQUIRE_KEYS] = "true"
+        output.say(f"{host} can be reached from other machines: every request needs a key.")
     output.say(f"Starting broker, API and worker in {home} ...")
     stack = Stack(home, host, port, stop_hint=" (Ctrl-C again to kill it)")
-    stack.run(os.environ, output.say, functools.partial(announce, output, home))
+    stack.run(environment, output.say, functools.partial(announce, output, home))
     output.say("Stopped.")
     return Exit.MET
+
+
+def require_keys(home: Path, host: str, environment: Mapping[str, str]) -> None:
+    """Other machines get no service that asks for no keys, or that nobody has a key of.
+
+    Raises: KeysNeeded, and what `accounts_of` raises.
+    """
+    settings = Settings.from_environment({**environment, "PENJING_HOME": str(home)})
+    if settings.require_keys is False:
+        raise KeysNeeded(
+            f"{host} can be reached from other machines, and {REQUIRE_KEYS} is false",
+            hint=f"Unset {REQUIRE_KEYS}; behind a proxy on this machine, listen on 127.0.0.1.",
+        )
+    with accounts_of(home) as accounts:
+        if not accounts.has_admin():
+            raise KeysNeeded(
+                f"{host} can be reached from other machines, and there is no admin key yet",
+                hint=f"Make one: penjing keys create --home {home} --name admin --scope admin",
+            )
 
 
 def announce(output: Output, home: Path, stack: RunningStack) -> None:

@@ -54,6 +54,7 @@ class Client:
     """A connection to one service.
 
     Calls that may be repeated are repeated while nothing answers; the others fail at once.
+    `api_key`: null = that of PENJING_API_KEY, if it is set. It is sent to this service alone.
     Raises, from every method: ApiProblem with the problem as the service named it,
     ServiceUnreachable if nothing answered.
     """
@@ -62,11 +63,12 @@ class Client:
         self,
         url: str,
         *,
+        api_key: str | None = None,
         timeout: float = 30.0,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._transport = Transport(url, timeout, transport, sleep)
+        self._transport = Transport(url, timeout, api_key, transport, sleep)
 
     def __enter__(self) -> Self:
         return self

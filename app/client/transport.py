@@ -1,12 +1,12 @@
 """Requests to one service: what may be repeated is repeated, refusals become exceptions."""
 
-import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
+from app.client.credentials import bearer_key, is_loopback
 from app.client.problems import ApiProblem, ServiceUnreachable, problem_of
 from app.errors import Malformed, RequestInFlight
 
@@ -23,6 +23,7 @@ class Transport:
         self,
         url: str,
         timeout_s: float,
+        api_key: str | None,
         inner: httpx.BaseTransport | None,
         sleep: Callable[[float], None],
     ) -> None:
@@ -33,6 +34,7 @@ class Transport:
         self._http = httpx.Client(
             base_url=self.url,
             timeout=timeout_s,
+            auth=bearer_key(api_key, self.url),
             trust_env=not is_loopback(self.url.host),
             transport=inner,
         )
@@ -137,13 +139,6 @@ def checked_url(url: str) -> httpx.URL:
             hint="Write it like http://127.0.0.1:8000.",
         )
     return parsed
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _accepted(response: httpx.Response, also_accepted: int | None = None) -> httpx.Response:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from app.client.credentials import without_key
 from app.embedded.errors import HomeInUse, StackNotStarted
 from app.embedded.lock import RunningStack, running_stack
 from app.errors import Malformed, PenjingError, Problem
@@ -45,6 +46,7 @@ def _own_process(home: Path, *, is_reading: bool) -> Iterator[subprocess.Popen[s
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
+        env=without_key(os.environ),
         start_new_session=True,
     )
     with process:

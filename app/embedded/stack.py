@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from app.client.credentials import without_key
 from app.embedded.broker import (
     find_server,
     make_private,
@@ -123,6 +124,7 @@ def parts(
 
     Raises: StackNotStarted if something they need is not installed, Malformed if a setting is.
     """
+    environment = without_key(environment)
     settings = Settings.from_environment({**environment, "PENJING_HOME": str(home)})
     broker_url = settings.broker_url or socket_url(private_socket(home))
     shared = {

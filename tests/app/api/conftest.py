@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,14 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
         httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
     ):
         yield Api(http, application, queue, clock)
+
+
+@pytest.fixture
+def asking(api: Api) -> Api:
+    """The API where keys are asked for."""
+    settings = api.services.settings.model_copy(update={"require_keys": True})
+    api.application.state.services = replace(api.services, settings=settings)
+    return api
 
 
 @pytest.fixture

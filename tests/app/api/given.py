@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from app.accounts.principal import DEFAULT_TENANT
+from app.accounts.principal import DEFAULT_TENANT, Scope
+from app.accounts.service import KeyWish
 from app.ids import new_id
 from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
@@ -68,6 +69,17 @@ def a_model(api: Api, name: str = "net.keras", **changes: Any) -> str:
 def a_dataset(api: Api, name: str = "rows.npz", **changes: Any) -> str:
     facts = DATASET.model_dump(mode="json")
     return _upload(api, UploadKind.DATASET, name, "npz", facts, changes)
+
+
+def a_key(api: Api, scope: Scope = Scope.READ, tenant_id: str = DEFAULT_TENANT) -> str:
+    """The text of a new key."""
+    wish = KeyWish("test", frozenset({scope}), None)
+    return api.services.accounts.issue(tenant_id, wish)[1]
+
+
+def bearing(key: str) -> dict[str, str]:
+    """The headers that bring a key."""
+    return {"Authorization": f"Bearer {key}"}
 
 
 def stored(api: Api, content: bytes) -> str:

@@ -1,0 +1,203 @@
+"""Who is let in, for how long, and what that costs; on both databases."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
+
+from app.accounts import keys, service
+from app.accounts.keys import KeyState, new_text
+from app.accounts.principal import ANYBODY, DEFAULT_TENANT, Principal, Scope
+from app.accounts.service import AccountService, KeyWish, OwnKey
+from app.accounts.store import AccountStore
+from app.database.engine import Database
+from app.errors import Malformed, NotFound, Unauthenticated
+from tests.app.conftest import add_tenant
+from tests.fakes import FakeClock
+
+OTHER = "ten_other"
+READER = KeyWish("a reader", frozenset({Scope.READ}), None)
+ADMIN = KeyWish("an admin", frozenset({Scope.ADMIN}), None)
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """What is asked of the database meanwhile."""
+    seen: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+
+
+def test_key_lets_in_as_who_it_was_made_for(accounts: AccountService) -> None:
+    key, given = accounts.issue(DEFAULT_TENANT, READER)
+
+    who = accounts.authenticate(given)
+
+    assert who == Principal(DEFAULT_TENANT, key.id, frozenset({Scope.READ}))
+
+
+def test_nothing_of_the_text_but_its_prefix_is_stored(
+    accounts: AccountService, both_databases: Database
+) -> None:
+    key, given = accounts.issue(DEFAULT_TENANT, READER)
+    secret = given.rpartition("_")[2]
+
+    with both_databases.read() as connection:
+        row = connection.execute(text("SELECT * FROM api_keys")).mappings().one()
+
+    assert secret not in str(dict(row))
+    assert (row["prefix"], row["digest"]) == (key.prefix, keys.digest_of(given))
+
+
+def test_unknown_prefix_wrong_secret_and_nonsense_take_the_same_path(
+    accounts: AccountService, both_databases: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def counted(digest: str, given: str) -> bool:
+        compared.append(digest)
+        return keys.is_text_of(digest, given)
+
+    monkeypatch.setattr(service, "is_text_of", counted)
+    _, there = accounts.issue(DEFAULT_TENANT, READER)
+    refusals, asked = [], []
+    for wrong in (new_text(), there[:-1] + ("0" if there[-1] != "0" else "1"), "nonsense"):
+        with statements(both_databases) as seen, pytest.raises(Unauthenticated) as refused:
+            accounts.authenticate(wrong)
+        refusals.append((refused.value.detail, refused.value.hint))
+        asked.append(seen)
+
+    assert len(compared) == 3
+    assert {len(digest) for digest in compared} == {64}
+    assert refusals == refusals[:1] * 3
+    assert asked == asked[:1] * 3
+
+
+def test_revoked_key_opens_nothing_from_then_on(accounts: AccountService) -> None:
+    key, given = accounts.issue(DEFAULT_TENANT, READER)
+    who = accounts.authenticate(given)
+    assert accounts.is_still_good(who)
+
+    accounts.revoke(ANYBODY, key.id)
+
+    with pytest.raises(Unauthenticated, match="is revoked"):
+        accounts.authenticate(given)
+    assert not accounts.is_still_good(who)
+
+
+def test_revoking_again_changes_nothing(accounts: AccountService, clock: FakeClock) -> None:
+    key, _ = accounts.issue(DEFAULT_TENANT, READER)
+    first = accounts.revoke(ANYBODY, key.id)
+    clock.advance(60)
+    assert accounts.revoke(ANYBODY, key.id) == first
+
+
+def test_expired_key_opens_nothing(accounts: AccountService, clock: FakeClock) -> None:
+    wish = KeyWish("for a day", frozenset({Scope.READ}), timedelta(days=1))
+    key, given = accounts.issue(DEFAULT_TENANT, wish)
+    clock.advance(24 * 3600 - 1)
+    accounts.authenticate(given)
+    clock.advance(1)
+
+    with pytest.raises(Unauthenticated, match="is expired"):
+        accounts.authenticate(given)
+    assert accounts.get(DEFAULT_TENANT, key.id).state(clock()) is KeyState.EXPIRED
+
+
+def test_use_is_written_down_once_a_minute(
+    accounts: AccountService, both_databases: Database, clock: FakeClock
+) -> None:
+    key, given = accounts.issue(DEFAULT_TENANT, READER)
+    first = clock()
+    with statements(both_databases) as seen:
+        for _ in range(60):
+            accounts.authenticate(given)
+            clock.advance(1)
+    assert sum("UPDATE" in statement for statement in seen) == 1
+    assert accounts.get(DEFAULT_TENANT, key.id).last_used_at == first
+
+    accounts.authenticate(given)
+    assert accounts.get(DEFAULT_TENANT, key.id).last_used_at == clock()
+
+
+def test_database_that_cannot_be_written_keeps_nobody_out(
+    accounts: AccountService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, given = accounts.issue(DEFAULT_TENANT, READER)
+
+    def full(*_: object) -> None:
+        raise OperationalError("", None, Exception("disk full"))
+
+    monkeypatch.setattr(AccountStore, "note_use", full)
+    assert accounts.authenticate(given).key_id == key.id
+
+
+def test_key_cannot_revoke_itself(accounts: AccountService) -> None:
+    key, given = accounts.issue(DEFAULT_TENANT, ADMIN)
+    with pytest.raises(OwnKey, match=key.id):
+        accounts.revoke(accounts.authenticate(given), key.id)
+    assert accounts.authenticate(given).key_id == key.id
+
+
+def test_admin_is_there_while_one_of_its_keys_is_good(
+    accounts: AccountService, clock: FakeClock
+) -> None:
+    accounts.issue(DEFAULT_TENANT, READER)
+    assert not accounts.has_admin()
+    accounts.issue(DEFAULT_TENANT, KeyWish("a", ADMIN.scopes, timedelta(days=1)))
+    assert accounts.has_admin()
+    clock.advance(24 * 3600)
+    assert not accounts.has_admin()
+    again, _ = accounts.issue(DEFAULT_TENANT, ADMIN)
+    accounts.revoke(ANYBODY, again.id)
+    assert not accounts.has_admin()
+
+
+def test_keys_of_another_tenant_are_not_there(
+    accounts: AccountService, both_databases: Database
+) -> None:
+    add_tenant(both_databases, OTHER, "other")
+    key, given = accounts.issue(DEFAULT_TENANT, READER)
+    stranger = Principal(OTHER, None, frozenset({Scope.ADMIN}))
+
+    assert accounts.page(OTHER, 10, None).items == []
+    with pytest.raises(NotFound, match=key.id):
+        accounts.get(OTHER, key.id)
+    with pytest.raises(NotFound, match=key.id):
+        accounts.revoke(stranger, key.id)
+    assert accounts.authenticate(given).tenant_id == DEFAULT_TENANT
+
+
+def test_pages_hold_every_key_once_newest_first(accounts: AccountService) -> None:
+    made = sorted((accounts.issue(DEFAULT_TENANT, READER)[0] for _ in range(5)), key=by_id)[::-1]
+    first = accounts.page(DEFAULT_TENANT, 3, None)
+    rest = accounts.page(DEFAULT_TENANT, 3, first.next_cursor)
+    assert [*first.items, *rest.items] == made
+    assert rest.next_cursor is None
+
+
+@pytest.mark.parametrize("cursor", ["", "key_", "mdl_" + "0" * 26, "key_" + "g" * 26])
+def test_page_refuses_cursors_of_others(accounts: AccountService, cursor: str) -> None:
+    with pytest.raises(Malformed):
+        accounts.page(DEFAULT_TENANT, 3, cursor)
+
+
+def test_tenant_of_a_name_is_made_once(accounts: AccountService, clock: FakeClock) -> None:
+    first = accounts.store.add_tenant("vision", clock())
+    assert accounts.store.add_tenant("vision", clock()) == first
+    assert accounts.store.tenant_names() == {DEFAULT_TENANT: "default", first.id: "vision"}
+
+
+def by_id(key: Any) -> str:
+    return str(key.id)
