@@ -132,11 +132,6 @@ class Forbidden(PenjingError):
     title = "This is not allowed"
 
 
-class Unauthenticated(PenjingError):
-    code = "unauthenticated"
-    title = "Who asks is not known"
-
-
 # It is not there (or not yours), or something stands in the way.
 
 

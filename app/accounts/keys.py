@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from app.accounts.principal import Scope
+from app.errors import PenjingError
 
 MARK = "pj_"
 PREFIX_BYTES = 6
@@ -18,6 +19,11 @@ KEY = re.compile(
 )
 # What a key that is not there is compared with, so that it takes as long as one that is.
 NOBODYS_DIGEST = hashlib.sha256(secrets.token_bytes(SECRET_BYTES)).hexdigest()
+
+
+class Unauthenticated(PenjingError):
+    code = "unauthenticated"
+    title = "Who asks is not known"
 
 
 class KeyState(StrEnum):

@@ -11,6 +11,7 @@ from app.accounts.keys import (
     NOBODYS_DIGEST,
     ApiKey,
     KeyState,
+    Unauthenticated,
     digest_of,
     is_text_of,
     new_text,
@@ -18,7 +19,7 @@ from app.accounts.keys import (
 )
 from app.accounts.principal import Principal, Scope
 from app.accounts.store import AccountStore, KeyPage, Tenant
-from app.errors import Conflict, Unauthenticated
+from app.errors import Conflict
 from app.ids import new_id
 
 log = logging.getLogger(__name__)

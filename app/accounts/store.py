@@ -1,9 +1,8 @@
 """Tenants and keys as database rows."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -22,12 +21,14 @@ USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Tenant:
-    """Who owns uploads, jobs and keys; `quotas` is null where the defaults hold."""
+    """Who owns uploads, jobs and keys. What it may have is the business of `quotas`."""
 
     id: str
     name: str
     created_at: datetime
-    quotas: dict[str, Any] | None
+
+
+TENANT_COLUMNS = tuple(tenants.c[field.name] for field in fields(Tenant))
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class AccountStore:
 
     def add_tenant(self, name: str, now: datetime) -> Tenant:
         """The tenant of this name, made now unless it is there."""
-        tenant = Tenant(new_id("ten"), name, now, quotas=None)
+        tenant = Tenant(new_id("ten"), name, now)
         try:
             with self._database.write() as connection:
                 connection.execute(insert(tenants).values(vars(tenant)))
@@ -136,7 +137,7 @@ class AccountStore:
 
     def _tenant(self, which: ColumnElement[bool]) -> Tenant | None:
         with self._database.read() as connection:
-            row = connection.execute(select(tenants).where(which)).mappings().one_or_none()
+            row = connection.execute(select(*TENANT_COLUMNS).where(which)).mappings().one_or_none()
         return Tenant(**row) if row else None
 
     def _key(self, which: ColumnElement[bool]) -> ApiKey | None:

@@ -9,12 +9,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.accounts.keys import MARK
+from app.accounts.keys import MARK, Unauthenticated
 from app.accounts.principal import ANYBODY, Principal
 from app.accounts.service import AccountService
 from app.api import problems
 from app.api.deps import Services
-from app.errors import PenjingError, Unauthenticated
+from app.errors import PenjingError
 
 # What says nothing of any tenant: probes, the version, the documentation.
 OPEN_PATHS = frozenset(

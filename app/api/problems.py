@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.accounts.keys import Unauthenticated
 from app.accounts.limits import Limited, QuotaStorage
 from app.api.complaints import complaints_of
 from app.api.content import NoSuchRange
@@ -30,7 +31,7 @@ RETRY_AFTER_S = 5
 # By family; a child has the status of its nearest listed ancestor.
 STATUSES: dict[type[PenjingError], int] = {
     errors.Malformed: 400,
-    errors.Unauthenticated: 401,
+    Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     BodyStalled: 408,
@@ -159,7 +160,7 @@ def _headers_of(error: PenjingError) -> Mapping[str, str]:
         return {"Retry-After": str(max(1, ceil(error.retry_after_s)))}
     if error.retryable:
         return {"Retry-After": str(RETRY_AFTER_S)}
-    if isinstance(error, errors.Unauthenticated):
+    if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, ScopeMissing):
         return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{error.needed}"'}

@@ -10,12 +10,12 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from app.accounts import keys, service
-from app.accounts.keys import KeyState, new_text
+from app.accounts.keys import KeyState, Unauthenticated, new_text
 from app.accounts.principal import ANYBODY, DEFAULT_TENANT, Principal, Scope
 from app.accounts.service import AccountService, KeyWish, OwnKey
 from app.accounts.store import AccountStore
 from app.database.engine import Database
-from app.errors import Malformed, NotFound, Unauthenticated
+from app.errors import Malformed, NotFound
 from tests.app.conftest import add_tenant
 from tests.fakes import FakeClock
 
