@@ -41,7 +41,9 @@ class Settings(BaseModel):
     inspection_wait_s: float = Field(
         10, ge=0, description="How long an upload's answer waits for its inspection."
     )
-    inspection_limit_s: float = Field(20, gt=0, description="Wall clock of one inspection.")
+    inspection_limit_s: float = Field(
+        20, gt=0, description="Wall clock of one inspection; a second more for each 32 MiB."
+    )
     inspection_memory_bytes: int = Field(2**30, gt=0)
     allow_unconfined: bool = Field(
         False,

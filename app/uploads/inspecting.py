@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 32 * 2**20
 MAX_COMPLAINT_BYTES = 4096
+# What an honest file takes to be read is its size: by so much is it waited for longer.
+SLOWEST_BYTES_PER_S = 32 * 2**20
 # Mapped files and shared libraries count as address space, but are not memory taken.
 MAPPED_BYTES = 8 * 2**30
 OPEN_FILES, TASKS = 64, 16
@@ -59,7 +61,10 @@ class Uninspected:
 
 @dataclass(frozen=True)
 class Inspector:
-    """How files are inspected: each in a box, with an empty folder of its own in `scratch`."""
+    """How files are inspected: each in a box, with an empty folder of its own in `scratch`.
+
+    `limit_s` is for a small file; each 32 MiB have a second more.
+    """
 
     scratch: Path
     limit_s: float
@@ -81,19 +86,20 @@ class Inspector:
 
     async def _run(self, file: BinaryIO, order: InspectionOrder) -> Inspection:
         folder = self._folder()
+        limit_s = self.limit_s + os.fstat(file.fileno()).st_size / SLOWEST_BYTES_PER_S
         try:
-            child = await self._start(file, order, folder)
-            return await self._finish(child)
+            child = await self._start(file, order, folder, limit_s)
+            return await self._finish(child, limit_s)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    async def _finish(self, child: asyncio.subprocess.Process) -> Inspection:
+    async def _finish(self, child: asyncio.subprocess.Process, limit_s: float) -> Inspection:
         try:
-            async with asyncio.timeout(self.limit_s):
+            async with asyncio.timeout(limit_s):
                 answer, complaint = await _outcome(child)
         except TimeoutError:
             return _refusal(
-                f"reading the file took longer than {self.limit_s:g} s",
+                f"reading the file took longer than {limit_s:.3g} s",
                 hint="The file may be damaged, or too large to be checked here.",
             )
         finally:
@@ -108,12 +114,12 @@ class Inspector:
             raise _not_started(error) from error
 
     async def _start(
-        self, file: BinaryIO, order: InspectionOrder, folder: Path
+        self, file: BinaryIO, order: InspectionOrder, folder: Path, limit_s: float
     ) -> asyncio.subprocess.Process:
         program = [sys.executable, "-m", "app.uploads.inspector", order.model_dump_json()]
         try:
             return await asyncio.create_subprocess_exec(
-                *command(self._confinement(folder), program, os.getpid()),
+                *command(self._confinement(folder, limit_s), program, os.getpid()),
                 stdin=file,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -124,12 +130,12 @@ class Inspector:
         except OSError as error:
             raise _not_started(error) from error
 
-    def _confinement(self, folder: Path) -> Confinement:
+    def _confinement(self, folder: Path, limit_s: float) -> Confinement:
         """The file itself is the standard input: no path of it is given."""
         return Confinement(
             memory_bytes=self.memory_bytes,
             address_bytes=self.memory_bytes + MAPPED_BYTES,
-            cpu_s=int(self.limit_s) + 1,
+            cpu_s=int(limit_s) + 1,
             file_bytes=self.file_bytes,
             open_files=OPEN_FILES,
             tasks=TASKS,

@@ -150,3 +150,10 @@ def test_api_side_of_uploads_imports_no_arrays_and_no_tensorflow() -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_inspect_waits_longer_for_a_file_the_larger_it_is(
+    inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspecting, "SLOWEST_BYTES_PER_S", 20)
+    assert inspect(replace(inspector, limit_s=0.01), "m01_ok.keras", "keras").model is not None
