@@ -52,7 +52,7 @@ HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 SIGNALLING_FCNTLS = (8, 10, 15, 1026)
 # PR_SET_SECCOMP, PR_SET_MM, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER: what would undo the box.
 UNDOING_PRCTLS = (22, 35, 36, 0x59616D61)
-# Each with the one value that takes nothing back: to die with the parent, to be looked into by none.
+# Each with the one value that takes nothing back: to die with the parent, to be seen into by none.
 SET_DEATH_SIGNAL, SIGKILL = 1, 9
 SET_DUMPABLE, NOT_DUMPABLE = 4, 0
 # Opening for reading and emptying at once needs no right to write from Landlock before ABI 3.
