@@ -1,28 +1,19 @@
 """`penjing unpack`: the `.keras` file that a packed file was made from."""
 
 import importlib.util
-import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import click
 
-import app
 from app.cli.figures import bytes_text
 from app.cli.frame import Exit, command
 from app.cli.output import Output
 from app.cli.parameters import EXISTING_FILE, SIZE
+from app.cli.unpacking_process import Unpacking
 from app.errors import Invalid, Problem, Unavailable
 
-# A process of the engine: what is here imports neither it nor numpy.
-MODULE = "worker.engine.coding"
 NEEDED = ("keras", "numba", "tensorflow")
-IMPORT_ROOT = Path(app.__file__).parents[1]
 # What a process may take for a small file, for each byte of a larger one, and at most: packed files
 # are up to some hundred times smaller than what they stand for, and one made on purpose may stand
 # for anything.
@@ -77,7 +68,9 @@ def unpack(output: Output, /, file: str, out: str | None, force: bool, memory: i
             f"unpacking needs Keras, but {', '.join(missing)} cannot be imported",
             hint="pip install 'penjing[worker]'",
         )
-    size_bytes = _unpacked(source.absolute(), target.absolute(), memory or memory_for(source))
+    size_bytes = _unpacked(
+        output, source.absolute(), target.absolute(), memory or memory_for(source)
+    )
     output.give({"file": str(target), "size_bytes": size_bytes})
     output.show(f"{target}  ({bytes_text(size_bytes)})")
     return Exit.MET
@@ -92,56 +85,13 @@ def seconds_for(source: Path) -> int:
     return min(MOST_S, LEAST_S + source.stat().st_size // BYTES_A_SECOND)
 
 
-def _unpacked(source: Path, target: Path, memory_bytes: int) -> int:
+def _unpacked(output: Output, source: Path, target: Path, memory_bytes: int) -> int:
     """Have it written beside the target, then put in place in one move. Returns its size."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpack-") as folder:
-        made = Path(folder) / "model.keras"
-        limit_s = seconds_for(source)
-        answer = _answer([str(source), str(made), str(memory_bytes)], limit_s)
+        unpacking = Unpacking(source, Path(folder), memory_bytes, seconds_for(source))
+        answer = unpacking.answer(output)
         if "problem" in answer:
             raise NotUnpacked(Problem.model_validate(answer["problem"]))
-        made.replace(target)
-    return int(answer["size_bytes"])
-
-
-def _answer(arguments: list[str], limit_s: int) -> dict[str, Any]:
-    try:
-        process = subprocess.run(
-            [sys.executable, "-P", "-m", MODULE, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(IMPORT_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-            timeout=limit_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Invalid(
-            f"unpacking took longer than {limit_s} s, which is plenty for a file of its size",
-            hint="It may be made to keep a machine busy: do not trust where it came from.",
-        ) from error
-    lines = process.stdout.splitlines()
-    if process.returncode != 0 or not lines:
-        raise _ended(process.returncode)
-    answer: dict[str, Any] = json.loads(lines[-1])
-    return answer
-
-
-def _ended(status: int) -> Invalid:
-    """What to make of a process that said nothing: only some ends have to do with memory."""
-    if status >= 0:
-        return Invalid(
-            f"the process that unpacks ended with status {status} and said nothing",
-            hint=f"See why with: {Path(sys.executable).name} -m {MODULE} FILE OUT MEMORY_BYTES",
-        )
-    name = signal.Signals(-status).name
-    if -status in (signal.SIGKILL, signal.SIGABRT):
-        return Invalid(
-            f"the process that unpacks was ended by {name}",
-            hint="The system may have run out of memory, or it needed more than --memory allows.",
-        )
-    return Invalid(
-        f"the process that unpacks crashed ({name})",
-        hint="That is a fault of Penjing, or of a file made to cause it: do not trust the file, "
-        "and report it.",
-    )
+        size_bytes = unpacking.size_bytes()
+        unpacking.made.replace(target)
+    return size_bytes

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import OutOfMemory, PenjingError
-from app.processes import die_with_parent
+from app.processes import die_with_parent, keep_memory_private
 from worker.engine.foreign import is_out_of_memory
 
 
 def main(arguments: list[str]) -> None:
     die_with_parent(os.getppid(), signal.SIGKILL)
+    keep_memory_private()
     file, out, memory_bytes = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)

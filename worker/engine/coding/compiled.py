@@ -1,6 +1,8 @@
 """Compiles the coder's loops with numba, and keeps what was compiled where that is safe."""
 
-import os
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
@@ -32,12 +34,29 @@ def compiled(function: Function) -> Function:
 def _kept_in() -> Path | None:
     """Where compiled code is kept: beside its source, where that folder can be written.
 
-    Elsewhere numba would use a folder under the home of the process: a job could leave code there
-    for the next one to run. The folder is named after all sources: numba looks at a function's
-    own file only, not at those of the functions that it calls.
+    Where it cannot, as in the box, a copy of what is kept there serves this process alone. Numba
+    would use a folder under its home: a job could leave code there for the next one to run.
+    The folder is named after all sources: numba looks at a function's own file only, not at those
+    of the functions that it calls.
     """
-    kept = FOLDER / "__pycache__"
-    if not os.access(kept if kept.is_dir() else FOLDER, os.W_OK):
-        return None
     sources = b"".join(path.read_bytes() for path in sorted(FOLDER.glob("*.py")))
-    return kept / f"compiled-{sha256(sources).hexdigest()[:16]}"
+    beside = FOLDER / "__pycache__"
+    kept = beside / f"compiled-{sha256(sources).hexdigest()[:16]}"
+    if _can_be_written(beside if beside.is_dir() else FOLDER):
+        return kept
+    return _copy_of(kept) if kept.is_dir() else None
+
+
+def _can_be_written(folder: Path) -> bool:
+    # Tried: `os.access` knows nothing of Landlock.
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _copy_of(kept: Path) -> Path:
+    own = Path(tempfile.mkdtemp(prefix="compiled-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return Path(shutil.copytree(kept, own, dirs_exist_ok=True))

@@ -1,6 +1,8 @@
 """`penjing unpack` in a process of its own, and that process."""
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from app.cli.main import penjing
 from app.cli.unpacking import memory_for, seconds_for
+from app.confinement import BoxOrder, Confinement, boxed, libraries
 from tests.builders import MODELS
 from worker.engine.coding.packing import pack
 from worker.engine.exporting.keras_file import write_keras
@@ -75,14 +78,46 @@ def test_unpack_tells_how_its_process_ended(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "ends.py").write_text(code)
-    monkeypatch.setattr("app.cli.unpacking.MODULE", "ends")
-    monkeypatch.setattr("app.cli.unpacking.IMPORT_ROOT", tmp_path)
+    monkeypatch.setattr("app.cli.unpacking_process.PROGRAM", (sys.executable, "-c", code))
     monkeypatch.setattr("app.cli.unpacking.seconds_for", lambda source: 1 if "60" in code else 30)
     result = unpack(files[0], "-o", tmp_path / "out.keras", "--json")
     problem = json.loads(result.stdout)["problem"]
     assert said in f"{problem['detail']} {problem['hint']}"
     assert ("memory" in problem["hint"]) == ("SIGKILL" in code)
+
+
+def test_unpack_runs_what_it_starts_in_the_box(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = tmp_path / "canary"
+    canary.write_text("secret")
+    code = f"import os; os.environ['PENJING_BOX']; open({str(canary)!r})"
+    monkeypatch.setattr("app.cli.unpacking_process.PROGRAM", (sys.executable, "-c", code))
+    result = unpack(files[0], "-o", tmp_path / "out.keras")
+    assert result.exit_code == 2
+    assert "status 1" in result.stderr
+    monkeypatch.setattr("app.cli.unpacking_process.PROGRAM", (sys.executable, "-c", "print('{}')"))
+    monkeypatch.setattr("app.cli.unpacking_process.command", without_landlock)
+    result = unpack(files[0], "-o", tmp_path / "out.keras")
+    assert "Note: this machine cannot confine" in result.stderr
+
+
+def without_landlock(
+    confinement: Confinement, program: Sequence[str], parent_pid: int
+) -> list[str]:
+    return boxed(BoxOrder(confinement, parent_pid, libraries(), newest_abi=0), program)
+
+
+def test_unpack_takes_no_link_for_what_was_made(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"import os, sys; os.symlink({str(files[1])!r}, sys.argv[2]); print('{{}}')"
+    monkeypatch.setattr("app.cli.unpacking_process.PROGRAM", (sys.executable, "-c", code))
+    monkeypatch.setattr("app.cli.unpacking_process.command", lambda _, program, __: program)
+    result = unpack(files[0], "-o", tmp_path / "out.keras")
+    assert result.exit_code == 2
+    assert "no plain file" in result.stderr
+    assert not any(tmp_path.iterdir())
 
 
 def test_small_files_get_little_memory_and_time(tmp_path: Path) -> None:
