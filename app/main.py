@@ -9,7 +9,9 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from app.accounts.audit import AuditLog
 from app.accounts.quotas import Quotas
+from app.accounts.rates import rates_of
 from app.accounts.service import AccountService
 from app.accounts.store import AccountStore
 from app.api.application import make_application
@@ -74,6 +76,7 @@ async def run(
             with suppress(asyncio.CancelledError):
                 await housekeeping
             await services.uploads.close()
+            await services.rates.close()
     finally:
         database.close()
 
@@ -98,6 +101,8 @@ def wire(
             wait_s=settings.inspection_wait_s,
         ),
         jobs=JobService(database=database, store=jobs, queue=queue, uploads=uploads, clock=clock),
+        rates=rates_of(settings.resolved_broker_url),
+        audit=AuditLog(database, clock),
         checks=make_checks(
             database,
             settings.resolved_broker_url,
@@ -137,6 +142,7 @@ async def keep_house(services: Services) -> None:
         try:
             await services.uploads.resume()
             await asyncio.to_thread(sweep, services)
+            await asyncio.to_thread(services.audit.forget, services.settings.audit_days)
         except Exception:
             # The next round may succeed.
             log.exception("housekeeping.failed")

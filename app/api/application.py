@@ -17,10 +17,13 @@ from app.api import (
     problems,
     reference,
     techniques,
+    usage,
 )
+from app.api.auditing import Auditing
 from app.api.authentication import Authentication
 from app.api.body_limit import BodyLimit
 from app.api.guards import refuse_nul_in_url, refuse_other_pages, refuse_unknown_query
+from app.api.rate_limits import RateLimits
 from app.api.request_id import RequestId
 from app.api.security_headers import SecurityHeaders
 from app.errors import ProblemView
@@ -39,6 +42,7 @@ ROUTERS = (
     events.router,
     artifacts.router,
     accounts.router,
+    usage.router,
     health.router,
     reference.router,
 )
@@ -72,7 +76,9 @@ def make_application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     for router in ROUTERS:
         application.include_router(router)
     application.add_middleware(BodyLimit, streamed=STREAMED_PATHS)
+    application.add_middleware(RateLimits, uploads=STREAMED_PATHS)
     application.add_middleware(Authentication)
+    application.add_middleware(Auditing)
     application.add_middleware(RequestId)
     application.add_middleware(SecurityHeaders)
     problems.install(application)

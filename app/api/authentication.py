@@ -14,6 +14,7 @@ from app.accounts.principal import ANYBODY, Principal
 from app.accounts.service import AccountService
 from app.api import problems
 from app.api.deps import Services
+from app.api.rate_limits import refusal_of_address
 from app.errors import PenjingError
 
 # What says nothing of any tenant: probes, the version, the documentation.
@@ -43,7 +44,10 @@ class Authentication:
         find = partial(principal_of, services.accounts, Headers(scope=scope), is_key_asked=asked)
         try:
             principal = await run_in_threadpool(find)
-        except (PenjingError, SQLAlchemyError) as error:
+        except (PenjingError, SQLAlchemyError) as refused:
+            is_wrong_key = isinstance(refused, Unauthenticated)
+            too_many = await refusal_of_address(services, scope) if is_wrong_key else None
+            error = too_many or refused
             answer = await problems.answer_to(Request(scope), error)
             await answer(scope, receive, send)
             return

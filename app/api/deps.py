@@ -7,6 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.accounts.audit import AuditLog
+from app.accounts.rates import RateStore
 from app.accounts.service import AccountService
 from app.blobs.store import BlobStore
 from app.jobs.service import JobService
@@ -26,6 +28,8 @@ class Services:
     blobs: BlobStore
     uploads: UploadService
     jobs: JobService
+    rates: RateStore
+    audit: AuditLog
     checks: Mapping[str, Check]
     clock: Callable[[], datetime]
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from app.accounts.quotas import NO_QUOTAS, Quotas
+from app.accounts.quotas import NO_QUOTAS, Quotas, quotas_of
 from app.database.engine import Database
 from app.database.tables import (
     artifacts,
@@ -199,6 +199,11 @@ class JobStore:
         if row is None:
             raise NotFound(f"there is no artifact {artifact_id!r}")
         return artifact_of(row)
+
+    def quotas(self, tenant_id: str) -> Quotas:
+        """What holds for this tenant."""
+        with self._database.read() as connection:
+            return quotas_of(connection, tenant_id, self._quotas)
 
     def usage(self, tenant_id: str, now: datetime) -> JobUsage:
         """What counts against the tenant's quotas of jobs."""

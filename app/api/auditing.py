@@ -1,0 +1,96 @@
+"""Every change and every refusal of who asks is written down before it is answered."""
+
+import logging
+import re
+
+from fastapi.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.accounts.audit import Entry
+from app.accounts.principal import Principal
+from app.api.deps import Services
+from app.api.origins import SAFE_METHODS
+from app.api.rate_limits import address_of
+from app.api.request_id import request_id_of
+
+log = logging.getLogger(__name__)
+
+REFUSED = frozenset({401, 403})
+# Changes nothing, though it takes a body.
+HARMLESS = frozenset({"validate_job"})
+OBJECT_ID = re.compile(r"[a-z]{3}_[0-9a-f]{26}")
+
+
+class Auditing:
+    """ASGI middleware, outside of everything that answers but the last resort.
+
+    A new route is covered without being named here.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_audited(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await self._write(scope, message["status"], Headers(raw=message["headers"]))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_audited)
+        except Exception:
+            await self._write(scope, 500, Headers())
+            raise
+
+    async def _write(self, scope: Scope, status: int, headers: Headers) -> None:
+        name = route_name(scope)
+        is_change = scope["method"] not in SAFE_METHODS and name not in {None, *HARMLESS}
+        # What was refused for another reason changed nothing; a failure may have.
+        is_done = is_change and (status < 400 or status >= 500)
+        if not is_done and status not in REFUSED:
+            return
+        entry = entry_of(scope, status, headers, name)
+        services: Services = scope["app"].state.services
+        try:
+            await run_in_threadpool(services.audit.add, entry)
+        except Exception:
+            # What was done is done and is answered; the log holds what the table does not.
+            log.exception("audit.not_written", extra=vars(entry))
+
+
+def route_name(scope: Scope) -> str | None:
+    route = scope.get("route")
+    return getattr(route, "name", None)
+
+
+def entry_of(scope: Scope, status: int, headers: Headers, name: str | None) -> Entry:
+    principal: Principal | None = scope.get("state", {}).get("principal")
+    return Entry(
+        action=action_of(name),
+        status=status,
+        tenant_id=principal.tenant_id if principal else None,
+        key_id=principal.key_id if principal else None,
+        object_id=object_id_of(scope, headers),
+        address=address_of(scope),
+        request_id=request_id_of(scope),
+    )
+
+
+def action_of(name: str | None) -> str:
+    """`cancel_job` is "job.cancel"; what came to no route is "request.refuse"."""
+    if name is None:
+        return "request.refuse"
+    verb, _, noun = name.partition("_")
+    return f"{noun}.{verb}"
+
+
+def object_id_of(scope: Scope, headers: Headers) -> str | None:
+    """The id in the path, else the one that was made; never other text of the caller's."""
+    made = headers.get("location", "").rpartition("/")[2]
+    named = (str(value) for value in scope.get("path_params", {}).values())
+    return next((text for text in (*named, made) if OBJECT_ID.fullmatch(text)), None)

@@ -1,0 +1,94 @@
+"""How often a key may ask, and an address be refused; said in every answer that was counted.
+
+`RateLimit` and `RateLimit-Policy` are those of draft-ietf-httpapi-ratelimit-headers. Who needs no
+key is not counted: a client on the same machine polls as often as it likes.
+"""
+
+from collections.abc import Sequence
+
+from fastapi import Request
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.accounts.limits import TooManyRequests
+from app.accounts.principal import Principal
+from app.accounts.rates import Rate, Taken
+from app.api import problems
+from app.api.deps import Services
+
+WINDOW_S = 60
+
+
+class RateLimits:
+    """ASGI middleware, inside of who says who asks: counts the requests and uploads of a key."""
+
+    def __init__(self, app: ASGIApp, uploads: frozenset[str]) -> None:
+        self.app = app
+        self.uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        principal: Principal | None = scope.get("state", {}).get("principal")
+        if scope["type"] != "http" or principal is None or principal.key_id is None:
+            await self.app(scope, receive, send)
+            return
+        services: Services = scope["app"].state.services
+        is_upload = scope["method"] == "POST" and scope["path"] in self.uploads
+        taken = [
+            await count(services, rate, principal.key_id)
+            for rate in rates_of(services, is_upload=is_upload)
+        ]
+
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start" and taken:
+                MutableHeaders(scope=message).update(headers_of(taken))
+            await send(message)
+
+        refused = next((one for one in taken if not one.is_allowed), None)
+        if refused is None:
+            await self.app(scope, receive, send_counted)
+            return
+        answer = await problems.answer_to(Request(scope), too_many(refused, "this key"))
+        await answer(scope, receive, send_counted)
+
+
+def rates_of(services: Services, *, is_upload: bool) -> list[Rate]:
+    """What this request counts as; 0 = not counted."""
+    settings = services.settings
+    wanted = [("requests", settings.rate_limit_requests)]
+    if is_upload:
+        wanted.append(("uploads", settings.rate_limit_uploads))
+    return [Rate(name, per_minute) for name, per_minute in wanted if per_minute]
+
+
+async def count(services: Services, rate: Rate, whose: str) -> Taken:
+    return Taken.of(rate, await services.rates.take(f"{rate.name}:{whose}", rate))
+
+
+async def refusal_of_address(services: Services, scope: Scope) -> TooManyRequests | None:
+    """Counts one more wrong key from where this request came; the error once it is too many."""
+    if not services.settings.rate_limit_refused_keys:
+        return None
+    rate = Rate("refused_keys", services.settings.rate_limit_refused_keys)
+    taken = await count(services, rate, address_of(scope) or "unknown")
+    return None if taken.is_allowed else too_many(taken, "this address")
+
+
+def address_of(scope: Scope) -> str | None:
+    """As the server saw it, or as a proxy it trusts says."""
+    return scope["client"][0] if scope.get("client") else None
+
+
+def too_many(taken: Taken, who: str) -> TooManyRequests:
+    what = taken.rate.name.replace("_", " ")
+    return TooManyRequests(
+        f"{who} may have {taken.rate.per_minute} {what} a minute",
+        taken.retry_after_s,
+        hint="Wait as long as Retry-After says; 'Prefer: wait=30' and the event stream of a job "
+        "tell of news without asking again and again.",
+    )
+
+
+def headers_of(taken: Sequence[Taken]) -> dict[str, str]:
+    policies = (f'"{one.rate.name}";q={one.rate.per_minute};w={WINDOW_S}' for one in taken)
+    limits = (f'"{one.rate.name}";r={one.remaining};t={one.reset_s}' for one in taken)
+    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(limits)}

@@ -1,0 +1,98 @@
+"""What a tenant has used of what it may, and what was done in its name."""
+
+from datetime import datetime
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from app.accounts.quotas import Quotas
+from app.accounts.run_time import month_of, next_month
+from app.api.deps import ServicesDep
+from app.api.paging import Cursor, Limit, PageView, link_next
+from app.api.scopes import Admin, Reader
+
+router = APIRouter(prefix="/v1", tags=["accounts"])
+
+
+class QuotaView(BaseModel):
+    """One quota; where it is reached, what would exceed it is refused with 429, 413 or 507."""
+
+    name: Literal["storage_bytes", "upload_bytes", "jobs_queued", "jobs_running", "run_s"]
+    used: float | None = Field(description="Null where it is asked of each upload by itself.")
+    limit: float | None = Field(description="Null = no quota.")
+
+
+class UsageView(BaseModel):
+    """Storage and jobs at this moment, run time of this calendar month."""
+
+    month: str = Field(description="Year and month in UTC.")
+    month_ends_at: datetime
+    quotas: list[QuotaView]
+
+
+class AuditView(BaseModel):
+    """One change or refusal."""
+
+    seq: int
+    at: datetime
+    key_id: str | None = Field(description="Null where no key was asked for.")
+    action: str = Field(description="`noun.verb`.")
+    object_id: str | None
+    status: int = Field(description="What the request was answered with.")
+    address: str | None
+    request_id: str | None
+
+
+@router.get("/usage")
+def get_usage(principal: Reader, services: ServicesDep) -> UsageView:
+    """Read each quota of the tenant, and how much of it is used."""
+    tenant_id, now = principal.tenant_id, services.clock()
+    limits = services.jobs.store.quotas(tenant_id)
+    jobs = services.jobs.store.usage(tenant_id, now)
+    used: dict[str, float | None] = {
+        "storage_bytes": services.uploads.store.stored_bytes(tenant_id),
+        "upload_bytes": None,
+        "jobs_queued": jobs.queued,
+        "jobs_running": jobs.running,
+        "run_s": round(jobs.run_s, 3),
+    }
+    return UsageView(
+        month=month_of(now),
+        month_ends_at=next_month(now),
+        quotas=[
+            QuotaView.model_validate(
+                {"name": name, "used": used[name], "limit": getattr(limits, name)}
+            )
+            for name in Quotas.model_fields
+        ],
+    )
+
+
+@router.get("/audit-log")
+def read_audit_log(
+    request: Request,
+    response: Response,
+    principal: Admin,
+    services: ServicesDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> PageView[AuditView]:
+    """Read who changed what in the tenant, and who was refused; the newest first."""
+    page = services.audit.page(principal.tenant_id, limit, cursor)
+    if page.next_cursor:
+        link_next(request, response, cursor=page.next_cursor)
+    items = [
+        AuditView(
+            seq=record.seq,
+            at=record.at,
+            key_id=record.entry.key_id,
+            action=record.entry.action,
+            object_id=record.entry.object_id,
+            status=record.entry.status,
+            address=record.entry.address,
+            request_id=record.entry.request_id,
+        )
+        for record in page.items
+    ]
+    return PageView(items=items, next_cursor=page.next_cursor)
