@@ -98,6 +98,9 @@ def confine(order: BoxOrder) -> Standing:
     allowed = order.confinement
     close_files(allowed.channels)
     set_limits(allowed)
+    if sys.platform != "linux":
+        _unless_optional(order, "only Linux can confine a process", LINUX_HINT)
+        return Standing("shared", 0, False, ("NOTHING BUT LIMITS HOLDS",))
     user = change_user(order)
     die_with_parent(order.parent_pid, signal.SIGKILL)  # after it: a change of user disarms this
     gain_no_privileges()
@@ -230,6 +233,7 @@ def filter_calls(order: BoxOrder, abi: int) -> tuple[bool, tuple[str, ...]]:
     return True, ()
 
 
+LINUX_HINT = "Run workers on Linux, in a container or a virtual machine."
 LANDLOCK_HINT = (
     "Boot a kernel of 5.13 or later with landlock in its list of security modules (lsm=)."
 )

@@ -1,11 +1,14 @@
 """What `penjing doctor` looks at: one function a check, each with what to do about it."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
 import socket
+import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Literal
 
 from app.cli.figures import bytes_text
 from app.client import Client
+from app.confinement import environment
 from app.embedded.broker import MAX_SOCKET_PATH_BYTES, SOCKET_NAME, find_server
 from app.embedded.lock import is_locked, running_stack
 from app.errors import PenjingError
@@ -22,6 +26,11 @@ TENSORFLOWS = ("tensorflow-cpu", "tensorflow")
 ENGINE_PACKAGES = ("keras", "ai-edge-litert", "litert-quantizer")
 ENOUGH_DISK_BYTES, LITTLE_DISK_BYTES = 5 * 2**30, 2**30
 ENOUGH_MEMORY_BYTES = 3 * 2**30
+SELF_TEST = "worker.selftest"
+NO_BOX = (
+    "Uploads are programs: without the box nothing is inspected and no job runs here. "
+    "PENJING_ALLOW_UNCONFINED=1 does it all the same, with the rights of the service."
+)
 INSTALL_WORKER = "pip install 'penjing[worker]' (make install does it)."
 
 
@@ -46,6 +55,7 @@ def all_findings(home: Path, host: str, port: int) -> list[Finding]:
         *(engine_package(name) for name in ENGINE_PACKAGES),
         cpu(Path("/proc/cpuinfo")),
         memory(Path("/proc/meminfo")),
+        box(),
         broker(),
         writable_home(home),
         disk(home),
@@ -101,6 +111,29 @@ def memory(meminfo: Path) -> Finding:
     if available < ENOUGH_MEMORY_BYTES:
         return Finding("memory", "warn", found, "A job takes 1 to 3 GiB; close something.")
     return Finding("memory", "ok", found)
+
+
+def box(module: str = SELF_TEST) -> Finding:
+    """A process of the worker's tries what must fail in the box, and what must work there."""
+    with tempfile.TemporaryDirectory() as folder:
+        ended = subprocess.run(
+            [sys.executable, "-P", "-m", module],
+            env=environment(folder),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    try:
+        report = json.loads(ended.stdout)
+    except ValueError:
+        last = (ended.stderr.splitlines() or ["nothing"])[-1]
+        return Finding("box", "fail", f"its test ended without a word: {last}", NO_BOX)
+    if not report["holds"]:
+        return Finding("box", "fail", report["words"], NO_BOX)
+    if report["lacking"]:
+        return Finding("box", "warn", report["words"], "A newer kernel adds the layers it lacks.")
+    return Finding("box", "ok", report["words"])
 
 
 def broker() -> Finding:

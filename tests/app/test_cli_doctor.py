@@ -41,6 +41,34 @@ def test_memory_is_a_warning_when_a_job_may_not_fit(
     assert checks.memory(path).status == status
 
 
+def test_box_is_tried() -> None:
+    finding = checks.box()
+    assert finding.status in ("ok", "warn")  # a warning on an older kernel
+    assert finding.found.startswith("it holds, with Landlock")
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "found"),
+    [
+        ('{"holds": false, "words": "it could read", "lacking": []}', "fail", "it could read"),
+        (
+            '{"holds": true, "words": "it holds; older", "lacking": ["x"]}',
+            "warn",
+            "it holds; older",
+        ),
+        ("no JSON", "fail", "its test ended without a word: nothing"),
+    ],
+)
+def test_box_is_told_as_its_test_found_it(
+    said: str, status: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fake_test.py").write_text(f"print({said!r})")
+    monkeypatch.setattr(checks, "environment", lambda _: {"PYTHONPATH": str(tmp_path)})
+    finding = checks.box("fake_test")
+    assert (finding.status, finding.found) == (status, found)
+    assert (finding.advice is None) == (status == "ok")
+
+
 def test_engine_package_fails_with_the_command_when_it_is_missing() -> None:
     finding = checks.engine_package("no-such-package")
     assert finding.status == "fail"
