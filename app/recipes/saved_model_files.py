@@ -1,4 +1,4 @@
-"""Which files a zipped SavedModel is made of; pure.
+"""Which files a zipped SavedModel is made of, and which of its signatures is called; pure.
 
 Nothing is written under a name out of the archive: what a member is, is known by its name, and what
 it is called here afterwards is one of the names below.
@@ -18,10 +18,32 @@ SHARD = re.compile(r"variables/variables\.data-([0-9]{5})-of-([0-9]{5})")
 FOLDERS = frozenset({"", "variables/", "assets/"})
 TEXT_GRAPH = "saved_model.pbtxt"
 MAX_SHARDS = 100
+DEFAULT_SIGNATURE = "serving_default"
+# What runs when the model is loaded is written down as a signature too.
+INIT_SIGNATURE = "__saved_model_init_op"
+DIGITS = re.compile(r"([0-9]{1,18})")
 
 
 def shard_name(number: int, count: int) -> str:
     return f"variables/variables.data-{number:05d}-of-{count:05d}"
+
+
+def chosen_signature(names: Iterable[str]) -> str | None:
+    """The default one, or the only one; null where nobody can tell."""
+    callable_ones = [name for name in names if name != INIT_SIGNATURE]
+    if DEFAULT_SIGNATURE in callable_ones:
+        return DEFAULT_SIGNATURE
+    return callable_ones[0] if len(callable_ones) == 1 else None
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Inputs or outputs, `output_10` behind `output_9`: a signature itself knows no order."""
+    return sorted(names, key=_rank)
+
+
+def _rank(name: str) -> list[tuple[int, int, str]]:
+    words = [word for word in DIGITS.split(name) if word]
+    return [(1, int(word), "") if DIGITS.fullmatch(word) else (0, 0, word) for word in words]
 
 
 def is_saved_model(members: Iterable[str]) -> bool:

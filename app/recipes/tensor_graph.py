@@ -15,7 +15,16 @@ PASSING = frozenset(
     {"Cast", "CheckNumerics", "EnsureShape", "Identity", "IdentityN", "PreventGradient", "Snapshot"}
     | {"StopGradient"}
 )
-ENDS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+# A log_softmax only moves all logits of a row by one number, which no softmax sees.
+ENDS: dict[str, Activation] = {
+    "LogSoftmax": "linear",
+    "Sigmoid": "sigmoid",
+    "Softmax": "softmax",
+}
+# Averages of positions: each channel stays what it was.
+AVERAGING = frozenset({"AvgPool", "AvgPool3D", "Mean"})
+# The last axis may be another one afterwards, which a softmax does not bear.
+RESHAPING = frozenset({"ExpandDims", "Reshape", "Squeeze"})
 LINEAR = frozenset(
     {"BatchMatMulV2", "BiasAdd", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Einsum", "MatMul"}
 )
@@ -76,17 +85,29 @@ def maker_and_index(tensor: str) -> tuple[str, int]:
 
 
 def activation(graph: Graph, tensor: str) -> Activation:
-    """What an output ends in, read back through calls and what passes values on."""
-    for place in _back(graph, Place(tensor)):
-        node = _node(graph, place)
-        if node is None:
-            return "other"
-        if node.operator in ENDS:
-            return ENDS[node.operator]
-        if node.operator in LINEAR or (node.operator in ADDING and _adds_weights(graph, place)):
-            return "linear"
-        return "other"
+    """What an output ends in, read back through calls and what passes values on.
+
+    A wrong answer would measure logits as probabilities: what cannot be vouched for is "other".
+    """
+    place, is_reshaped = Place(tensor), False
+    for _ in range(MAX_STEPS):
+        made = next(_back(graph, place), None)
+        node = _node(graph, made) if made else None
+        if made is None or node is None:
+            break
+        if node.operator in AVERAGING | RESHAPING and node.data_inputs:
+            is_reshaped = is_reshaped or node.operator in RESHAPING
+            place = made.at(node.data_inputs[0])
+            continue
+        found = _end(graph, made, node)
+        return "other" if is_reshaped and found == "softmax" else found
     return "other"
+
+
+def _end(graph: Graph, place: Place, node: Node) -> Activation:
+    if node.operator in LINEAR or (node.operator in ADDING and _adds_weights(graph, place)):
+        return "linear"
+    return ENDS.get(node.operator, "other")
 
 
 def _adds_weights(graph: Graph, place: Place) -> bool:

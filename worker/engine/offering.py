@@ -15,7 +15,7 @@ from worker.engine.exporting.integers import default_tflite, holds_int8_ranges, 
 from worker.engine.exporting.onnx_int8 import convert_qdq
 from worker.engine.exporting.onnx_ranges import convert_known_ranges
 from worker.engine.exporting.rungs import Rung, Rungs
-from worker.engine.exporting.source import Converted, KerasSource, Source
+from worker.engine.exporting.source import Converted, KerasSource, Source, TfliteSource
 from worker.engine.exporting.tflite import Variant
 from worker.engine.proving.contest import Contest
 from worker.engine.steps import Workpiece
@@ -91,7 +91,7 @@ class Ways:
 
     def _float32(self) -> Iterator[Rung]:
         """A file that was uploaded is not offered back as a result."""
-        if isinstance(self.source, KerasSource):
+        if not isinstance(self.source, TfliteSource):
             yield Rung(Variant.FLOAT32, self._in_float32)
 
     def _in_float32(self) -> Converted:

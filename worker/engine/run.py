@@ -40,7 +40,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
     exports = Exports.asked_for(order.outputs, progress.check_cancelled)
     with closing(Bench(folder / "scratch")) as bench:
         with progress.phase("loading"):
-            subject = understand(order)
+            subject = understand(order, bench.scratch)
             context = _context(order, subject, progress, bench.scratch)
             before = Side(subject.source(subject.model, bench.scratch / "before"), subject.model)
             costs = Costs(subject, before.source, bench.scratch)

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.recipes.facts import Head, ModelFormat, TensorSpec, shape_text
 from app.recipes.task import Task, TaskKind
+from worker.engine.exporting.saved_model_source import SavedModelSource
 from worker.engine.exporting.signature import RowShapes
 from worker.engine.exporting.source import KerasSource, Source, TfliteSource
 from worker.engine.loading.datasets import Dataset, load_dataset, read_tasks
@@ -19,6 +20,7 @@ from worker.engine.loading.models import (
     read_compile_config,
 )
 from worker.engine.loading.precision import in_float32, other_policies
+from worker.engine.loading.saved_models import SavedModel, load_saved_model
 from worker.engine.loading.splits import Array
 from worker.engine.loading.tokens import check_tokens
 from worker.engine.measuring.tflite_file import read_tflite
@@ -38,9 +40,10 @@ KIND_WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The uploaded model with its data. `model` is null for a tflite upload.
+    """The uploaded model with its data. `model` is null where the file has no Keras layers.
 
-    `saved_in` names the policies other than float32 that layers of the file have.
+    It is then a SavedModel, or else the tflite file of `content`. `saved_in` names the policies
+    other than float32 that layers of the file have.
     """
 
     model: keras.Model | None
@@ -51,6 +54,7 @@ class Subject:
     tasks: tuple[Task, ...]
     seed: int
     saved_in: tuple[str, ...] = ()
+    saved_model: SavedModel | None = None
 
     @property
     def row_shapes(self) -> RowShapes:
@@ -62,6 +66,8 @@ class Subject:
         self, model: keras.Model | None, scratch: Path, levels: LevelsByName | None = None
     ) -> Source:
         """What conversions of `model` start from; of the uploaded file if there is no model."""
+        if self.saved_model is not None:
+            return SavedModelSource(self.saved_model, scratch, self.row_shapes)
         if model is None:
             return TfliteSource(self.content)
         return KerasSource(model, scratch, self.row_shapes, levels or {})
@@ -109,17 +115,22 @@ class Subject:
         return tuple(sentences)
 
 
-def understand(order: Order) -> Subject:
-    """Load the model and its data.
+def understand(order: Order, scratch: Path) -> Subject:
+    """Load the model and its data; a SavedModel is unpacked in `scratch`.
 
     Raises: ModelNotLoadable, DataNotUsable.
     """
     file = order.model
     saved_in: tuple[str, ...] = ()
+    saved_model: SavedModel | None = None
     if file.format is ModelFormat.TFLITE:
         content = file.path.read_bytes()
         read = read_tflite(content)
         model, inputs, ends = None, tflite_inputs(read), tflite_heads(read)
+    elif file.format is ModelFormat.SAVED_MODEL:
+        saved_model = load_saved_model(file.path, scratch / "uploaded")
+        model, content = None, b""
+        inputs, ends = saved_model.inputs, saved_model.heads
     else:
         content = b""
         as_saved = load_as_saved(file.path, file.format)
@@ -131,7 +142,8 @@ def understand(order: Order) -> Subject:
     if model is not None and data is not None:
         check_tokens(model, data)
     tasks = read_tasks(ends, data) if data else ()
-    return Subject(model, content, inputs, ends, data, tasks, order.recipe.seed, saved_in)
+    seed = order.recipe.seed
+    return Subject(model, content, inputs, ends, data, tasks, seed, saved_in, saved_model)
 
 
 def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:

@@ -22,5 +22,5 @@ def exported_rows(source: Source, rows: RowsByInput) -> Rows:
     if isinstance(source, KerasSource):
         names = [port.exported_name for port in source.signature.inputs]
     else:
-        names = [port.name for port in read_tflite(source.content).inputs]
+        names = [port.name for port in read_tflite(source.float32()).inputs]
     return dict(zip(names, rows.values(), strict=True))

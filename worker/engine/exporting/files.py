@@ -12,6 +12,7 @@ from worker.engine.exporting.integers import default_tflite
 from worker.engine.exporting.keras_file import write_keras
 from worker.engine.exporting.onnx_ranges import default_onnx
 from worker.engine.exporting.packed import write_packed
+from worker.engine.exporting.saved_model_source import SavedModelSource
 from worker.engine.exporting.source import Converted, KerasSource, Source
 from worker.engine.exporting.tflite import Variant
 from worker.engine.progress import never_cancelled
@@ -56,9 +57,12 @@ def write_file(
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind in HOLDING_TFLITE:
         return _write_tflite(kind, converted or default_tflite(source), path)
+    if isinstance(source, SavedModelSource) and kind == "saved_model":
+        return _write_saved_model(source.model.folder, path)
     if not isinstance(source, KerasSource):
         raise ExportFailed(
-            f"a tflite model cannot be turned back into {kind}", hint="Ask for 'tflite' only."
+            f"a model without Keras layers cannot be turned into {kind}",
+            hint="Ask for 'tflite' only.",
         )
     if kind == "onnx":
         converted = converted or default_onnx(source)
@@ -70,9 +74,12 @@ def write_file(
     if kind == "packed":
         weights_bytes = write_packed(source, path, check_cancelled)
         return ExportedFile(kind, Variant.FLOAT32, path, path, weights_bytes)
-    folder = source.saved_model()
+    return _write_saved_model(source.saved_model(), path)
+
+
+def _write_saved_model(folder: Path, path: Path) -> ExportedFile:
     write_zip(path, files_below(folder), compressed=True)
-    return ExportedFile(kind, Variant.FLOAT32, path, folder)
+    return ExportedFile("saved_model", Variant.FLOAT32, path, folder)
 
 
 def _write_tflite(kind: OutputKind, converted: Converted, path: Path) -> ExportedFile:

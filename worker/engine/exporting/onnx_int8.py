@@ -17,7 +17,7 @@ from app.reports.report import SkippedLayer
 from worker.engine.context import StepContext
 from worker.engine.exporting.calibration import exported_rows
 from worker.engine.exporting.onnx_file import OPSET, onnx_model
-from worker.engine.exporting.source import Converted, Source, TfliteSource
+from worker.engine.exporting.source import Converted, KerasSource, Source
 from worker.engine.exporting.tflite import Rows, Variant
 from worker.engine.foreign import first_line
 from worker.engine.measuring.layers import kernels, leaf_layers
@@ -42,8 +42,8 @@ def convert_qdq(step: FullIntegerQuantization, source: Source, context: StepCont
     What scales the inputs, and a softmax or sigmoid at the end, stay float.
     Raises: ExportFailed where this format or runtime has no such thing.
     """
-    if isinstance(source, TfliteSource):
-        raise ExportFailed("a tflite model cannot be turned into onnx")
+    if not isinstance(source, KerasSource):
+        raise ExportFailed("only a model of Keras layers can be turned into onnx")
     if step.activation_bits != 8:
         raise ExportFailed(
             f"no onnx file with {step.activation_bits}-bit activations: opset {OPSET} has only 8"

@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from app.errors import ExportFailed
 from worker.engine.exporting.integers import holds_int8_ranges
 from worker.engine.exporting.onnx_file import OPSET, convert_onnx, onnx_model
-from worker.engine.exporting.source import Converted, KerasSource, Source, TfliteSource
+from worker.engine.exporting.source import Converted, KerasSource, Source
 from worker.engine.exporting.stored_levels import StoredNumbers, stored_levels
 from worker.engine.exporting.tflite import Variant
 from worker.engine.measuring.onnx_weights import CHANNELS_LAST, OnnxFile
@@ -38,7 +38,7 @@ def convert_known_ranges(source: Source) -> Converted | None:
 
     Kernels on levels are stored as the numbers of these. Null where the model has no 8-bit ranges.
     """
-    if isinstance(source, TfliteSource) or not holds_int8_ranges(source):
+    if not isinstance(source, KerasSource) or not holds_int8_ranges(source):
         return None
     model = onnx_model(source)
     known = stored_levels(source.model, source.levels, OnnxFile(model), 8)

@@ -1,4 +1,4 @@
-"""What conversions start from: a float Keras model or an uploaded float tflite file."""
+"""What conversions start from: a float Keras model, or an uploaded SavedModel or tflite file."""
 
 import json
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from app.errors import ExportFailed
 from app.recipes import keras_config
 from app.recipes.patterns import matches
 from app.reports.report import SkippedLayer
+from worker.engine.exporting.saved_model_source import SavedModelSource
 from worker.engine.exporting.signature import (
     SIGNATURE_KEY,
     RowShapes,
@@ -156,7 +157,7 @@ class KerasSource:
         return self._written[specs]
 
 
-Source = KerasSource | TfliteSource
+Source = KerasSource | SavedModelSource | TfliteSource
 
 
 def write_saved_model(

@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from app.recipes.saved_model_files import chosen_signature
 from worker.engine.measuring.calling import call_in_order
 from worker.engine.measuring.messages import FileToMeasure, Request
 from worker.engine.progress import never_cancelled
 
 Array = npt.NDArray[Any]
 Rows = Mapping[str, Array]
+
+Call = Callable[[list[tf.Tensor]], list[tf.Tensor]]
 
 BATCH = 256
 
@@ -26,17 +29,18 @@ class TensorflowRunner:
     def __init__(self, file: FileToMeasure, request: Request) -> None:
         self.runtime = f"tensorflow {tf.__version__}"
         self._names = tuple(request.inputs)
+        self._batch = BATCH
         if file.kind in ("keras", "packed"):
             self.runtime = f"keras {keras.__version__} on {self.runtime}"
             self._call = _keras_call(_unpacked(file, request))
         else:
-            self._call = _saved_model_call(file.path, request)
+            self._call, self._batch = _saved_model_call(file.path, request)
 
     def predict(self, rows: Rows) -> list[Array]:
         count = len(rows[self._names[0]])
         parts = [
-            [output.numpy() for output in self._call(self._tensors(rows, start, BATCH))]
-            for start in range(0, count, BATCH)
+            [output.numpy() for output in self._call(self._tensors(rows, start, self._batch))]
+            for start in range(0, count, self._batch)
         ]
         return [np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True)]
 
@@ -81,13 +85,15 @@ def _keras_call(path: str) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:
     return call
 
 
-def _saved_model_call(path: str, request: Request) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:
+def _saved_model_call(path: str, request: Request) -> tuple[Call, int]:
+    """Its signature, and how many rows that takes at a time."""
     loaded = tf.saved_model.load(path)
-    signature = loaded.signatures["serving_default"]
+    signature = loaded.signatures[chosen_signature(loaded.signatures)]
+    first_axes = [spec.shape[:1] for spec in signature.structured_input_signature[1].values()]
 
     def call(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         outputs = signature(**dict(zip(request.inputs, tensors, strict=True)))
         # `loaded` owns the variables that the signature reads.
         return [outputs[name] for name in request.outputs] if loaded else []
 
-    return call
+    return call, 1 if [1] in first_axes else BATCH

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from app.errors import ExportFailed
+from app.errors import ExportFailed, ModelNotLoadable
 from worker.engine.exporting.keras_file import write_keras
+from worker.engine.foreign import first_line, is_out_of_memory
+from worker.engine.loading.saved_models import SavedModel
 from worker.engine.loading.splits import Array
 from worker.engine.measuring.calling import call_in_order
 from worker.engine.subject import Subject
@@ -36,6 +39,26 @@ def reference(model: keras.Model, subject: Subject) -> list[Array]:
             hint="A layer keeps something that Keras does not save. Report this model.",
         )
     return outputs
+
+
+def own_outputs(model: SavedModel, subject: Subject) -> list[Array]:
+    """What a SavedModel makes of the first rows, [rows, ...] each.
+
+    Raises: ModelNotLoadable where it cannot be run.
+    """
+    rows = [array[:ROWS] for array in next(subject.measured_batches(ROWS)).values()]
+    size = 1 if model.has_one_row else ROWS
+    starts = range(0, len(rows[0]), size)
+    try:
+        parts = [model.outputs_of([one[k : k + size] for one in rows]) for k in starts]
+    except (tf.errors.OpError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelNotLoadable(
+            f"the SavedModel cannot be run: {first_line(error)}",
+            hint="Check that it gives outputs for rows of this data set.",
+        ) from error
+    return [np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True)]
 
 
 def complaint(variant: str, predictions: Sequence[Array], expected: Sequence[Array]) -> str | None:

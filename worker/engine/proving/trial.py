@@ -11,7 +11,7 @@ from worker.engine.exporting.source import KerasSource, Source
 from worker.engine.exports import Exports, Offer
 from worker.engine.loading.splits import Array
 from worker.engine.proving.bench import Bench, Measured, Names
-from worker.engine.proving.check import complaint, reference
+from worker.engine.proving.check import complaint, own_outputs, reference
 from worker.engine.subject import Subject
 
 
@@ -24,7 +24,9 @@ class Side:
 
     def expected(self, subject: Subject) -> list[Array]:
         """The model's own outputs for a few rows; empty for a tflite upload."""
-        return reference(self.model, subject) if self.model is not None else []
+        if self.model is not None:
+            return reference(self.model, subject)
+        return [] if subject.saved_model is None else own_outputs(subject.saved_model, subject)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import keras
 from app.recipes.outputs import OutputKind
 from app.reports.report import Control, Delta, LayerReport, Measurement, Report, StepReport
 from worker.engine.exporting.onnx_file import OPSET
+from worker.engine.exporting.saved_model_source import SavedModelSource
 from worker.engine.exporting.source import KerasSource, Source
 from worker.engine.exports import Exports, artifact_of
 from worker.engine.order import Order, Result
@@ -99,6 +100,8 @@ def result_of(order: Order, folder: Path, subject: Subject, rated: Rated, done: 
 
 def _file_sentences(source: Source, kinds: Collection[OutputKind]) -> Iterator[str]:
     """What a user of the files has to know to call them."""
+    if isinstance(source, SavedModelSource) and source.model.is_recurrent:
+        yield "recurrent layers: a tflite file takes one sample at a time"
     if not isinstance(source, KerasSource):
         return
     if "onnx" in kinds:

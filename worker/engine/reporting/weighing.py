@@ -42,14 +42,13 @@ def weigh(
     baseline: ExportedFile,
     files: Sequence[ExportedFile],
 ) -> Weights:
-    """Weigh the Keras models as stored, or the files alone where a tflite file was uploaded.
+    """Weigh the Keras models as stored, or the files alone where the upload has no Keras layers.
 
     `files`: the optimized ones; the first is compared with the baseline, and of its kind.
     """
     read = [_read(file) for file in (baseline, *files)]
     if subject.model is None or optimized is None:
-        # Whatever was asked for, of a tflite upload everything is a tflite file.
-        return _of_files([file for file in read if isinstance(file, TfliteFile)])
+        return _of_files(subject, read)
     shapes = [subject.row_shapes.get(spec.name, spec.shape or ()) for spec in subject.inputs]
     before = Stored(subject.model, read[0])
     after = [Stored(optimized, file) for file in read[1:]]
@@ -61,10 +60,18 @@ def weigh(
     )
 
 
-def _of_files(files: Sequence[TfliteFile]) -> Weights:
-    weights = [Weight(_file_counts(file), total(tflite_macs(file))) for file in files]
+def _of_files(subject: Subject, files: Sequence[TfliteFile | OnnxFile | None]) -> Weights:
+    """What is no tflite file is the SavedModel itself, which has no layers to list."""
+    weights = [
+        Weight(_file_counts(file), total(tflite_macs(file)))
+        if isinstance(file, TfliteFile)
+        else Weight(_own_counts(subject), None)
+        for file in files
+    ]
     before, after = files[:2]
-    table = tflite_layer_table(before, after, tflite_macs(after))
+    table: tuple[LayerReport, ...] = ()
+    if isinstance(before, TfliteFile) and isinstance(after, TfliteFile):
+        table = tflite_layer_table(before, after, tflite_macs(after))
     return Weights(weights[0], tuple(weights[1:]), table)
 
 
@@ -75,6 +82,10 @@ def _read(file: ExportedFile) -> TfliteFile | OnnxFile | None:
     if file.kind == "c_array":
         return read_tflite(read_c_array(file.path))
     return read_onnx(file.path.read_bytes()) if file.kind == "onnx" else None
+
+
+def _own_counts(subject: Subject) -> ParameterCounts:
+    return count_parameters(subject.saved_model.weights if subject.saved_model else ())
 
 
 def _file_counts(file: TfliteFile) -> ParameterCounts:

@@ -4,7 +4,7 @@ from app.recipes.steps.dynamic_range_quantization import DynamicRangeQuantizatio
 from worker.engine.context import StepContext
 from worker.engine.exporting.integers import on_their_levels
 from worker.engine.exporting.requantize import quantize_dynamic_range
-from worker.engine.exporting.source import Converted, Source, TfliteSource
+from worker.engine.exporting.source import Converted, KerasSource, Source
 from worker.engine.exporting.tflite import Variant, convert_dynamic_range
 from worker.engine.measuring.tflite_file import read_tflite
 
@@ -18,8 +18,8 @@ NOTHING_QUANTIZED = (
 def convert(step: DynamicRangeQuantization, source: Source, context: StepContext) -> Converted:
     """A file whose larger kernels are int8, read back to see whether there are any."""
     context.check_cancelled()
-    if isinstance(source, TfliteSource):
-        content = quantize_dynamic_range(source.content)
+    if not isinstance(source, KerasSource):
+        content = quantize_dynamic_range(source.float32())
     else:
         content = convert_dynamic_range(source.without_ranges().saved_model_for_tflite())
     kernels = [tensor for tensor in read_tflite(content).weights if tensor.scale.size > 0]

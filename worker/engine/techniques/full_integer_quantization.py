@@ -184,7 +184,7 @@ def _refuse_recurrent(source: Source) -> None:
     if isinstance(source, KerasSource):
         is_recurrent = source.is_recurrent
     else:
-        is_recurrent = any(op.name in LOOPS for op in read_tflite(source.content).operators)
+        is_recurrent = any(op.name in LOOPS for op in read_tflite(source.float32()).operators)
     if is_recurrent:
         raise StepFailed(
             "full_integer_quantization cannot calibrate recurrent layers: the converter crashes "

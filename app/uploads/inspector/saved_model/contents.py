@@ -34,9 +34,13 @@ class Contents:
 
     @property
     def weights(self) -> tuple[Node, ...]:
-        """Variables; in a graph without any, the arrays that stand in their place."""
-        variables = tuple(node for node in self.nodes if node.operator == VARIABLE)
-        return variables or tuple(self._arrays())
+        """Variables that hold parameters. The state of a random generator is whole numbers."""
+        return tuple(
+            node
+            for node in self.nodes
+            if node.operator == VARIABLE
+            and ("float" in (node.dtype or "") or node.dtype in INTEGER_WEIGHTS)
+        )
 
     @property
     def is_recurrent(self) -> bool:
@@ -65,20 +69,9 @@ class Contents:
             for owner, weights in owners.items()
         )
 
-    def _arrays(self) -> Iterator[Node]:
-        inside = (self._graph.functions[name].nodes.values() for name in self.functions)
-        for nodes in (self.nodes, *inside):
-            for node in nodes:
-                if node.operator == "Const" and _is_array(node):
-                    yield node
-
 
 def size_of(weight: Node) -> int:
     return math.prod(weight.shape or ())
-
-
-def _is_array(node: Node) -> bool:
-    return len(node.shape or ()) > 1 and "float" in (node.dtype or "")
 
 
 def _reached(nodes: Mapping[str, Node], tensors: Iterable[str]) -> Iterator[Node]:

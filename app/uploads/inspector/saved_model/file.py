@@ -138,7 +138,7 @@ def _check_apart(signature: Signature, saver: Saver) -> None:
 
 def _check_variables_are_known(contents: Contents, objects: Objects) -> None:
     """Variables are restored through the object graph; a graph of TensorFlow 1 has none."""
-    if not objects.variables and any(weight.operator != "Const" for weight in contents.weights):
+    if contents.weights and not objects.variables:
         raise RejectedUpload(
             "the SavedModel has variables that nothing restores",
             hint="Save it with TensorFlow 2: tf.saved_model.save or model.export.",

@@ -22,7 +22,7 @@ MAX_OBJECTS = 200_000
 # What TensorFlow and Keras 3 write, and the names that Keras 2 gave its objects; without Keras 2,
 # which no job imports, TensorFlow makes plain objects of all of them.
 KINDS = re.compile(
-    r"_generic_user_object|signature_map|optimizer|checkpoint"
+    r"_generic_user_object|signature_map|optimizer|experimentalOptimizer"
     r"|trackable_(list|dict|tuple)_wrapper|tf_keras_\w+|_tf_keras_\w+"
 )
 

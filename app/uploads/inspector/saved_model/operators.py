@@ -83,11 +83,21 @@ NETWORKS = _names(
 )
 IMAGES = _names(
     """
-    AdjustContrastv2 AdjustHue AdjustSaturation CropAndResize ExtractImagePatches HSVToRGB
-    ImageProjectiveTransformV2 ImageProjectiveTransformV3 RGBToHSV ResizeArea ResizeBicubic
+    AdjustContrastv2 AdjustHue AdjustSaturation CombinedNonMaxSuppression CropAndResize
+    ExtractImagePatches HSVToRGB ImageProjectiveTransformV2 ImageProjectiveTransformV3
+    NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5 RGBToHSV ResizeArea ResizeBicubic
     ResizeBilinear ResizeNearestNeighbor ScaleAndTranslate
     """
 )
+# What Keras 2 writes beside its LSTM and GRU, for other machines and for training.
+KERAS_2 = _names(
+    """
+    BiasAddGrad BroadcastGradientArgs ConcatOffset CudnnRNNBackpropV3 CudnnRNNV3 ReluGrad
+    RngReadAndSkip SigmoidGrad TanhGrad
+    """
+)
+# Where one is false, the model gives an error in place of an output.
+CLAIMS = frozenset({"Assert"})
 LISTS = _names(
     """
     EmptyTensorList TensorListConcatV2 TensorListElementShape TensorListFromTensor
@@ -124,6 +134,8 @@ COMPUTING = (
     | MATRICES
     | NETWORKS
     | IMAGES
+    | KERAS_2
+    | CLAIMS
     | LISTS
     | RANDOM
     | TEXTS

@@ -1,22 +1,24 @@
 """What goes into a SavedModel and comes out: the signature that others call it by."""
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from app.errors import RejectedUpload
+from app.recipes.saved_model_files import (
+    DEFAULT_SIGNATURE,
+    INIT_SIGNATURE,
+    chosen_signature,
+    in_order,
+)
 from app.recipes.tensor_graph import Graph, maker_and_index
 from app.uploads.inspector.saved_model.messages import MAP, SIGNATURE, TENSOR_INFO
 from app.uploads.inspector.saved_model.tensors import read_shape, read_type
 from app.uploads.inspector.saved_model.wire import Message, Wire, broken
 from app.uploads.names import is_showable
 
-DEFAULT = "serving_default"
-INIT = "__saved_model_init_op"
 MAX_PORTS = 100
 MAX_NAME_LENGTH = 200
 NOT_TENSORS = frozenset({"resource", "variant"})
-DIGITS = re.compile(r"[0-9]+")
 
 
 class Port(NamedTuple):
@@ -39,11 +41,10 @@ def read_signature(wire: Wire, entries: list[bytes], graph: Graph) -> Signature:
     Raises: RejectedUpload.
     """
     signatures = wire.map(entries, MAP, "signatures")
-    names = [name for name in signatures if name != INIT]
-    chosen = DEFAULT if DEFAULT in names else next(iter(names), "")
-    if not chosen or (len(names) > 1 and chosen != DEFAULT):
+    chosen = chosen_signature(signatures)
+    if chosen is None:
         raise RejectedUpload(
-            f"the SavedModel has {len(names)} signatures and none is called {DEFAULT!r}",
+            f"the SavedModel has {len(signatures)} signatures, none called {DEFAULT_SIGNATURE!r}",
             hint="Export it with model.export, or give tf.saved_model.save the argument "
             "signatures=.",
         )
@@ -62,22 +63,21 @@ def read_signature(wire: Wire, entries: list[bytes], graph: Graph) -> Signature:
 
 def init_nodes(wire: Wire, entries: list[bytes]) -> frozenset[str]:
     """What runs when the model is loaded, as the signatures say it."""
-    entry = wire.map(entries, MAP, "signatures").get(INIT)
+    entry = wire.map(entries, MAP, "signatures").get(INIT_SIGNATURE)
     if entry is None:
         return frozenset()
-    outputs = wire.read(entry.data("value"), SIGNATURE, INIT).many("outputs")
-    infos = wire.map(outputs, MAP, INIT).values()
-    return frozenset(wire.read(one.data("value"), TENSOR_INFO, INIT).text("name") for one in infos)
+    outputs = wire.read(entry.data("value"), SIGNATURE, INIT_SIGNATURE).many("outputs")
+    infos = wire.map(outputs, MAP, INIT_SIGNATURE).values()
+    return frozenset(
+        wire.read(one.data("value"), TENSOR_INFO, INIT_SIGNATURE).text("name") for one in infos
+    )
 
 
 def _ports(wire: Wire, signature: Message, which: str, graph: Graph) -> tuple[Port, ...]:
-    """In the order of their names, `output_10` behind `output_9`: the file knows no order."""
     ports: Mapping[str, Message] = wire.map(signature.many(which), MAP, which)
     if len(ports) > MAX_PORTS:
         raise RejectedUpload(f"the model has {len(ports)} {which}; {MAX_PORTS} are allowed")
-    return tuple(
-        _port(wire, name, ports[name].data("value"), graph) for name in sorted(ports, key=_rank)
-    )
+    return tuple(_port(wire, name, ports[name].data("value"), graph) for name in in_order(ports))
 
 
 def _port(wire: Wire, name: str, data: bytes, graph: Graph) -> Port:
@@ -105,13 +105,3 @@ def _check_input(port: Port) -> None:
             f"the input {port.name!r} takes batches of {port.shape[0]} rows only",
             hint="Export the model with an open batch axis (None), or one of 1.",
         )
-
-
-def _rank(name: str) -> list[tuple[int, int, str]]:
-    """Numbers in a name count as numbers."""
-    words = DIGITS.split(name)
-    numbers = [int(found[:18]) for found in DIGITS.findall(name)]
-    ranks = [(0, 0, words[0])]
-    for number, word in zip(numbers, words[1:], strict=True):
-        ranks += [(1, number, ""), (0, 0, word)]
-    return ranks

@@ -97,5 +97,5 @@ def test_write_file_offers_what_was_converted_when_there_is_a_conversion(
 
 
 def test_write_file_refuses_to_turn_tflite_back_into_keras(tmp_path: Path) -> None:
-    with pytest.raises(ExportFailed, match="cannot be turned back into keras"):
+    with pytest.raises(ExportFailed, match="cannot be turned into keras"):
         write_file("keras", TfliteSource(b""), tmp_path / "conv", None)

@@ -26,7 +26,7 @@ def understood(model: Any, data: DatasetFile, folder: Path) -> Subject:
         "constraints": {},
         "control": False,
     }
-    return understand(Order.model_validate(order))
+    return understand(Order.model_validate(order), data.path.parent)
 
 
 def data_with(number: float, folder: Path, **options: Any) -> DatasetFile:
