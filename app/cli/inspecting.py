@@ -15,6 +15,7 @@ from app.cli.flags import dataset_options
 from app.cli.frame import Exit, command, home_option, url_option
 from app.cli.output import Output, printable
 from app.cli.parameters import NUMBER
+from app.datafiles.columns import shown
 from app.errors import NotFound, RejectedUpload
 from app.recipes.facts import DatasetFacts, DatasetOptions, ModelFacts, TensorSpec
 from app.settings import Settings
@@ -170,7 +171,8 @@ def _dataset_rows(facts: DatasetFacts) -> list[tuple[str, str]]:
         rows.append(("input", f"{array.name or 'x'} {array.shape} {array.dtype}, {reach}"))
     for labels in facts.labels:
         classes = f", {labels.class_count} classes" if labels.class_count else ""
-        rows.append(("labels", f"{labels.name or 'y'} {labels.encoding}{classes}"))
+        names = f": {shown(labels.classes)}" if labels.classes else ""
+        rows.append(("labels", f"{labels.name or 'y'} {labels.encoding}{classes}{names}"))
     return rows + [("note", note) for note in facts.notes]
 
 

@@ -11,7 +11,6 @@ import struct
 import unicodedata
 import zipfile
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from app.errors import RejectedUpload
@@ -80,9 +79,12 @@ def _check_name(member: zipfile.ZipInfo) -> None:
 
 
 def _is_safe(name: str) -> bool:
-    return not UNSAFE_NAME.search(name) and not any(
-        unicodedata.category(character) in UNSHOWABLE for character in name
-    )
+    if UNSAFE_NAME.search(name):
+        return False
+    # Of ASCII, control characters alone cannot be shown; archives of pictures have many names.
+    if name.isascii():
+        return name.isprintable()
+    return not any(unicodedata.category(character) in UNSHOWABLE for character in name)
 
 
 def _check_kind(member: zipfile.ZipInfo) -> None:
@@ -132,12 +134,19 @@ def _check_duplicates(members: Sequence[zipfile.ZipInfo]) -> None:
                 hint="Each name may appear once, upper and lower case alike.",
             )
         (folders if is_folder else files).add(folded)
-    for member in members:
-        parents = PurePosixPath(_folded(member.filename.rstrip("/"))).parents
-        if any(str(parent) in files for parent in parents):
-            raise RejectedUpload(
-                f"the archive holds {member.filename!r} inside of what is a file there"
-            )
+    _check_parents(files, folders)
+
+
+def _check_parents(files: set[str], folders: set[str]) -> None:
+    """What is a file cannot hold others."""
+    looked_at: set[str] = set()
+    for name in (*files, *folders):
+        parent = name.rpartition("/")[0]
+        while parent and parent not in looked_at:
+            if parent in files:
+                raise RejectedUpload(f"the archive holds {name!r} inside of what is a file there")
+            looked_at.add(parent)
+            parent = parent.rpartition("/")[0]
 
 
 def _folded(name: str) -> str:

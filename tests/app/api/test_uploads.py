@@ -11,6 +11,8 @@ import pytest
 from app.main import sweep
 from tests.app.api import given
 from tests.app.api.conftest import MAX_UPLOAD_BYTES, Api
+from tests.app.datafiles.drawn import HEIGHT, WIDTH, archive, folder
+from tests.app.datafiles.tables import parquet
 
 pytestmark = pytest.mark.anyio
 
@@ -59,6 +61,27 @@ async def test_data_set_is_read_as_its_query_says_when_sent_as_a_form(api: Api) 
     assert download.content == CSV
 
 
+async def test_table_of_columns_is_read_as_its_query_says(api: Api) -> None:
+    url = "/v1/datasets?name=t.parquet&label=a&test_fraction=0.5"
+    answer = await api.post(url, content=parquet(), headers=RAW)
+    dataset = answer.json()
+    assert answer.status_code == 201, answer.text
+    assert (dataset["format"], dataset["options"]["label"]) == ("parquet", "a")
+    assert (dataset["inspection"]["train_rows"], dataset["inspection"]["test_rows"]) == (20, 20)
+
+
+async def test_folders_of_pictures_become_classes(api: Api) -> None:
+    form = {"file": ("pets.zip", archive(folder(20, channels=3)), "application/zip")}
+    dataset = (await api.post("/v1/datasets?scale=0.5", files=form)).json()
+    assert (dataset["format"], dataset["status"], dataset["name"]) == (
+        "images",
+        "ready",
+        "pets.zip",
+    )
+    assert dataset["inspection"]["inputs"][0]["shape"] == [HEIGHT, WIDTH, 3]
+    assert dataset["inspection"]["labels"][0]["classes"] == ["cat", "dog"]
+
+
 async def test_name_is_a_sensible_one_when_none_is_given(api: Api) -> None:
     answer = await api.post("/v1/datasets", content=CSV, headers=RAW)
     dataset = answer.json()
@@ -102,6 +125,12 @@ async def test_upload_is_refused_when_its_name_is_none(api: Api, name: str) -> N
         ("/v1/models?name=a.keras", b"no model at all", 415),
         ("/v1/models?name=a.keras", b"", 422),
         ("/v1/models?name=a.csv", CSV, 415),
+        ("/v1/models?name=a.zip", archive(folder(20)), 415),
+        ("/v1/datasets?name=a.zip", CSV, 415),
+        ("/v1/datasets?name=a.csv", parquet(), 415),
+        ("/v1/datasets?name=a.parquet", parquet()[:-1], 422),
+        ("/v1/datasets?name=a.parquet&label=z", parquet(), 422),
+        ("/v1/datasets?name=a.zip", archive({**folder(20), "cat/x.png": b"x"}), 422),
         ("/v1/datasets?name=a.csv&scale=nan", CSV, 422),
         ("/v1/datasets?name=a.csv&test_fraction=1", CSV, 422),
         ("/v1/datasets?name=a.csv&scael=2", CSV, 422),

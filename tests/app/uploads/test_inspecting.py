@@ -15,6 +15,8 @@ from app.recipes.facts import DatasetOptions
 from app.uploads import inspecting
 from app.uploads.inspecting import CannotConfine, Inspector
 from app.uploads.inspector.order import Inspection
+from tests.app.datafiles.drawn import archive, folder
+from tests.app.datafiles.tables import parquet
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 
@@ -40,6 +42,23 @@ def test_inspect_reads_a_data_set(any_inspector: Inspector) -> None:
     inspection = inspect(any_inspector, "c12_bom_crlf.csv", "csv")
     assert inspection.dataset is not None
     assert inspection.options == DatasetOptions(label="label")
+
+
+def test_inspect_reads_a_parquet_table(any_inspector: Inspector, tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    path.write_bytes(parquet())
+    inspection = asyncio.run(any_inspector.inspect(path, "parquet", DatasetOptions()))
+    assert inspection.dataset is not None
+    assert (inspection.dataset.train_rows, inspection.dataset.test_rows) == (32, 8)
+    assert inspection.options == DatasetOptions(label="kind")
+
+
+def test_inspect_reads_pictures(any_inspector: Inspector, tmp_path: Path) -> None:
+    path = tmp_path / "pictures.zip"
+    path.write_bytes(archive(folder(20)))
+    inspection = asyncio.run(any_inspector.inspect(path, "images", DatasetOptions(scale=1 / 255)))
+    assert inspection.dataset is not None
+    assert inspection.dataset.labels[0].classes == ("cat", "dog")
 
 
 def test_inspect_passes_a_refusal_on(any_inspector: Inspector) -> None:
