@@ -18,6 +18,7 @@ HELD = "(the inspector in service answers in time)"
 def main() -> int:
     given = arguments()
     formats = tuple(sorted(given.formats))
+    print(f"cases {given.start} to {given.start + given.count - 1}", flush=True)
     given.keep.mkdir(parents=True, exist_ok=True)
 
     failures: list[Outcome] = []

@@ -18,6 +18,7 @@ SILENCE_S = 8.0
 START_S = 120.0
 FINDINGS = ("crash", "hang", "death")
 SLOWEST = 5
+TELL_EVERY = 10_000
 
 
 @dataclass
@@ -38,6 +39,10 @@ class Tally:
             self.peak_bytes, self.peak_number = outcome.peak_bytes, outcome.number
         slowest = sorted((*self.slowest, outcome), key=lambda each: -each.time_ms)
         self.slowest = slowest[:SLOWEST]
+
+    @property
+    def total(self) -> int:
+        return sum(counts.total() for counts in self.verdicts.values())
 
     def lines(self) -> Iterator[str]:
         columns = ("ready", "door", "inspector", "limit", *FINDINGS)
@@ -115,6 +120,8 @@ def run(
         for outcome in share.outcomes():
             with lock:
                 tally.add(outcome)
+                if tally.total % TELL_EVERY == 0:
+                    print(f"{tally.total} cases", flush=True)
             if outcome.verdict in FINDINGS:
                 tell(outcome)
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tests.fuzz.archives import packed, unpacked
+from tests.fuzz.binary import WHOLE
 
 TESTS = Path(__file__).parents[1]
 CORPUS = TESTS / "corpus"
@@ -54,6 +55,7 @@ def seeds() -> dict[str, tuple[Seed, ...]]:
     """All, by format, always in the same order."""
     found: dict[str, list[Seed]] = {}
     for seed in (*_files(CORPUS), *_files(TFLITE), *_honest()):
+        WHOLE.update(_whole_hdf5(seed))
         if len(seed.content) <= MAX_SEED_BYTES:
             found.setdefault(seed.format, []).append(seed)
     return {kind: tuple(found[kind]) for kind in sorted(found)}
@@ -66,6 +68,15 @@ def _files(folder: Path) -> Iterator[Seed]:
         is_hdf5 = content.startswith(b"\x89HDF")
         file_format = "h5" if is_hdf5 else FORMATS[path.suffix]
         yield Seed(path.name, file_format, content, is_honest)
+
+
+def _whole_hdf5(seed: Seed) -> Iterator[bytes]:
+    if seed.format == "h5":
+        yield seed.content
+    elif seed.format == "keras":
+        yield from (
+            content for info, content in unpacked(seed.content) if info.filename[-3:] == ".h5"
+        )
 
 
 def _honest() -> Iterator[Seed]:
