@@ -53,7 +53,7 @@ async def send(start: int, count: int, formats: tuple[str, ...] = ()) -> list[st
 
 @asynccontextmanager
 async def _api(home: Path) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(home=home, max_upload_bytes=2**20, inspection_wait_s=60)
+    settings = Settings(home=home, require_keys=False, max_upload_bytes=2**20, inspection_wait_s=60)
     application = assemble(settings, FakeQueue())
     transport = httpx.ASGITransport(application, raise_app_exceptions=False)
     async with (
