@@ -297,3 +297,39 @@ def test_complaint_of_a_step_leads_into_the_recipe() -> None:
     recurrent = classifier(is_recurrent=True)
 
     assert pointers_of(WHIM, recurrent, digits(), ("keras",)) == ["/recipe/steps/0/mood"]
+
+
+def saved_model(**changes: Any) -> ModelFacts:
+    return classifier(format=ModelFormat.SAVED_MODEL, class_name="SavedModel", **changes)
+
+
+def test_saved_model_may_be_converted_and_offered_back() -> None:
+    outputs: tuple[OutputKind, ...] = ("tflite", "c_array", "saved_model")
+    plan = check(recipe(INT8), outputs, Given(saved_model(), digits()), NO_TARGETS)
+    assert [step.technique for step in plan.steps] == ["full_integer_quantization"]
+
+
+def test_step_or_output_that_needs_layers_of_a_saved_model_says_what_to_do() -> None:
+    with pytest.raises(ImpossibleRecipe) as raised:
+        check(
+            recipe(PRUNE), ("tflite", "keras", "onnx"), Given(saved_model(), digits()), NO_TARGETS
+        )
+    assert [complaint.pointer for complaint in raised.value.errors] == [
+        "/recipe/steps/0",
+        "/outputs/1",
+        "/outputs/2",
+    ]
+    assert all("Save the model as .keras" in one.detail for one in raised.value.errors)
+
+
+def test_layers_of_a_saved_model_cannot_be_left_out() -> None:
+    pointers = pointers_of(
+        recipe({**INT8, "exclude": ["logits"]}), saved_model(), digits(), ("tflite",)
+    )
+    assert pointers == ["/recipe/steps/0/exclude"]
+
+
+def test_saved_model_that_reads_text_is_refused_before_a_job_begins() -> None:
+    model = saved_model(inputs=(TensorSpec(name="word", shape=(1,), dtype="string"),))
+    step = {"technique": "float16_quantization"}
+    assert pointers_of(recipe(step), model, None, ("tflite",)) == ["/model_id"]
