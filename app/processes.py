@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -18,9 +19,11 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 def die_with_parent(parent_pid: int, signal_number: signal.Signals) -> None:
     """Called in the child: from now on the death of `parent_pid` sends `signal_number`.
 
-    Safe between fork and exec of a parent with one thread: nothing is imported or locked.
+    Safe between fork and exec of a parent with one thread: nothing is imported or locked. In the
+    box it is not to be had: what is started there ends with its session, which none can leave.
     """
-    _prctl(PR_SET_PDEATHSIG, int(signal_number))
+    with suppress(PermissionError):
+        _prctl(PR_SET_PDEATHSIG, int(signal_number))
     # The parent may have gone before the call: then nobody would send the signal.
     if os.getppid() != parent_pid:
         os._exit(128 + signal_number)

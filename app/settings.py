@@ -97,6 +97,21 @@ class Settings(BaseModel):
         description="RLIMIT_DATA of a job's process, and resident memory of its whole session.",
     )
     job_file_bytes: int = Field(16 * 2**30, gt=0, description="Largest file a job may write.")
+    job_tasks: int = Field(
+        1024, gt=0, description="Processes and threads a job may have at a time, all together."
+    )
+    job_disk_bytes: int = Field(
+        32 * 2**30, gt=0, description="What a job may hold on disk at a time, its inputs apart."
+    )
+    job_files: int = Field(20_000, gt=0, description="Files and folders a job may hold at a time.")
+    job_output_bytes: int = Field(
+        8 * 2**30, gt=0, description="Size of a job's artifacts, all together."
+    )
+    disk_reserve_bytes: int = Field(
+        2**30,
+        ge=0,
+        description="Kept free on the disk of `home`: below it, the job that holds most is ended.",
+    )
     warm_spare: bool = Field(
         True, description="Keep a child ready for each concurrent job, with TensorFlow imported."
     )

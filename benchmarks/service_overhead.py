@@ -24,7 +24,8 @@ from app.recipes.facts import DatasetOptions, ModelFormat
 from app.recipes.outputs import OutputKind
 from app.recipes.recipe import Recipe
 from benchmarks.common import EXAMPLES, Bench, bench, print_table
-from worker.engine.order import DatasetFile, ModelFile, Order
+from worker.engine.order import INPUTS, ORDER, SCRATCH, DatasetFile, ModelFile, Order
+from worker.engine.order import OUTPUTS as OUT
 
 ROUNDS = 3
 MODEL = EXAMPLES / "lenet5.keras"
@@ -42,10 +43,10 @@ WARM_UP_S = 30.0
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from worker.engine.order import Order
+from worker.engine.order import ORDER, Order
 from worker.engine.run import run
 folder = Path(sys.argv[1])
-order = Order.model_validate_json((folder / "order.json").read_text())
+order = Order.model_validate_json((folder / ORDER).read_text())
 started = time.perf_counter()
 run(order, folder, lambda event: None)
 print(time.perf_counter() - started)
@@ -72,9 +73,9 @@ def plain_script() -> float:
     """Seconds of the engine's work in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="penjing-") as name:
         folder = Path(name)
-        for part in ("out", "scratch"):
+        for part in (INPUTS, OUT, SCRATCH):
             (folder / part).mkdir()
-        (folder / "order.json").write_text(order().model_dump_json())
+        (folder / ORDER).write_text(order().model_dump_json())
         answer = subprocess.run(
             [sys.executable, "-c", PROGRAM, name], capture_output=True, text=True, check=True
         )

@@ -2,22 +2,23 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from app.errors import Cancelled, OutOfMemory, PenjingError, Problem, RunTimeExceeded
+from app.errors import Cancelled, PenjingError, Problem, RunTimeExceeded
 from app.jobs.job import Job
 from app.jobs.request import JobRequest
+from worker.checkpoints import checkpoint_folder
 from worker.children import Child
-from worker.engine.order import Event, Result
-from worker.folder import read_result
+from worker.collecting import read_result
+from worker.engine.order import CANCEL, Event, Result
 from worker.journal import Journal
 from worker.lease import Hold
+from worker.watch import Watch
 from worker.workshop import Workshop
 
 log = logging.getLogger(__name__)
-
-MEMORY_LOOK_S = 1.0
 
 
 class LeaseLost(Exception):
@@ -38,43 +39,56 @@ class ReportedFailure(Exception):
 
 @dataclass(frozen=True)
 class Attempt:
-    """A claimed job, with the hold on it, its history and its folder."""
+    """A claimed job, with the hold on it, its history and the child that does it."""
 
     shop: Workshop
     job: Job
     hold: Hold
     journal: Journal
-    folder: Path
+    child: Child
 
 
-def run_in_box(attempt: Attempt) -> Result:
-    """Have a child do the work.
-
-    Raises: Cancelled, RunTimeExceeded, LeaseLost, ShuttingDown, or what the child died of.
-    """
-    child = attempt.shop.spares.take()
+@contextmanager
+def a_child(shop: Workshop, job: Job) -> Iterator[Child]:
+    """A child with a folder of its own; nothing is left of either afterwards."""
+    child, place = shop.spares.take()
     try:
-        child.go(attempt.folder)
-        _watch(attempt, child)
-        return read_result(attempt.folder)
-    except PenjingError as error:
-        error.at_stage(attempt.journal.phase)
-        raise
+        yield child
     finally:
         child.kill()
         if tail := child.log_tail().strip():
-            log.info("child.output", extra={"job_id": attempt.job.id, "tail": tail})
+            log.info("child.output", extra={"job_id": job.id, "tail": tail})
+        child.end()
+        shop.disk.forget(child.folder.path)
+        shop.spares.give_back(place)
 
 
-def _watch(attempt: Attempt, child: Child) -> None:
-    """Follow the child until it says that it is done."""
-    guard, journal = Guard(attempt, child), attempt.journal
+def run_in_box(attempt: Attempt) -> Result:
+    """Have the child do the work; it is dead when its result is read.
+
+    Raises: Cancelled, RunTimeExceeded, LeaseLost, ShuttingDown, or what the child died of.
+    """
+    child, journal = attempt.child, attempt.journal
+    try:
+        _follow(attempt)
+        child.kill()
+        return read_result(child.folder)
+    except PenjingError as error:
+        error.at_stage(journal.phase)
+        raise
+
+
+def _follow(attempt: Attempt) -> None:
+    """From the child's first word to its last."""
+    guard, child, journal = Guard(attempt), attempt.child, attempt.journal
     while True:
         guard.check()
         events = child.read(attempt.shop.settings.poll_s)
         if events is None:
             guard.check()
             raise child.cause_of_death(journal.phase)
+        if any(event.event == "ready" for event in events):
+            guard.let_go()
         journal.write(events)
         if last := _last_word(events):
             if last.problem is not None:
@@ -89,16 +103,24 @@ def _last_word(events: list[Event]) -> Event | None:
 class Guard:
     """Everything that ends an attempt from outside the child."""
 
-    def __init__(self, attempt: Attempt, child: Child) -> None:
+    def __init__(self, attempt: Attempt) -> None:
         self._shop = attempt.shop
         self._hold = attempt.hold
-        self._child = child
-        self._cancel_file = attempt.folder / "cancel"
+        self._child = attempt.child
+        self._states = checkpoint_folder(attempt.shop, attempt.job.id)
+        self._watch = Watch(attempt.child, self._states, attempt.shop.disk)
         self._limit_s = JobRequest.model_validate(attempt.job.request).limits.run_s
         self._quota_s = attempt.job.run_limit_s
         self._started_at = time.monotonic()
         self._cancelled_at: float | None = None
-        self._looked_at = 0.0
+        self._is_gone = False
+
+    def let_go(self) -> None:
+        """Once: a child that knows what user it is can be given what was kept for it."""
+        if not self._is_gone:
+            self._is_gone = True
+            self._child.folder.keep_states_at(self._states)
+            self._child.go()
 
     def check(self) -> None:
         now = time.monotonic()
@@ -108,9 +130,7 @@ class Guard:
             raise ShuttingDown
         self._check_cancel(now)
         self._check_time(now - self._started_at)
-        if now - self._looked_at >= MEMORY_LOOK_S:
-            self._looked_at = now
-            self._check_memory()
+        self._watch.check()
 
     def _check_time(self, ran_s: float) -> None:
         if ran_s > self._limit_s:
@@ -129,15 +149,6 @@ class Guard:
             return
         if self._cancelled_at is None:
             self._cancelled_at = now
-            self._cancel_file.touch()
+            (self._child.folder.path / CANCEL).touch()
         elif now - self._cancelled_at > self._shop.settings.cancel_grace_s:
             raise Cancelled("the job was cancelled while it ran")
-
-    def _check_memory(self) -> None:
-        limit = self._shop.settings.job_memory_bytes
-        used = self._child.resident_bytes()
-        if used > limit:
-            raise OutOfMemory(
-                f"the job holds {used >> 20} MiB of memory; {limit >> 20} MiB are allowed",
-                hint="Give smaller batches or a smaller model.",
-            )

@@ -3,9 +3,9 @@
 The folder is this host's. An attempt on another host starts anew, unless they share that folder.
 """
 
-import shutil
 from pathlib import Path
 
+from worker.removal import remove_tree
 from worker.workshop import Workshop
 
 
@@ -15,7 +15,7 @@ def checkpoint_folder(shop: Workshop, job_id: str) -> Path:
 
 def forget_checkpoints(shop: Workshop, job_id: str) -> None:
     """The job has ended: nobody will go on with it."""
-    shutil.rmtree(checkpoint_folder(shop, job_id), ignore_errors=True)
+    remove_tree(checkpoint_folder(shop, job_id))
 
 
 def sweep_checkpoints(shop: Workshop) -> None:

@@ -1,35 +1,28 @@
-"""The process that does the work of one job: `python -m worker.child <channel> <parent> <limits>`.
+"""The process that does the work of one job: `python -m worker.child <channel> <folder>`.
 
-It binds itself first, then imports the engine, says `ready` on the channel, and waits for the
-folder of its job on standard input. It answers on the channel alone, in JSON lines.
+It starts inside the box (`worker.box`): whatever it imports and does, it has no more rights than
+that. It imports the engine, says `ready` on the channel, and waits for a line on standard input:
+then its job is in the folder. It answers on the channel alone, in JSON lines.
 """
 
-import json
 import os
-import signal
 import sys
-import tempfile
 import traceback
 from pathlib import Path
 
 from app.errors import EngineFault, OutOfMemory, PenjingError, Problem
-from app.processes import die_with_parent, gain_no_privileges
 from worker.engine.foreign import first_line, is_out_of_memory
-from worker.engine.order import Event, Order
-from worker.limits import Limits
+from worker.engine.order import ORDER, RESULT, Event, Order
 
 
 def main() -> None:
-    channel, parent, limits = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
-    die_with_parent(parent, signal.SIGKILL)
-    gain_no_privileges()
-    Limits(**limits).apply()
+    channel, folder = int(sys.argv[1]), Path(sys.argv[2])
     # The channel must not leak into processes of the engine: its end of file says we are gone.
     os.set_inheritable(channel, False)
-    serve(channel)
+    serve(channel, folder)
 
 
-def serve(channel: int) -> None:
+def serve(channel: int, folder: Path) -> None:
     """Import, say so, do one job."""
 
     def emit(event: Event) -> None:
@@ -38,27 +31,17 @@ def serve(channel: int) -> None:
     from worker.engine import run  # takes seconds: TensorFlow comes with it
 
     emit(Event(event="ready"))
-    line = sys.stdin.readline()
-    if not line:
+    if not sys.stdin.readline():
         return
-    folder = Path(json.loads(line)["folder"])
-    move_into(folder / "scratch")
     try:
-        order = Order.model_validate_json((folder / "order.json").read_bytes())
+        order = Order.model_validate_json((folder / ORDER).read_bytes())
         result = run.run(order, folder, emit)
-        (folder / "result.json").write_text(result.model_dump_json())
+        (folder / RESULT).write_text(result.model_dump_json())
     except BaseException as error:  # noqa: BLE001 - this is the wall: nothing but events gets out
         traceback.print_exc()
         emit(Event(event="error", problem=problem_of(error)))
         return
     emit(Event(event="done"))
-
-
-def move_into(scratch: Path) -> None:
-    """Leave nothing elsewhere: what is in the job folder goes with it, however the job ends."""
-    os.chdir(scratch)
-    os.environ["TMPDIR"] = str(scratch)
-    tempfile.tempdir = str(scratch)
 
 
 def problem_of(error: BaseException) -> Problem:

@@ -1,11 +1,11 @@
 """A running child process: fed, watched, and ended with all it started."""
 
-import json
 import os
 import select
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import IO
@@ -14,11 +14,16 @@ from pydantic import ValidationError
 
 from app.errors import ChildCrashed, EngineFault, JobError, OutOfMemory
 from worker.engine.order import Event
+from worker.job_folder import JobFolder
 from worker.limits import Limits
+from worker.pace import Pace
+from worker.usage import PAGE_BYTES, SessionUse, kill_session, use_of_session
 
 LINE_LIMIT_BYTES = 1 << 20
 LOG_TAIL_BYTES = 64 << 10
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# An honest job sends a few events a second, and says a few lines.
+EVENT_BYTES_PER_S, LOG_BYTES_PER_S = 64 << 10, 1 << 20
+BURST_BYTES = 2 << 20
 # What a process says before it aborts for want of memory.
 OUT_OF_MEMORY_SIGNS = ("bad_alloc", "out of memory", "cannot allocate memory", "memoryerror")
 # A SIGKILL is for want of memory if the kernel counted one, or so much of the limit was in use.
@@ -29,25 +34,35 @@ EXIT_LIMIT_S = 5.0
 
 
 class Child:
-    """A running child: give it a folder, read its events, kill it with all it started."""
+    """A running child and its folder: give it a job, read its events, end it with all it started.
 
-    def __init__(self, process: "subprocess.Popen[bytes]", channel: int, limits: Limits) -> None:
+    `ready` says that it has imported the engine; it is told to go from then on.
+    """
+
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", channel: int, limits: Limits, folder: JobFolder
+    ) -> None:
         self.process = process
+        self.limits = limits
+        self.folder = folder
+        self.event_pace = Pace(EVENT_BYTES_PER_S, BURST_BYTES)
+        self.log_pace = Pace(LOG_BYTES_PER_S, BURST_BYTES)
         self._channel = channel
         self._memory_bytes = min(limits.memory_bytes, MACHINE_BYTES)
         self._peak_bytes = 0
         self._kernel_kills = _kernel_kills()
         self._buffer = b""
         self._tail: deque[bytes] = deque()
+        self._is_ended = threading.Event()
         self._log = threading.Thread(target=self._keep_tail, name="child-log", daemon=True)
         self._log.start()
 
-    def go(self, folder: Path) -> None:
-        """Tell it which job folder is its own."""
+    def go(self) -> None:
+        """Tell it that its job is in its folder."""
         stdin: IO[bytes] | None = self.process.stdin
         assert stdin is not None
         try:
-            stdin.write(json.dumps({"folder": str(folder)}).encode() + b"\n")
+            stdin.write(b"go\n")
             stdin.close()
         except BrokenPipeError:
             return  # it is gone already; reading its events says so
@@ -62,9 +77,10 @@ class Child:
         ready, _, _ = select.select([self._channel], [], [], timeout_s)
         if not ready:
             return [] if was_alive else None
-        chunk = os.read(self._channel, 1 << 16)
+        chunk = os.read(self._channel, 1 << 14)
         if not chunk:
             return None
+        time.sleep(self.event_pace.spend(len(chunk)))
         *lines, self._buffer = (self._buffer + chunk).split(b"\n")
         if len(self._buffer) > LINE_LIMIT_BYTES:
             raise EngineFault("the child sent more than one event may hold")
@@ -76,24 +92,28 @@ class Child:
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
-    def resident_bytes(self) -> int:
-        """Memory of the child and everything in its session."""
-        used = sum(_resident_bytes(pid) for pid in _session(self.process.pid))
-        self._peak_bytes = max(self._peak_bytes, used)
-        return used
+    def use(self) -> SessionUse:
+        """What it and everything in its session use right now."""
+        use = use_of_session(self.process.pid)
+        self._peak_bytes = max(self._peak_bytes, use.resident_bytes)
+        return use
 
     def kill(self) -> None:
-        """End it and its whole session, and give its file descriptors back."""
-        for pid in _session(self.process.pid):
-            _kill_group(pid)
-        _kill_group(self.process.pid)
+        """End it and its whole session, once, and give its file descriptors back."""
+        if self._is_ended.is_set():
+            return  # its number may be another's by now
+        self._is_ended.set()
+        kill_session(self.process.pid)
         self.process.wait()
         self._log.join(timeout=1)
         if self.process.stdin is not None:
             self.process.stdin.close()
-        if self._channel >= 0:
-            os.close(self._channel)
-            self._channel = -1
+        os.close(self._channel)
+
+    def end(self) -> None:
+        """Kill it, and remove its folder."""
+        self.kill()
+        self.folder.remove()
 
     def log_tail(self) -> str:
         """The last it wrote to its standard output and error; for the worker's log, not clients."""
@@ -143,6 +163,7 @@ class Child:
                 held += len(chunk)
                 while held > LOG_TAIL_BYTES and len(self._tail) > 1:
                     held -= len(self._tail.popleft())
+                self._is_ended.wait(self.log_pace.spend(len(chunk)))
 
 
 def _ending(code: int) -> str:
@@ -160,30 +181,3 @@ def _kernel_kills() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
-def _session(leader: int) -> list[int]:
-    """Processes of the session that `leader` leads; Linux."""
-    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return [pid for pid in pids if _leader_of(pid) == leader]
-
-
-def _leader_of(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return None
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(os.getpgid(pid), signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
-    except (OSError, IndexError):
-        return 0

@@ -1,52 +1,36 @@
-"""The folder of one attempt: what goes in for the child, and what it leaves behind."""
+"""What goes into a job's folder for the child: its inputs and its order."""
 
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from app.blobs.store import BlobStore
-from app.errors import DataNotUsable, EngineFault, JobError, ModelNotLoadable
+from app.errors import DataNotUsable, JobError, ModelNotLoadable
 from app.jobs.job import Job
-from app.jobs.outcomes import NewArtifact
 from app.jobs.request import JobRequest
 from app.recipes.facts import ModelFormat
 from app.uploads.formats import UploadKind
 from worker.checkpoints import checkpoint_folder
-from worker.engine.order import DatasetFile, ModelFile, Order, Result
+from worker.engine.order import ORDER, DatasetFile, ModelFile, Order
+from worker.job_folder import JobFolder
 from worker.workshop import Workshop
 
-RESULT_LIMIT_BYTES = 64 << 20
+READABLE_BY_ALL = 0o444
 
 
-@contextmanager
-def job_folder(shop: Workshop, job: Job) -> Iterator[Path]:
-    """The folder of this attempt, gone afterwards."""
-    folder = shop.folder / f"{job.id}-{job.fence}"
-    for part in ("in", "out", "scratch"):
-        (folder / part).mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_order(shop: Workshop, job: Job, folder: Path) -> None:
-    """Put the inputs and `order.json` into the folder.
+def write_order(shop: Workshop, job: Job, folder: JobFolder) -> None:
+    """Put the inputs and the order into the folder.
 
     Raises: ModelNotLoadable, DataNotUsable where the bytes are gone.
     """
     request = JobRequest.model_validate(job.request)
+    inputs = folder.inputs
     order = Order(
         job_id=job.id,
-        model=_model_file(shop, job, request.model_id, folder),
-        dataset=_dataset_file(shop, job, request.dataset_id, folder),
+        model=_model_file(shop, job, request.model_id, inputs),
+        dataset=_dataset_file(shop, job, request.dataset_id, inputs),
         others={
-            named.model_id: _model_file(shop, job, named.model_id, folder)
+            named.model_id: _model_file(shop, job, named.model_id, inputs)
             for named in request.other_models()
         },
         recipe=request.resolved_recipe(),
@@ -55,12 +39,14 @@ def write_order(shop: Workshop, job: Job, folder: Path) -> None:
         control=request.control,
         checkpoints=checkpoint_folder(shop, job.id),
     )
-    (folder / "order.json").write_text(order.model_dump_json())
+    path = folder.path / ORDER
+    path.write_text(order.model_dump_json())
+    path.chmod(READABLE_BY_ALL)
 
 
-def _model_file(shop: Workshop, job: Job, model_id: str, folder: Path) -> ModelFile:
+def _model_file(shop: Workshop, job: Job, model_id: str, inputs: Path) -> ModelFile:
     model = shop.uploads.get(job.tenant_id, model_id, UploadKind.MODEL)
-    path = folder / "in" / f"{model_id}.{model.format}"
+    path = inputs / f"{model_id}.{model.format}"
     # A model may be named more than once: as the teacher of two steps, say.
     if not path.exists() and not _put(shop.blobs.path(model.sha256), path):
         raise _gone(ModelNotLoadable, "model")
@@ -70,12 +56,12 @@ def _model_file(shop: Workshop, job: Job, model_id: str, folder: Path) -> ModelF
 
 
 def _dataset_file(
-    shop: Workshop, job: Job, dataset_id: str | None, folder: Path
+    shop: Workshop, job: Job, dataset_id: str | None, inputs: Path
 ) -> DatasetFile | None:
     if dataset_id is None:
         return None
     dataset = shop.uploads.get(job.tenant_id, dataset_id, UploadKind.DATASET)
-    path = folder / "in" / f"dataset.{dataset.format}"
+    path = inputs / f"dataset.{dataset.format}"
     if not _put(shop.blobs.path(dataset.sha256), path):
         raise _gone(DataNotUsable, "data set")
     return DatasetFile.model_validate(
@@ -90,13 +76,22 @@ def _dataset_file(
 
 def _put(blob: Path, path: Path) -> bool:
     """Give the blob a second name; False where there is no such blob."""
-    # Keras goes by the suffix, and a blob has none. Across file systems a link is impossible.
+    # Keras goes by the suffix, and a blob has none. Across file systems a link is impossible, and
+    # a child with a user of its own cannot read what only the worker may.
     try:
+        if os.geteuid() == 0 and not blob.stat().st_mode & stat.S_IROTH:
+            return _copied(blob, path)
         path.hardlink_to(blob)
     except FileNotFoundError:
         return False
     except OSError:
-        shutil.copyfile(blob, path)
+        return _copied(blob, path)
+    return True
+
+
+def _copied(blob: Path, path: Path) -> bool:
+    shutil.copyfile(blob, path)
+    path.chmod(READABLE_BY_ALL)
     return True
 
 
@@ -106,36 +101,3 @@ def _gone(error: type[JobError], what: str) -> JobError:
         hint=f"Upload the {what} again and give its new id to a new job.",
         stage="starting",
     )
-
-
-def read_result(folder: Path) -> Result:
-    """What the child left, which is not trusted: no link is followed, no pipe is waited for."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        with os.fdopen(os.open(folder / "result.json", flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise EngineFault("the child said it was done, but its result is no plain file")
-            return Result.model_validate_json(file.read(RESULT_LIMIT_BYTES))
-    except (OSError, ValidationError) as error:
-        raise EngineFault("the child said it was done, but left no readable result") from error
-
-
-def keep_artifacts(blobs: BlobStore, folder: Path, result: Result) -> tuple[NewArtifact, ...]:
-    """Put every file of the result into the blob store."""
-    kept = []
-    for made in result.artifacts:
-        path = folder / made.path
-        inside = path.resolve().is_relative_to(folder.resolve() / "out")
-        if not inside or not stat.S_ISREG(path.lstat().st_mode):
-            raise EngineFault(f"the artifact {made.kind} is not a plain file of the job's folder")
-        blob = blobs.put_file(path)
-        kept.append(
-            NewArtifact(
-                kind=made.kind,
-                format=made.format,
-                filename=made.filename,
-                size_bytes=blob.size_bytes,
-                sha256=blob.sha256,
-            )
-        )
-    return tuple(kept)

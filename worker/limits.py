@@ -1,60 +1,81 @@
-"""What a child may use, and what it gets to see of its surroundings."""
+"""What a job's processes may use: kept by the kernel where it can, else by the worker's watch."""
 
-import os
-import resource
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from app.confinement import Confinement, environment
 from app.settings import Settings
+from worker.engine.coding.kept import READY
+from worker.job_folder import JobFolder
 
-# What the C library and Python look at; secrets of the worker are not among it.
-PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ")
-IMPORT_ROOT = Path(__file__).parents[1]
+# The kernel stops later than the watch, which says what happened: a program that cannot start a
+# thread only crashes.
+KERNEL_ALLOWANCE = 2
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one child, in the units of setrlimit."""
+    """Of one child with all that it starts.
+
+    Attributes:
+        tasks: processes and threads.
+        disk_bytes, files: what may lie in its folders at a time.
+        output_bytes: the artifacts, all together.
+        readable: folders of programs, beside Python's own. For tests.
+    """
 
     memory_bytes: int
     file_bytes: int
+    tasks: int = 1024
+    disk_bytes: int = 32 << 30
+    files: int = 20_000
+    output_bytes: int = 8 << 30
     open_files: int = 1024
+    readable: tuple[str, ...] = ()
+    may_be_unconfined: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        return cls(memory_bytes=settings.job_memory_bytes, file_bytes=settings.job_file_bytes)
+        return cls(
+            memory_bytes=settings.job_memory_bytes,
+            file_bytes=settings.job_file_bytes,
+            tasks=settings.job_tasks,
+            disk_bytes=settings.job_disk_bytes,
+            files=settings.job_files,
+            output_bytes=settings.job_output_bytes,
+            may_be_unconfined=settings.allow_unconfined,
+        )
 
-    def apply(self) -> None:
-        """Bind this process and all it starts. A limit that is already lower stays."""
-        for kind, wanted in (
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_DATA, self.memory_bytes),
-            (resource.RLIMIT_FSIZE, self.file_bytes),
-            (resource.RLIMIT_NOFILE, self.open_files),
-        ):
-            _, hard = resource.getrlimit(kind)
-            value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            resource.setrlimit(kind, (value, value))
-
-    def as_dict(self) -> dict[str, int]:
-        return asdict(self)
+    def confinement(self, folder: JobFolder, channel: int) -> Confinement:
+        """What the kernel keeps for a child of this folder that answers on `channel`."""
+        return Confinement(
+            memory_bytes=self.memory_bytes,
+            file_bytes=self.file_bytes,
+            open_files=self.open_files,
+            tasks=KERNEL_ALLOWANCE * self.tasks,
+            readable=(str(folder.inputs), *self.readable),
+            writable=tuple(map(str, folder.writable)),
+            channels=(channel,),
+            is_optional=self.may_be_unconfined,
+        )
 
 
-def child_environment(home: Path) -> dict[str, str]:
-    """The whole environment of a child: a few harmless variables and what TensorFlow needs."""
-    return {
-        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        "HOME": str(home),
-        "TMPDIR": str(home),
-        "KERAS_HOME": str(home / "keras"),
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONHASHSEED": "0",
-        # Modules come from where this one does, never from the folder that jobs write in.
-        "PYTHONPATH": str(IMPORT_ROOT),
-        "PYTHONSAFEPATH": "1",
-        "PYTHONUNBUFFERED": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "TF_ENABLE_ONEDNN_OPTS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
+def child_environment(scratch: Path, compiled: Path | None = None) -> dict[str, str]:
+    """The whole environment of a child: a few harmless variables and what TensorFlow needs.
+
+    compiled: where machine code is that it may read.
+    """
+    return environment(
+        scratch,
+        {
+            **({READY: str(compiled)} if compiled else {}),
+            "KERAS_HOME": str(scratch / "keras"),
+            "KERAS_BACKEND": "tensorflow",
+            "MPLCONFIGDIR": str(scratch / "matplotlib"),
+            "PYTHONHASHSEED": "0",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "TF_ENABLE_ONEDNN_OPTS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        },
+    )

@@ -47,7 +47,7 @@ class Shift:
         self._reaper = Reaper(self._workshop)
 
     def begin(self, **_: Any) -> None:
-        self.workshop.spares.refill()
+        self.workshop.spares.begin()
         if self._reaper:
             self._reaper.start()
         # In place of Celery's own: its thread pool cannot cancel, so that SIGQUIT would wait for

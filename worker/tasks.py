@@ -8,10 +8,18 @@ from app.errors import Cancelled, ChildCrashed, EngineFault, PenjingError, Probl
 from app.jobs.job import Job, JobState
 from app.jobs.outcomes import Outcome
 from app.jobs.queue import TASK
-from worker.attempt import Attempt, LeaseLost, ReportedFailure, ShuttingDown, run_in_box
+from worker.attempt import (
+    Attempt,
+    LeaseLost,
+    ReportedFailure,
+    ShuttingDown,
+    a_child,
+    run_in_box,
+)
 from worker.celery_app import app, settings
 from worker.checkpoints import forget_checkpoints
-from worker.folder import job_folder, keep_artifacts, write_order
+from worker.collecting import keep_artifacts
+from worker.folder import write_order
 from worker.journal import UNREACHABLE, Journal
 from worker.launching import Launcher
 from worker.lease import Hold
@@ -58,8 +66,8 @@ def carry_out(shop: Workshop, job_id: str) -> None:
 def attempt(shop: Workshop, job: Job, hold: Hold, journal: Journal) -> Outcome | HandBack | None:
     """How it ended; None where the job is not ours any more. Every failure becomes data here."""
     try:
-        with job_folder(shop, job) as folder:
-            return succeed(Attempt(shop, job, hold, journal, folder))
+        with a_child(shop, job) as child:
+            return succeed(Attempt(shop, job, hold, journal, child))
     except LeaseLost:
         return None
     except ShuttingDown:
@@ -80,14 +88,15 @@ def attempt(shop: Workshop, job: Job, hold: Hold, journal: Journal) -> Outcome |
 
 def succeed(attempt: Attempt) -> Outcome:
     """The way of an attempt that goes well."""
-    write_order(attempt.shop, attempt.job, attempt.folder)
+    shop, folder = attempt.shop, attempt.child.folder
+    write_order(shop, attempt.job, folder)
     result = run_in_box(attempt)
     return Outcome(
         state=JobState.SUCCEEDED,
         verdict=result.verdict,
         report=result.report.model_dump(mode="json"),
         layers=[layer.model_dump(mode="json") for layer in result.layers],
-        artifacts=keep_artifacts(attempt.shop.blobs, attempt.folder, result),
+        artifacts=keep_artifacts(shop.blobs, folder, result, shop.settings.job_output_bytes),
     )
 
 

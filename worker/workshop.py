@@ -3,7 +3,6 @@
 import fcntl
 import os
 import secrets
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +22,11 @@ from app.jobs.queue import CeleryQueue, Queue
 from app.jobs.store import JobStore
 from app.settings import Settings
 from app.uploads.store import UploadStore
+from worker.cores import shares_of_this_machine
+from worker.disk import Disk
 from worker.launching import Launcher
 from worker.limits import Limits
+from worker.removal import remove_tree
 from worker.spares import Spares
 
 
@@ -66,6 +68,7 @@ class Workshop:
     blobs: BlobStore
     uploads: UploadStore
     spares: Spares
+    disk: Disk
     closing: Closing
     folder: Path
     belongings: ExitStack
@@ -90,8 +93,9 @@ def open_workshop(settings: Settings, launcher_of: Callable[[Limits, Path], Laun
         name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         folder = belongings.enter_context(own_folder(settings.home / "work", name))
         launcher = launcher_of(Limits.from_settings(settings), folder)
-        count = settings.worker_concurrency if settings.warm_spare else 0
-        spares = belongings.enter_context(closing(Spares(launcher, count)))
+        shares = shares_of_this_machine(settings.worker_concurrency)
+        spares = Spares(launcher, shares, are_warm=settings.warm_spare)
+        belongings.callback(spares.close)
         return Workshop(
             name=name,
             settings=settings,
@@ -103,6 +107,7 @@ def open_workshop(settings: Settings, launcher_of: Callable[[Limits, Path], Laun
             blobs=BlobStore(settings.resolved_blobs),
             uploads=UploadStore(database),
             spares=spares,
+            disk=Disk(folder, settings.disk_reserve_bytes),
             closing=Closing(settings.shutdown_grace_s),
             folder=folder,
             belongings=belongings.pop_all(),
@@ -120,7 +125,7 @@ def own_folder(root: Path, name: str) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
 
 def sweep_folders(root: Path) -> None:
@@ -128,7 +133,7 @@ def sweep_folders(root: Path) -> None:
     for lock_path in root.glob("*.lock"):
         with lock_path.open("a") as lock:
             if _try_lock(lock) and _is_at(lock_path, lock):
-                shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
+                remove_tree(lock_path.with_suffix(""))
                 lock_path.unlink(missing_ok=True)
 
 

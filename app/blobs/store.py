@@ -105,9 +105,9 @@ class BlobStore:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
-    def put_file(self, source: Path) -> Blob:
-        """Store a copy of a finished file."""
-        with source.open("rb") as file, self.writer() as writer:
+    def put(self, file: BinaryIO) -> Blob:
+        """Store a copy of a finished file, which is open for reading."""
+        with self.writer() as writer:
             while chunk := file.read(COPY_BYTES):
                 writer.write(chunk)
             return writer.commit()

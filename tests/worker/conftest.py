@@ -1,8 +1,9 @@
 """A worker's inside without Celery and without an engine: real database, real child processes."""
 
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from app import confinement
 from app.accounts.principal import DEFAULT_TENANT
 from app.blobs.store import BlobStore
+from app.confinement import Confinement
 from app.database.engine import Database
 from app.database.tables import uploads
 from app.ids import new_id
@@ -21,7 +24,7 @@ from app.reports.report import Verdict
 from app.settings import Settings
 from tests.e2e.faults.reports import empty_report
 from worker.engine.order import Artifact, Result
-from worker.launching import Launcher
+from worker.launching import Enclose, Launcher
 from worker.limits import Limits
 from worker.tasks import carry_out
 from worker.workshop import Workshop, open_workshop
@@ -40,9 +43,10 @@ import json, os, signal, sys, time
 from pathlib import Path
 def say(event, **facts):
     os.write(int(sys.argv[1]), json.dumps(dict(facts, event=event)).encode() + b"\\n")
-def leave(): (folder / "result.json").write_text({RESULT.model_dump_json()!r}); say("done")
+def leave(): (folder / "out" / "result.json").write_text({RESULT.model_dump_json()!r}); say("done")
 say("ready")
-folder = Path(json.loads(sys.stdin.readline())["folder"])
+folder = Path(sys.argv[2])
+sys.stdin.readline()
 artifact = folder / "out" / "a.tflite"
 """
 
@@ -92,24 +96,47 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    script = tmp_path / "child.py"
-    settings = Settings(
-        home=tmp_path,
-        broker_url=f"redis+socket://{tmp_path}/nobody-listens",
-        poll_s=0.05,
-        heartbeat_s=0.2,
-        cancel_grace_s=0.2,
-        job_memory_bytes=256 << 20,
-        warm_spare=False,
-    )
-    shop = open_workshop(settings, launcher_of(script))
-    yield Desk(shop, script)
-    shop.close()
+    """Whose children are boxed."""
+    with a_desk(tmp_path, confinement.command) as desk:
+        yield desk
 
 
-def launcher_of(script: Path) -> Callable[[Limits, Path], Launcher]:
+@pytest.fixture
+def open_desk(tmp_path: Path) -> Iterator[Desk]:
+    """Whose children have no box around them: what is left is what the worker does itself."""
+    with a_desk(tmp_path, without_a_box) as desk:
+        yield desk
+
+
+@contextmanager
+def a_desk(home: Path, enclose: Enclose, **settings: Any) -> Iterator[Desk]:
+    script = home / "child.py"
+    given: dict[str, Any] = {
+        "home": home,
+        "broker_url": f"redis+socket://{home}/nobody-listens",
+        "poll_s": 0.05,
+        "heartbeat_s": 0.2,
+        "cancel_grace_s": 0.2,
+        "job_memory_bytes": 256 << 20,
+        "warm_spare": False,
+    }
+    shop = open_workshop(Settings(**given | settings), launcher_of(script, enclose))
+    try:
+        yield Desk(shop, script)
+    finally:
+        shop.close()
+
+
+def launcher_of(script: Path, enclose: Enclose) -> Callable[[Limits, Path], Launcher]:
     def launcher(limits: Limits, home: Path) -> Launcher:
-        engine = Launcher.of_engine(limits, home)
-        return Launcher((sys.executable, str(script)), limits, home, engine.thread)
+        readable = replace(limits, readable=(str(script),))
+        engine = Launcher.of_engine(readable, home)
+        return replace(
+            engine, program=(sys.executable, str(script)), enclose=enclose, compiled=None
+        )
 
     return launcher
+
+
+def without_a_box(_: Confinement, program: Sequence[str], __: int) -> list[str]:
+    return list(program)

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from app import confinement
 from app.errors import ChildCrashed, EngineFault, OutOfMemory
 from tests.e2e.faults.conftest import wait_until
+from tests.worker.conftest import without_a_box
 from worker.children import Child
 from worker.engine.order import Event
-from worker.launching import Launcher
+from worker.launching import Enclose, Launcher
 from worker.limits import Limits
 from worker.spares import Spares
 
 LIMITS = Limits(memory_bytes=1 << 30, file_bytes=1 << 20)
+CORES = frozenset(os.sched_getaffinity(0))
 # What every child script begins with: its channel is the first argument.
 PROLOGUE = "import os, sys, time, resource; channel = int(sys.argv[1])\n"
 
@@ -27,17 +30,27 @@ Start = Callable[[str], Child]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a script without a box: what the worker has to bear where one was broken."""
+    yield from starting(tmp_path, without_a_box)
+
+
+@pytest.fixture
+def start_boxed(tmp_path: Path) -> Iterator[Start]:
+    yield from starting(tmp_path, confinement.command)
+
+
+def starting(home: Path, enclose: Enclose) -> Iterator[Start]:
     children: list[Child] = []
     with ThreadPoolExecutor(max_workers=1) as thread:
 
         def launch(script: str) -> Child:
             command = (sys.executable, "-c", PROLOGUE + script)
-            children.append(Launcher(command, LIMITS, tmp_path, thread).start())
+            children.append(Launcher(command, LIMITS, home, thread, enclose).start(CORES))
             return children[-1]
 
         yield launch
         for child in children:
-            child.kill()
+            child.end()
 
 
 def events_of(child: Child) -> list[Event]:
@@ -46,6 +59,14 @@ def events_of(child: Child) -> list[Event]:
     while (events := child.read(10)) is not None:
         said += events
     return said
+
+
+def said_by(child: Child) -> str:
+    """What it printed until its end."""
+    assert events_of(child) == []
+    child.process.wait()
+    child.kill()
+    return child.log_tail().strip()
 
 
 def is_running(pid: int) -> bool:
@@ -57,39 +78,65 @@ def is_running(pid: int) -> bool:
 
 
 def test_child_sees_no_variable_that_is_not_passed_on(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start_boxed: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PENJING_DATABASE_URL", "postgresql://user:secret@db/penjing")
 
-    child = start("print(sorted(os.environ))")
+    child = start_boxed("print(sorted(os.environ))")
 
-    assert events_of(child) == []
-    child.process.wait()
-    assert "HOME" in child.log_tail()
-    assert "PENJING" not in child.log_tail()
-
-
-def test_child_inherits_no_file_but_its_channel(start: Start) -> None:
-    child = start("time.sleep(0.1); print(sorted(map(int, os.listdir('/proc/self/fd'))), channel)")
-
-    events_of(child)
-    child.process.wait()
-
-    held, channel = child.log_tail().rsplit(" ", 1)
-    # The listing itself needs one more.
-    assert set(eval(held)) - {0, 1, 2, int(channel)} <= {3, 4}
+    said = said_by(child)
+    assert "HOME" in said
+    assert "PENJING_DATABASE_URL" not in said
 
 
-def test_limits_bind_the_process_that_applies_them(start: Start) -> None:
-    child = start(
-        "import json; from worker.limits import Limits; Limits(**json.loads(sys.argv[3])).apply()\n"
+def test_boxed_child_inherits_no_file_but_its_channel(start_boxed: Start, tmp_path: Path) -> None:
+    with (tmp_path / "secret").open("w") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        child = start_boxed(
+            """
+held = []
+for number in range(1024):
+    try: os.fstat(number); held.append(number)
+    except OSError: pass
+print(held == [0, 1, 2, channel])
+"""
+        )
+        assert said_by(child) == "True"
+
+
+def test_boxed_child_is_bound_to_its_folder(start_boxed: Start) -> None:
+    child = start_boxed(
+        """
+folder = sys.argv[2]
+open(folder + "/scratch/own", "w").close(); open(folder + "/checkpoints/own", "w").close()
+for path in (folder + "/in/more", folder + "/more", folder + "/../more"):
+    try: open(path, "w")
+    except PermissionError: continue
+    print("could write", path)
+print(os.getcwd() == folder + "/scratch", os.environ["HOME"] == folder + "/scratch")
+"""
+    )
+
+    assert said_by(child) == "True True"
+
+
+def test_boxed_child_is_limited_by_the_kernel(start_boxed: Start) -> None:
+    child = start_boxed(
         "print(resource.getrlimit(resource.RLIMIT_DATA), resource.getrlimit(resource.RLIMIT_CORE))"
     )
 
-    events_of(child)
-    child.process.wait()
+    assert said_by(child) == f"({1 << 30}, {1 << 30}) (0, 0)"
 
-    assert child.log_tail().strip() == f"({1 << 30}, {1 << 30}) (0, 0)"
+
+def test_child_runs_on_the_cores_it_is_given(tmp_path: Path) -> None:
+    core = frozenset({max(CORES)})
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        script = PROLOGUE + "time.sleep(0.3); print(os.sched_getaffinity(0))"
+        launcher = Launcher((sys.executable, "-c", script), LIMITS, tmp_path, thread)
+        child = launcher.start(core)
+
+        assert said_by(child) == str(set(core))
+        child.end()
 
 
 def test_events_arrive_whole_when_they_are_written_in_pieces(start: Start) -> None:
@@ -153,21 +200,6 @@ print(other.pid, flush=True)
     assert was_done
 
 
-def test_job_child_gains_no_privileges(start: Start) -> None:
-    child = start(
-        """
-import worker.child
-worker.child.serve = lambda channel: print(open("/proc/self/status").read())
-worker.child.main()
-"""
-    )
-    events_of(child)
-    child.process.wait()
-    child.kill()
-
-    assert "NoNewPrivs:\t1" in child.log_tail()
-
-
 def test_death_by_a_signal_names_it_and_the_stage(start: Start) -> None:
     child = start("os.kill(os.getpid(), 11)")
     events_of(child)
@@ -199,27 +231,50 @@ def test_log_is_kept_to_its_tail(start: Start) -> None:
 
 def test_dead_spare_is_not_handed_out(tmp_path: Path) -> None:
     with ThreadPoolExecutor(max_workers=1) as thread:
-        # The first one that starts dies at once, the others wait for their job.
-        script = "import pathlib; first = pathlib.Path('first'); is_second = first.exists(); "
-        script += "first.touch(); is_second and sys.stdin.readline()"
-        launcher = Launcher((sys.executable, "-c", PROLOGUE + script), LIMITS, tmp_path, thread)
-        spares = Spares(launcher, 1)
+        # It dies at once, or waits for its job.
+        script = "os.path.exists(sys.argv[2] + '/../die') or sys.stdin.readline()"
+        program = (sys.executable, "-c", PROLOGUE + script)
+        launcher = Launcher(program, LIMITS, tmp_path, thread, without_a_box)
+        spares = Spares(launcher, [CORES], are_warm=True)
+        (tmp_path / "die").touch()
         spares.refill()
-        wait_until(lambda: not is_running_child(tmp_path), "the first spare is dead")
+        (spare,) = tmp_path.glob("*/scratch")
+        wait_until(lambda: not has_a_process(spare), "the spare is dead")
+        (tmp_path / "die").unlink()
 
-        taken = spares.take()
+        taken, place = spares.take()
 
         assert taken.is_alive()
-        taken.kill()
+        assert not spare.exists()
+        taken.end()
+        spares.give_back(place)
         spares.close()
 
 
-def is_running_child(home: Path) -> bool:
-    """Whether the first child has not ended yet: its working folder tells it from others."""
+def test_spares_give_each_job_a_place_of_its_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        program = (sys.executable, "-c", PROLOGUE + "sys.stdin.readline()")
+        launcher = Launcher(program, LIMITS, tmp_path, thread, without_a_box)
+        spares = Spares(launcher, [frozenset({0}), frozenset({1})], are_warm=True)
+        spares.refill()
+        first, second = spares.take(), spares.take()
+
+        assert {frozenset({0}), frozenset({1})} == {first[1].cores, second[1].cores}
+        for child, place in (first, second):
+            child.end()
+            spares.give_back(place)
+        spares.refill()
+        assert len(list(tmp_path.iterdir())) == 2
+        spares.close()
+        assert list(tmp_path.iterdir()) == []
+
+
+def has_a_process(folder: Path) -> bool:
+    """Whether one works in this folder."""
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and (entry / "cwd").readlink() == home:
+            if entry.name.isdigit() and (entry / "cwd").readlink() == folder:
                 return True
         except OSError:
             continue
-    return not (home / "first").exists()
+    return False

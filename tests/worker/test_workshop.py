@@ -12,7 +12,7 @@ from app.database.engine import Database
 from app.jobs.presence import WorkerPresence
 from app.jobs.queue import CeleryQueue
 from app.settings import Settings
-from tests.worker.conftest import launcher_of
+from tests.worker.conftest import launcher_of, without_a_box
 from worker.shift import Shift
 from worker.spares import Spares
 from worker.workshop import own_folder, sweep_folders
@@ -23,7 +23,7 @@ def shift(tmp_path: Path) -> Shift:
     settings = Settings(
         home=tmp_path, broker_url=f"redis+socket://{tmp_path}/nobody-listens", warm_spare=False
     )
-    return Shift(settings, launcher_of(tmp_path / "child.py"))
+    return Shift(settings, launcher_of(tmp_path / "child.py", without_a_box))
 
 
 @pytest.fixture

@@ -2,14 +2,15 @@
 
 The job folder:
 
-    in/              the model and the data set, put there by the parent
-    order.json       an `Order`, written by the parent; the paths in it are absolute
-    cancel           appears when the job is to stop; looked for at every batch
+    in/              put there by the parent, which alone may write it:
+        ...          the model and the data set
+        order.json   an `Order`; the paths in it are absolute
+        cancel       appears when the job is to stop; looked for at every batch
     out/             the files offered as artifacts
-    scratch/         anything else
-    result.json      a `Result`, written last
+        result.json  a `Result`, written last
+    scratch/         anything else: the home and the working folder of the child
 
-Beside it, `checkpoints` of the order is a folder that later attempts of the same job get too.
+`checkpoints` of the order is a folder that later attempts of the same job get too.
 """
 
 from pathlib import Path
@@ -23,6 +24,9 @@ from app.recipes.facts import DatasetFormat, DatasetOptions, ModelFormat
 from app.recipes.outputs import OutputKind
 from app.recipes.recipe import Recipe
 from app.reports.report import LayerReport, Report, Verdict
+
+INPUTS, OUTPUTS, SCRATCH = "in", "out", "scratch"
+ORDER, CANCEL, RESULT = f"{INPUTS}/order.json", f"{INPUTS}/cancel", f"{OUTPUTS}/result.json"
 
 
 class Message(BaseModel):

@@ -11,7 +11,7 @@ from worker.engine.control import run_control, training_for_control
 from worker.engine.exports import Exports, Offer
 from worker.engine.loading.models import OtherModels
 from worker.engine.offering import Ways
-from worker.engine.order import Order, Result
+from worker.engine.order import CANCEL, SCRATCH, Order, Result
 from worker.engine.progress import Emit, Progress
 from worker.engine.proving.bench import Bench
 from worker.engine.proving.costs import Costs
@@ -34,11 +34,11 @@ REPORTING = 0.2
 def run(order: Order, folder: Path, emit: Emit) -> Result:
     """Carry out one job inside its folder; the files to offer are left in `out/`.
 
-    Raises: JobError with the stage at which it ended; Cancelled once `cancel` is in the folder.
+    Raises: JobError with the stage at which it ended; Cancelled once `in/cancel` is there.
     """
-    progress = Progress(emit, folder / "cancel", phases(order))
+    progress = Progress(emit, folder / CANCEL, phases(order))
     exports = Exports.asked_for(order.outputs, progress.check_cancelled)
-    with closing(Bench(folder / "scratch")) as bench:
+    with closing(Bench(folder / SCRATCH)) as bench:
         with progress.phase("loading"):
             subject = understand(order, bench.scratch)
             context = _context(order, subject, progress, bench.scratch)

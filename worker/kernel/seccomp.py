@@ -152,8 +152,6 @@ def _watched(architecture: str, own_pid: int | None) -> Program:
             *_only_with(SET_DUMPABLE, NOT_DUMPABLE),
         ),
         "prlimit64": _only_for_itself(denied),
-        # onnxruntime pins each of its threads, by numbers that no filter can know.
-        "sched_setaffinity": _only_for_itself(fail(0)),
     }
     if own_pid is not None:
         decisions |= {name: _only_to(own_pid) for name in ("kill", "tgkill", "tkill")}

@@ -189,6 +189,8 @@ PRETENDED: Numbers = {
     "utimes": (235, None),
     "futimesat": (261, None),
     "utimensat": (280, 88),
+    # onnxruntime pins its threads; which cores a job has is the worker's to say.
+    "sched_setaffinity": (203, 122),
 }
 # Their arguments are behind a pointer, where no filter can look; the C library knows older ones.
 UNKNOWN: Numbers = {
@@ -204,7 +206,6 @@ WATCHED: Numbers = {
     "fcntl": (72, 25),
     "prctl": (157, 167),
     "prlimit64": (302, 261),
-    "sched_setaffinity": (203, 122),
     "kill": (62, 129),
     "tkill": (200, 130),
     "tgkill": (234, 131),

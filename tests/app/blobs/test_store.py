@@ -99,10 +99,11 @@ def test_commit_stores_the_same_bytes_once_when_threads_race(store: BlobStore) -
     assert files(store) == [store.path(SHA256)]
 
 
-def test_put_file_copies_a_finished_file(store: BlobStore, tmp_path: Path) -> None:
+def test_put_copies_a_finished_file(store: BlobStore, tmp_path: Path) -> None:
     source = tmp_path / "artifact.tflite"
     source.write_bytes(BYTES)
-    assert store.put_file(source).sha256 == SHA256
+    with source.open("rb") as file:
+        assert store.put(file).sha256 == SHA256
     assert source.read_bytes() == store.path(SHA256).read_bytes()
 
 

@@ -4,7 +4,6 @@
 `crash` dies by a signal, `endless-memory` grows, `mute` closes its channel.
 """
 
-import json
 import os
 import signal
 import sys
@@ -13,39 +12,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.errors import Cancelled
-from app.processes import die_with_parent
 from app.reports.report import Verdict
 from tests.e2e.faults.reports import empty_report
-from worker.engine.order import Artifact, Event, Order, Result
+from worker.engine.order import CANCEL, ORDER, RESULT, Artifact, Event, Order, Result
 
 
 def main() -> None:
-    channel, parent = int(sys.argv[1]), int(sys.argv[2])
-    die_with_parent(parent, signal.SIGKILL)
+    channel, folder = int(sys.argv[1]), Path(sys.argv[2])
 
     def emit(event: Event) -> None:
         os.write(channel, event.as_line())
 
     emit(Event(event="ready"))
-    line = sys.stdin.readline()
-    if not line:
+    if not sys.stdin.readline():
         return
-    folder = Path(json.loads(line)["folder"])
-    order = Order.model_validate_json((folder / "order.json").read_bytes())
+    order = Order.model_validate_json((folder / ORDER).read_bytes())
     emit(Event(event="phase", phase="pretending", progress=0.1))
-    note(order.job_id)
     behave(order.model.name, folder, emit)
     (folder / "out" / "file.tflite").write_bytes(order.job_id.encode())
-    (folder / "result.json").write_text(result().model_dump_json())
+    (folder / RESULT).write_text(result().model_dump_json())
     emit(Event(event="done"))
-
-
-def note(job_id: str) -> None:
-    """One line for every run, so that a test can count them."""
-    # The environment of a child is scrubbed; its home is the folder of its worker,
-    # two levels below PENJING_HOME.
-    with (Path(os.environ["HOME"]).parents[1] / "runs.txt").open("a") as file:
-        file.write(f"{job_id}\n")
 
 
 def behave(name: str, folder: Path, emit: Callable[[Event], None]) -> None:
@@ -63,7 +49,7 @@ def behave(name: str, folder: Path, emit: Callable[[Event], None]) -> None:
         seconds = float(name.removeprefix("steps-"))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if (folder / "cancel").exists():
+        if (folder / CANCEL).exists():
             emit(Event(event="error", problem=Cancelled("stopped").as_problem()))
             os._exit(0)
         time.sleep(0.02)

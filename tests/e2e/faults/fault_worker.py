@@ -1,6 +1,7 @@
 """The real worker with another child: `celery -A tests.e2e.faults.fault_worker worker`."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from worker import tasks
@@ -15,9 +16,8 @@ RUN = "from tests.e2e.faults.fake_child import main; main()"
 
 
 def launcher_of(limits: Limits, home: Path) -> Launcher:
-    engine = Launcher.of_engine(limits, home)
-    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {RUN}"
-    return Launcher((sys.executable, "-c", start), limits, home, engine.thread)
+    engine = Launcher.of_engine(replace(limits, readable=(str(ROOT / "tests"),)), home)
+    return replace(engine, program=(sys.executable, "-c", RUN), compiled=None)
 
 
 tasks.shift.launcher_of = launcher_of

@@ -218,4 +218,5 @@ def test_terminated_worker_lets_a_short_job_finish(farm: Farm) -> None:
     worker.wait(timeout=20)
 
     assert farm.jobs.get(DEFAULT_TENANT, job.id).state is JobState.SUCCEEDED
-    assert not list((farm.home / "work").glob("*/"))
+    assert [folder.name for folder in (farm.home / "work").glob("*/")] == ["checkpoints"]
+    assert list((farm.home / "work" / "checkpoints").iterdir()) == []

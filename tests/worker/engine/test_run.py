@@ -28,7 +28,7 @@ from worker.engine import run as run_module
 from worker.engine.exporting.c_array import read_c_array
 from worker.engine.loading.models import heads
 from worker.engine.measuring.statistics import mcnemar_p_value, wilson_interval
-from worker.engine.order import Event, Order, Result
+from worker.engine.order import CANCEL, INPUTS, Event, Order, Result
 from worker.engine.run import run
 from worker.engine.training.checkpoints import Checkpoints
 
@@ -59,7 +59,7 @@ class Desk:
         self.folder = folder
 
     def order(self, model: Any, *steps: dict[str, Any], data: bool = True, **fields: Any) -> Order:
-        self.folder.mkdir(exist_ok=True)
+        (self.folder / INPUTS).mkdir(parents=True, exist_ok=True)
         path = self.folder / "given.keras"
         model.save(path)
         self.arrays = arrays_for(model)
@@ -405,7 +405,7 @@ def test_run_stops_when_cancelled(desk: Desk, phase: str) -> None:
 
     def cancel(event: Event) -> None:
         if event.phase == phase:
-            (desk.folder / "cancel").touch()
+            (desk.folder / CANCEL).touch()
 
     with pytest.raises(Cancelled):
         run(order, desk.folder, cancel)
@@ -428,11 +428,11 @@ def test_run_goes_on_with_the_trainings_of_an_attempt_before_it(
 
     def cancel(event: Event) -> None:
         if event.phase == "step 2: fine_tuning" and event.event == "metrics":
-            (desk.folder / "cancel").touch()
+            (desk.folder / CANCEL).touch()
 
     with pytest.raises(Cancelled):
         run(order, desk.folder, cancel)
-    (desk.folder / "cancel").unlink()
+    (desk.folder / CANCEL).unlink()
     again = desk.done(order)
 
     assert caplog.messages.count("training.resumed") == 2

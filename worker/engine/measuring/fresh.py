@@ -35,11 +35,27 @@ from worker.engine.measuring.runners import Rows, Runner, import_runtime, load
 def main(arguments: list[str]) -> None:
     # A parent gone before this line has closed the standard input, which ends the process too.
     die_with_parent(os.getppid(), signal.SIGKILL)
+    go_on_in_a_fork()
     if "--tensorflow" in arguments:
         import_runtime("keras")
     request, results = sys.stdin.readline().strip(), sys.stdin.readline().strip()
     if request and results:
         write_results(measure(read_request(Path(request))), Path(results))
+
+
+def go_on_in_a_fork() -> None:
+    """Only a forked process knows its own peak of memory (`growth_bytes`); this one waits for it.
+
+    Called before there are threads.
+    """
+    outer = os.getpid()
+    inner = os.fork()
+    if inner == 0:
+        die_with_parent(outer, signal.SIGKILL)
+        return
+    _, status = os.waitpid(inner, 0)
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)
 
 
 def measure(request: Request) -> list[FileResult]:

@@ -2,41 +2,36 @@
 
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 from worker.engine.foreign import first_line
 
-STATUS = Path("/proc/self/status")
+# In which Linux counts resident memory.
+KILOBYTE = 1024
 
 
 class Died(Exception):
     """The process that tried the file ended without an answer; the text says how."""
 
 
-def growth_bytes(work: Callable[[], object]) -> int | None:
-    """How far the peak of resident memory rose above what was resident before `work`.
+def growth_bytes(work: Callable[[], object]) -> int:
+    """How far the peak of resident memory rose in `work` above what it was before.
 
-    Null where the system does not tell.
+    Only in a process that was forked and did not `exec` since: such a one begins with a peak of
+    what is resident, while a program that was started inherits its starter's.
     """
-    if not os.access(STATUS, os.R_OK):
-        work()
-        return None
-    before, peak_before = _status_bytes("VmRSS"), _peak_bytes()
-    kept = work()
-    peak = _peak_bytes()
-    after = peak if peak > peak_before else _status_bytes("VmRSS")
-    del kept
-    return max(0, after - before)
+    before = peak_bytes()
+    work()
+    return peak_bytes() - before
 
 
-def growth_bytes_apart(work: Callable[[], object]) -> int | None:
+def growth_bytes_apart(work: Callable[[], object]) -> int:
     """`growth_bytes` in a forked process: nothing else counts in, and a crash stays there.
 
-    Only for a process with a single thread. A forked process starts with its peak at what is
-    resident, so the growth is exact.
+    Only for a process with a single thread.
     Raises: Died with the signal or the error's words.
     """
     reading, writing = os.pipe()
@@ -53,7 +48,7 @@ def growth_bytes_apart(work: Callable[[], object]) -> int | None:
     found = json.loads(answer)
     if found["error"] is not None:
         raise Died(found["error"])
-    growth: int | None = found["growth"]
+    growth: int = found["growth"]
     return growth
 
 
@@ -67,13 +62,6 @@ def _answer(work: Callable[[], object], writing: int) -> NoReturn:
     os._exit(0)
 
 
-def _peak_bytes() -> int:
-    # Not ru_maxrss: that one survives exec, so a small process inherits a large parent's peak.
-    return _status_bytes("VmHWM")
-
-
-def _status_bytes(field: str) -> int:
-    for line in STATUS.read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"{STATUS} has no {field}")
+def peak_bytes() -> int:
+    """Of this process. Not from `/proc`, which the box keeps closed."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE

@@ -15,7 +15,9 @@ print(growth_bytes_apart(lambda: numpy.ones(8_000_000)))
 """
 TRANSIENT = """
 import numpy
+from worker.engine.measuring.fresh import go_on_in_a_fork
 from worker.engine.measuring.memory import growth_bytes
+go_on_in_a_fork()
 print(growth_bytes(lambda: numpy.ones(8_000_000).sum()))
 """
 CRASH = """

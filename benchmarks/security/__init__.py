@@ -1,0 +1,1 @@
+"""What the box and the watch around jobs cost, and what they keep off."""
