@@ -45,7 +45,8 @@ def test_parts_take_every_right_away() -> None:
 
 
 def test_user_is_the_one_of_the_images() -> None:
-    (user,) = set(re.findall(r"^USER (\d+):", (CHART.parents[1] / "Dockerfile").read_text(), re.MULTILINE))
+    images = (CHART.parents[1] / "Dockerfile").read_text()
+    (user,) = set(re.findall(r"^USER (\d+):", images, re.MULTILINE))
     assert f"runAsUser: {user}" in TEMPLATES["_parts.tpl"]
 
 
