@@ -67,7 +67,10 @@ class Settings(BaseModel):
         None, ge=0, description="Jobs of one tenant that run at a time; null = any number."
     )
     quota_run_s: float | None = Field(
-        None, ge=0, description="Seconds that one tenant's jobs run a month (UTC); null = any."
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that one tenant's jobs run a month (UTC); null = any.",
     )
     rate_limit_requests: int = Field(
         600, ge=0, description="Requests of one key a minute; 0 = any number."

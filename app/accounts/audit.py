@@ -3,7 +3,7 @@
 An entry names things by their ids; it holds no body, no name that a caller chose, and no secret.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
@@ -75,6 +75,14 @@ class AuditLog:
             rows = connection.execute(query).mappings().all()
         items = [_record_of(row) for row in rows[:limit]]
         return AuditPage(items, str(items[-1].seq) if len(rows) > limit else None)
+
+    def latest(self, limit: int, tenant_ids: Collection[str] | None = None) -> list[AuditRecord]:
+        """Newest first, of these tenants or of everybody: for who operates the service."""
+        query = select(audit_log).order_by(audit_log.c.seq.desc()).limit(limit)
+        if tenant_ids is not None:
+            query = query.where(audit_log.c.tenant_id.in_(tenant_ids))
+        with self.database.read() as connection:
+            return [_record_of(row) for row in connection.execute(query).mappings()]
 
     def forget(self, days: int) -> int:
         """Drop what is older. Returns: how many."""

@@ -1,10 +1,11 @@
 """What a tenant may have: by the settings, and by what was agreed with it in place of them."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from app.accounts.limits import QuotaStorage
 from app.database.tables import artifacts, jobs, tenants, uploads
@@ -21,7 +22,9 @@ class Quotas(BaseModel):
     upload_bytes: int | None = Field(None, ge=0, description="Of one upload.")
     jobs_queued: int | None = Field(None, ge=0)
     jobs_running: int | None = Field(None, ge=0)
-    run_s: float | None = Field(None, ge=0, description="Of all jobs in a calendar month (UTC).")
+    run_s: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="Of all jobs in a calendar month (UTC)."
+    )
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -66,6 +69,21 @@ def room_for_upload(
 def quotas_of(connection: Connection, tenant_id: str, defaults: Quotas) -> Quotas:
     own = connection.execute(select(tenants.c.quotas).where(tenants.c.id == tenant_id)).scalar()
     return defaults.model_copy(update=own or {})
+
+
+def agree_on_quotas(
+    connection: Connection, tenant_id: str, changes: Mapping[str, Any], dropped: Collection[str]
+) -> dict[str, Any]:
+    """Other quotas for one tenant than those of the settings; `dropped` are as those again.
+
+    Returns: all that differ now.
+    """
+    row = tenants.c.id == tenant_id
+    there = connection.execute(select(tenants.c.quotas).where(row).with_for_update()).scalar()
+    agreed = {**(there or {}), **changes}
+    own = {name: value for name, value in agreed.items() if name not in dropped}
+    connection.execute(update(tenants).where(row).values(quotas=own or None))
+    return own
 
 
 def locked_quotas(connection: Connection, tenant_id: str, defaults: Quotas) -> Quotas:

@@ -41,7 +41,7 @@ class AccountStore:
     """One row a tenant, one row a key. A key of another tenant is found by no query but its own."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     def tenant(self, tenant_id: str) -> Tenant:
         """Raises: NotFound."""
@@ -55,7 +55,7 @@ class AccountStore:
 
     def tenant_names(self) -> dict[str, str]:
         """The name of every tenant, by its id."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(select(tenants.c.id, tenants.c.name))
             return {row.id: row.name for row in rows}
 
@@ -63,7 +63,7 @@ class AccountStore:
         """The tenant of this name, made now unless it is there."""
         tenant = Tenant(new_id("ten"), name, now)
         try:
-            with self._database.write() as connection:
+            with self.database.write() as connection:
                 connection.execute(insert(tenants).values(vars(tenant)))
         except IntegrityError:
             # Two made it at once; there is one name, and so one tenant.
@@ -73,7 +73,7 @@ class AccountStore:
         return tenant
 
     def add(self, key: ApiKey) -> None:
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(insert(api_keys).values({**vars(key), "scopes": sorted(key.scopes)}))
 
     def get(self, tenant_id: str, key_id: str) -> ApiKey:
@@ -96,7 +96,7 @@ class AccountStore:
                     hint="Start again without a cursor.",
                 )
             query = query.where(api_keys.c.id < cursor)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             ordered = query.order_by(api_keys.c.id.desc()).limit(limit + 1)
             rows = connection.execute(ordered).mappings().all()
         items = [_key_of(row) for row in rows[:limit]]
@@ -108,7 +108,7 @@ class AccountStore:
         Raises: NotFound.
         """
         is_valid = _owned(tenant_id, key_id) & api_keys.c.revoked_at.is_(None)
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(update(api_keys).where(is_valid).values(revoked_at=now))
         return self.get(tenant_id, key_id)
 
@@ -122,7 +122,7 @@ class AccountStore:
 
     def all_keys(self) -> list[ApiKey]:
         """Of all tenants, newest first: for who operates the service, on its own database."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(select(api_keys).order_by(api_keys.c.id.desc()))
             return [_key_of(row) for row in rows.mappings()]
 
@@ -132,16 +132,16 @@ class AccountStore:
         if key.last_used_at is not None and key.last_used_at > before:
             return
         is_due = (api_keys.c.id == key.id) & or_(last.is_(None), last <= before)
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(update(api_keys).where(is_due).values(last_used_at=now))
 
     def _tenant(self, which: ColumnElement[bool]) -> Tenant | None:
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             row = connection.execute(select(*TENANT_COLUMNS).where(which)).mappings().one_or_none()
         return Tenant(**row) if row else None
 
     def _key(self, which: ColumnElement[bool]) -> ApiKey | None:
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             row = connection.execute(select(api_keys).where(which)).mappings().one_or_none()
         return _key_of(row) if row else None
 

@@ -13,6 +13,7 @@ from app.cli.inspecting import inspect
 from app.cli.jobs import jobs
 from app.cli.keys import keys
 from app.cli.optimize import optimize
+from app.cli.tenants import audit, quotas
 from app.cli.unpacking import unpack
 from app.cli.up import up
 
@@ -29,7 +30,7 @@ def penjing() -> None:
     """
 
 
-for subcommand in (up, demo, optimize, jobs, inspect, unpack, keys, doctor):
+for subcommand in (up, demo, optimize, jobs, inspect, unpack, keys, quotas, audit, doctor):
     penjing.add_command(subcommand)
 
 
