@@ -29,11 +29,12 @@ Fields = Mapping[int, Any]
 
 
 class Footer(NamedTuple):
-    """Names of the columns, rows in all, and what the largest piece of each column unpacks to."""
+    """Names of the columns, rows in all, and what their pieces unpack to: each largest, and all."""
 
     names: tuple[str, ...]
     rows: int
     largest_piece_bytes: tuple[int, ...]
+    unpacked_bytes: int
 
 
 def read_footer(file: BinaryIO) -> Footer:
@@ -67,11 +68,12 @@ def _checked(footer: Fields, content_bytes: int) -> Footer:
             hint="Write larger row groups.",
         )
     largest = [0] * len(names)
-    stored = 0
+    stored = unpacked = 0
     for group in groups:
         _check_group(group, names)
         for column, chunk in enumerate(group[1]):
             stored += _checked_chunk(names[column], chunk, group[3], content_bytes)
+            unpacked += chunk[3][6]
             largest[column] = max(largest[column], chunk[3][6])
     rows = sum(group[3] for group in groups)
     if rows != footer[3]:
@@ -81,7 +83,7 @@ def _checked(footer: Fields, content_bytes: int) -> Footer:
             f"the pieces of the Parquet file are declared with {stored} bytes; it has "
             f"{content_bytes}: they overlap"
         )
-    return Footer(names, rows, tuple(largest))
+    return Footer(names, rows, tuple(largest), unpacked)
 
 
 def _names(schema: list[Fields]) -> tuple[str, ...]:

@@ -124,8 +124,9 @@ def open_parquet(file: BinaryIO) -> ParquetTable:
     if tuple(schema.names) != footer.names or opened.metadata.num_rows != footer.rows:
         raise damaged()
     types = _types(schema)
+    value_bytes = sum(dtype.itemsize for dtype in types.values()) * footer.rows
     check_unpacked(
-        sum(dtype.itemsize for dtype in types.values()) * footer.rows,
+        max(value_bytes, footer.unpacked_bytes),
         stored_bytes,
         hint="Send the values as .npz, or leave out columns that hardly change.",
     )
