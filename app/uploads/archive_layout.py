@@ -79,12 +79,15 @@ def find_contents(file: BinaryIO) -> Contents:
 
 def check_small(contents: Contents, max_entries: int) -> None:
     """The table of contents is read whole by `zipfile`, so its size is looked at first."""
-    most_bytes = contents.entries * MAX_TABLE_ENTRY_BYTES
-    if contents.entries > max_entries or contents.table_bytes > most_bytes:
+    if contents.entries > max_entries:
         raise RejectedUpload(
-            f"the archive lists more than {max_entries} files, or says more of them than their "
-            "names",
+            f"the archive lists more than {max_entries} files",
             hint="Pack only the model or the data.",
+        )
+    if contents.table_bytes > contents.entries * MAX_TABLE_ENTRY_BYTES:
+        raise RejectedUpload(
+            f"the archive says more of its files than {MAX_TABLE_ENTRY_BYTES} bytes each",
+            hint="Pack it again with a common tool.",
         )
 
 

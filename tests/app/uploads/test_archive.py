@@ -54,7 +54,7 @@ def test_open_archive_refuses_more_entries_than_a_model_has() -> None:
 
 
 def test_open_archive_refuses_a_table_of_contents_too_large_to_read() -> None:
-    assert str(MAX_ENTRIES) in refusal(packed(a_member("a", comment=b"c" * 5000)))
+    assert "more of its files" in refusal(packed(a_member("a", comment=b"c" * 5000)))
 
 
 def test_open_archive_takes_as_many_entries_as_the_caller_says() -> None:
