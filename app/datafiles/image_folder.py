@@ -76,7 +76,7 @@ def arranged(names: Iterable[str]) -> ImageFolder:
     everything = list(names)
     wanted = [name for name in everything if not is_passed_over(name)]
     _check_files(wanted)
-    paths = {tuple(name.split("/")): name for name in wanted}
+    paths = {tuple(_as_written(name).split("/")): name for name in wanted}
     divided = _by_part(_without_top(paths))
     train = divided.get("train") or divided[""]
     classes = _classes(train)
@@ -84,6 +84,14 @@ def arranged(names: Iterable[str]) -> ImageFolder:
     notes = (f"{hidden} hidden files were passed over",) if hidden else ()
     test = _pictures(divided["test"], classes) if "test" in divided else None
     return ImageFolder(classes, _pictures(train, classes), test, notes)
+
+
+def _as_written(name: str) -> str:
+    """Some tools write UTF-8 and do not say so; the name was then read as text of code page 437."""
+    try:
+        return name.encode("cp437").decode()
+    except UnicodeError:
+        return name
 
 
 def _check_files(names: Sequence[str]) -> None:

@@ -44,6 +44,13 @@ def test_arranged_takes_train_and_test_as_given(top: str) -> None:
     assert [tuple(picture) for picture in found.test] == [(f"{top}test/dog/1.png", "png", 1)]
 
 
+def test_arranged_reads_names_that_do_not_say_that_they_are_utf8() -> None:
+    unsaid = "chat é/1.png".encode().decode("cp437")
+    found = arranged([unsaid, "Käse/1.png", "犬/1.png"])
+    assert found.classes == ("Käse", "chat é", "犬")
+    assert found.train[1].entry == unsaid
+
+
 def test_arranged_takes_train_and_test_for_classes_where_pictures_lie_in_them() -> None:
     assert arranged(["train/1.png", "test/1.png"]).classes == ("test", "train")
 
