@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import JobsDep
+from app.api.deps import ServicesDep
 from app.api.paging import PageView
 from app.api.rendering import event_view
 from app.api.scopes import Reader
@@ -51,7 +51,7 @@ async def read_events(
     job_id: str,
     request: Request,
     principal: Reader,
-    jobs: JobsDep,
+    services: ServicesDep,
     last_event_id: LastEventId = None,
     after: After = 0,
     cursor: EventCursor = None,
@@ -59,7 +59,7 @@ async def read_events(
 ) -> Response:
     """Follow a job by Server-Sent Events, or read a page with `Accept: application/json`."""
     start = max(after, cursor or 0, last_event_id or 0)
-    news = partial(jobs.news, principal.tenant_id, job_id)
+    news = partial(services.jobs.news, principal.tenant_id, job_id)
     if wants_json(request.headers.get("accept", "")):
         return await run_in_threadpool(_page, news, start, limit)
     events, is_final = await run_in_threadpool(news, start, EVENTS_A_READ)
@@ -67,22 +67,26 @@ async def read_events(
         return Response(status_code=204)
     # X-Accel-Buffering: nginx would hold events back.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream(news, start), media_type="text/event-stream", headers=headers)
+    is_good = partial(services.accounts.is_still_good, principal)
+    told = stream(news, start, is_good)
+    return StreamingResponse(told, media_type="text/event-stream", headers=headers)
 
 
 def wants_json(accept: str) -> bool:
     return "application/json" in accept and "text/event-stream" not in accept
 
 
-async def stream(news: News, after: int) -> AsyncIterator[bytes]:
+async def stream(news: News, after: int, is_good: Callable[[], bool]) -> AsyncIterator[bytes]:
     """Every event after this one, as soon as it is stored, until the job is final.
+
+    It ends, too, as soon as the key that it was asked for with is not good any more.
 
     A poll takes a thread for one short query; while it waits, the stream holds none.
     """
     loop = asyncio.get_running_loop()
     spoke_at = loop.time()
     yield b"retry: %d\n\n" % RECONNECT_MS
-    while True:
+    while await run_in_threadpool(is_good):
         events, is_final = await run_in_threadpool(news, after, EVENTS_A_READ)
         for event in events:
             yield frame(event)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from app.accounts.keys import Unauthenticated
 from app.api.conditional import none_match, preferred_wait_s
 from app.api.deps import JobsDep, Services, ServicesDep
 from app.api.guards import refuse_nul_in_body
@@ -112,7 +113,8 @@ async def get_job(
     """Read a job. With `Prefer: wait`, once it is final or other than `If-None-Match`."""
     wait_s = preferred_wait_s(prefer)
     read = partial(_read, services, principal.tenant_id, job_id)
-    details = await _awaited(read, wait_s or 0.0, if_none_match, request)
+    is_good = partial(services.accounts.is_still_good, principal)
+    details = await _awaited(read, is_good, wait_s or 0.0, if_none_match, request)
     headers = {"ETag": job_etag(details), "Cache-Control": "no-cache"}
     if wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
@@ -167,9 +169,16 @@ def _shown(services: Services, job: Job) -> JobView:
 
 
 async def _awaited(
-    read: Callable[[], JobDetails], wait_s: float, known_etag: str | None, request: Request
+    read: Callable[[], JobDetails],
+    is_good: Callable[[], bool],
+    wait_s: float,
+    known_etag: str | None,
+    request: Request,
 ) -> JobDetails:
-    """The job when there is something to say, the time is up, or nobody waits any more."""
+    """The job when there is something to say, the time is up, or nobody waits any more.
+
+    Raises: Unauthenticated where the key is not good any more.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
     while True:
@@ -180,6 +189,8 @@ async def _awaited(
         if await request.is_disconnected():
             return details
         await asyncio.sleep(min(POLL_S, max(0.0, deadline - loop.time())))
+        if not await run_in_threadpool(is_good):
+            raise Unauthenticated("the key was revoked, or has expired, while it waited")
 
 
 def _read(services: Services, tenant_id: str, job_id: str) -> JobDetails:

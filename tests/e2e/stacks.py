@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +47,15 @@ class Up:
 
 
 @contextmanager
-def penjing_up(home: Path) -> Iterator[Up]:
+def penjing_up(
+    home: Path, *arguments: str, environment: Mapping[str, str] = os.environ
+) -> Iterator[Up]:
     """Bring a stack up on a free port; whatever is left of it is killed at the end."""
-    command = (*PENJING, "up", "--port", "0", "--home", str(home), "--json")
+    command = (*PENJING, "up", "--port", "0", "--home", str(home), "--json", *arguments)
     with (home.parent / "up.stderr").open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=dict(environment)
+        )
     with process:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
@@ -62,13 +66,19 @@ def penjing_up(home: Path) -> Iterator[Up]:
                 process.send_signal(signal.SIGTERM)
 
 
-def penjing(*arguments: str, home: Path, limit_s: float = 120) -> subprocess.CompletedProcess[str]:
+def penjing(
+    *arguments: str,
+    home: Path,
+    limit_s: float = 120,
+    environment: Mapping[str, str] = os.environ,
+) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
         (*PENJING, *arguments, "--home", str(home)),
         capture_output=True,
         text=True,
         timeout=limit_s,
+        env=dict(environment),
         check=False,
     )
 

@@ -1,11 +1,13 @@
 """Who is let in: with which key, from where, and what is said to who is not."""
 
+import asyncio
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.accounts.principal import DEFAULT_TENANT
+from app.accounts.principal import ANYBODY, DEFAULT_TENANT, Scope
 from app.api.authentication import asks_for_keys
 from app.settings import Settings
 from tests.app.api import given
@@ -162,3 +164,25 @@ def test_keys_are_asked_for_by_where_a_request_came_from_unless_it_is_set() -> N
 async def test_host_may_be_any_name_where_keys_are_asked_for(asking: Api) -> None:
     headers = {"Host": "penjing.example.com", **given.bearing(given.a_key(asking))}
     assert (await asking.get("/v1/models", headers=headers)).status_code == 200
+
+
+async def test_stream_and_wait_end_when_the_key_is_revoked(asking: Api, url: str) -> None:
+    headers = given.bearing(given.a_key(asking, Scope.SUBMIT))
+    body = given.a_body(given.a_model(asking))
+    job = (await asking.post("/v1/jobs", json=body, headers=headers)).json()
+    key_id = (await asking.get("/v1/me", headers=headers)).json()["key"]["id"]
+    path = f"/v1/jobs/{job['id']}"
+    waiting = asyncio.create_task(asking.get(path, headers={**headers, "Prefer": "wait=60"}))
+    async with (
+        asyncio.timeout(20),
+        httpx.AsyncClient(base_url=url, trust_env=False, headers=headers) as client,
+        client.stream("GET", f"{path}/events") as stream,
+    ):
+        lines = stream.aiter_lines()
+        assert await anext(lines)
+
+        asking.services.accounts.revoke(ANYBODY, key_id)
+
+        assert "succeeded" not in "".join([line async for line in lines])
+        problem = (await waiting).json()
+    assert (problem["status"], "while it waited" in problem["detail"]) == (401, True)
