@@ -35,7 +35,8 @@ class Confinement:
         readable: files, and folders with all beneath them.
         writable: folders, made by the starter. Where the box drops to a user of its own it owns
             them by then: who owns one says whether, and whose the inputs have to be readable for.
-        address_bytes: address space of each process; mapped files count, too.
+        address_bytes: address space of each process, where mapped files count, too; None takes
+            64 GiB more than `memory_bytes`.
         cpu_s: processor time of each process.
         sees_processes: it may read what /proc tells all users of all processes, such as their
             command lines. TensorFlow has to.

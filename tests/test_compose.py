@@ -146,6 +146,14 @@ def test_job_fits_into_the_memory_of_its_worker() -> None:
     assert Settings.from_environment(worker["environment"]).job_memory_bytes < limit
 
 
+def test_tasks_of_a_job_fit_into_its_worker() -> None:
+    worker = SERVICES["worker"]
+    settings = Settings.from_environment(worker["environment"])
+    of_jobs = settings.worker_concurrency * settings.job_tasks
+    # A spare has imported TensorFlow, and the worker has threads of its own.
+    assert worker["pids_limit"] >= of_jobs + 512
+
+
 def test_broker_keeps_its_queue_over_a_restart() -> None:
     shell, option, script = SERVICES["valkey"]["command"]
     assert (shell, option) == ("sh", "-c")

@@ -30,6 +30,11 @@ from worker.kernel.system_calls import ARCHITECTURES
 # Users that systemd, too, hands out for a while: nobody's files belong to them.
 FIRST_USER, USERS = 61184, 4336
 TO_CHANGE_USER = (Capability.SETUID, Capability.SETGID, Capability.CHOWN, Capability.KILL)
+# What Linux gives by itself, and a thread takes as its share.
+STACK_BYTES = 8 * 2**20
+# Address space beyond memory: libraries, mapped files, what allocators set aside. Its tables take
+# a five-hundredth of it.
+MAPPED_BYTES = 64 * 2**30
 # Under a user that others share, these count, too, and what they start later.
 SHARED_ALLOWANCE = 4
 SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
@@ -112,24 +117,27 @@ def confine(order: BoxOrder) -> Standing:
 
 def close_files(channels: tuple[int, ...]) -> None:
     """Nothing that the starter had open stays, beside what it names."""
-    kept = sorted({0, 1, 2, *channels})
+    for entry in Path("/dev/fd").iterdir():
+        if int(entry.name) not in {0, 1, 2, *channels}:
+            with suppress(OSError):  # what listed them is closed by now
+                os.close(int(entry.name))
     for channel in channels:
         os.set_inheritable(channel, True)
-    for after, before in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
-        os.closerange(after + 1, before)
     os.umask(0o077)
 
 
 def set_limits(allowed: Confinement) -> None:
     for kind in limits.NONE_OF:
         limits.limit(kind, 0)
+    limits.limit(resource.RLIMIT_STACK, STACK_BYTES)  # RLIMIT_DATA leaves it out
     limits.limit(resource.RLIMIT_NOFILE, allowed.open_files)
     limits.limit(resource.RLIMIT_FSIZE, allowed.file_bytes)
     limits.limit(resource.RLIMIT_DATA, allowed.memory_bytes)
+    # Nobody counts the tables of pages that are mapped and never written.
+    address_bytes = allowed.address_bytes or allowed.memory_bytes + MAPPED_BYTES
+    limits.limit(resource.RLIMIT_AS, address_bytes)
     if allowed.cpu_s is not None:
         limits.limit_cpu(allowed.cpu_s)
-    if allowed.address_bytes is not None:
-        limits.limit(resource.RLIMIT_AS, allowed.address_bytes)
 
 
 def change_user(order: BoxOrder) -> str:

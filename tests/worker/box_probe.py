@@ -564,6 +564,30 @@ def map_much_memory() -> str:
 
 
 @attempt
+def take_memory_that_no_limit_counts() -> None:
+    mmap.mmap(-1, 4096, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+
+
+@attempt
+def map_more_than_page_tables_bear() -> str:
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return apart(lambda: mmap.mmap(-1, 1 << 40, flags, mmap.PROT_READ))
+
+
+@attempt
+def grow_its_stack() -> None:
+    resource.setrlimit(resource.RLIMIT_STACK, (1 << 30, 1 << 30))
+
+
+@attempt
+def have_others_wait_for_an_input() -> None:
+    import fcntl
+
+    with Path(GIVEN["input"]).open("rb") as file:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+
+
+@attempt
 def open_many_files() -> str:
     return apart(lambda: [os.dup(0) for _ in range(2 * OPEN_FILES)])
 

@@ -157,6 +157,9 @@ def test_calls_of_the_second_set_end_the_process(architecture: str) -> None:
         ("clone", (0x4111,), ALLOW),  # vfork
         *[("clone", (1 << bit | 17,), EPERM) for bit in (15, 17, 25, 26, 27, 28, 29, 30)],
         ("clone", (1 << 32 | 0x10000000,), EPERM),
+        ("mmap", (0, 4096, 3, 0x22), ALLOW),  # MAP_PRIVATE | MAP_ANONYMOUS
+        ("mmap", (0, 4096, 3, 0x01), ALLOW),  # MAP_SHARED, of a file
+        ("mmap", (0, 4096, 3, 0x21), fail(errno.ENOMEM)),
         ("ioctl", (0, 0x5401), ALLOW),  # TCGETS
         ("ioctl", (0, 0x5412), ENOTTY),  # TIOCSTI: types into a terminal
         ("ioctl", (0, 1 << 32 | 0x5412), ENOTTY),
@@ -164,7 +167,7 @@ def test_calls_of_the_second_set_end_the_process(architecture: str) -> None:
         ("ioctl", (0, 0x40086602), ENOTTY),  # FS_IOC_SETFLAGS
         ("fcntl", (3, 1), ALLOW),  # F_GETFD
         ("fcntl", (3, 1030), ALLOW),  # F_DUPFD_CLOEXEC
-        *[("fcntl", (3, command), EPERM) for command in (8, 10, 15, 1026)],
+        *[("fcntl", (3, command), EPERM) for command in (8, 10, 15, 1024, 1026)],
         ("prctl", (15,), ALLOW),  # PR_SET_NAME
         ("prctl", (4, 0), ALLOW),  # PR_SET_DUMPABLE
         ("prctl", (4, 1), EPERM),

@@ -48,8 +48,11 @@ NAMESPACES_AND_PARENT = 0x7E020000 | 0x8000
 # Whether it is a terminal and how wide (libraries ask before they print), how much waits to be
 # read, and what `fcntl` does as well.
 HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-# F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY: ways to have the kernel send signals to others.
-SIGNALLING_FCNTLS = (8, 10, 15, 1026)
+# F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY have the kernel send signals to others; F_SETLEASE has
+# others wait who open the same file.
+DISTURBING_FCNTLS = (8, 10, 15, 1024, 1026)
+# MAP_SHARED | MAP_ANONYMOUS: memory that RLIMIT_DATA does not count.
+UNCOUNTED_MEMORY = 0x21
 # PR_SET_SECCOMP, PR_SET_MM, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER: what would undo the box.
 UNDOING_PRCTLS = (22, 35, 36, 0x59616D61)
 # Each with the one value that takes nothing back: to die with the parent, to be seen into by none.
@@ -138,13 +141,19 @@ def _watched(architecture: str, own_pid: int | None) -> Program:
     decisions: dict[str, Program] = {
         "open": _empties_what_it_reads(1),
         "openat": _empties_what_it_reads(2),
+        "mmap": (
+            _argument(3),
+            Instruction(AND, UNCOUNTED_MEMORY),
+            Instruction(IF_EQUAL, UNCOUNTED_MEMORY, 0, 1),
+            _return(fail(errno.ENOMEM)),
+        ),
         "clone": (
             _argument(0),
             Instruction(IF_ANY_BIT, NAMESPACES_AND_PARENT, 0, 1),
             _return(denied),
         ),
         "ioctl": (_argument(1), *_any_of(HARMLESS_IOCTLS, ALLOW), _return(no_terminal)),
-        "fcntl": (_argument(1), *_any_of(SIGNALLING_FCNTLS, denied)),
+        "fcntl": (_argument(1), *_any_of(DISTURBING_FCNTLS, denied)),
         "prctl": (
             _argument(0),
             *_any_of(UNDOING_PRCTLS, denied),
