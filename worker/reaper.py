@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.jobs.presence import Standing
 from worker.checkpoints import sweep_checkpoints
 from worker.workshop import Workshop, sweep_folders
 
@@ -44,7 +45,9 @@ class Reaper:
     def look_around(self) -> None:
         """One round."""
         shop, now = self._shop, self._shop.clock()
-        shop.presence.beat(shop.name, now)
+        shop.presence.beat(shop.name, now, shop.standing)
+        if shop.standing is not Standing.CONFINED:
+            log.error("box.missing", extra={"jobs": shop.standing})
         if not self.is_lenient:
             self._reap(now)
         sweep_folders(shop.folder.parent)

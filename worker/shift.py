@@ -9,20 +9,29 @@ from typing import Any
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 from celery.worker import state
 
+from app.jobs.presence import Standing
+from app.jobs.queue import QUEUE
 from app.logs import configure_logging
 from app.settings import Settings
 from worker.launching import Launcher
 from worker.limits import Limits
 from worker.reaper import Reaper
-from worker.workshop import Workshop, open_workshop
+from worker.selftest import self_test
+from worker.workshop import Examine, Workshop, open_workshop
 
 
 class Shift:
     """Holds the workshop between the first signal and the last."""
 
-    def __init__(self, settings: Settings, launcher_of: Callable[[Limits, Path], Launcher]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        launcher_of: Callable[[Limits, Path], Launcher],
+        examine: Examine = self_test,
+    ) -> None:
         self.settings = settings
         self.launcher_of = launcher_of
+        self.examine = examine
         self._workshop: Workshop | None = None
         self._reaper: Reaper | None = None
 
@@ -43,11 +52,15 @@ class Shift:
         configure_logging()
 
     def open(self, **_: Any) -> None:
-        self._workshop = open_workshop(self.settings, self.launcher_of)
+        self._workshop = open_workshop(self.settings, self.launcher_of, self.examine)
         self._reaper = Reaper(self._workshop)
 
-    def begin(self, **_: Any) -> None:
-        self.workshop.spares.begin()
+    def begin(self, sender: Any = None, **_: Any) -> None:
+        if self.workshop.standing is not Standing.TAKES_NONE:
+            self.workshop.spares.begin()
+        elif sender is not None:
+            # Celery's consumer: what it leaves in the queue is for a worker that has a box.
+            sender.cancel_task_queue(QUEUE)
         if self._reaper:
             self._reaper.start()
         # In place of Celery's own: its thread pool cannot cancel, so that SIGQUIT would wait for

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app.errors import Cancelled, ChildCrashed, EngineFault, PenjingError, Problem, RunTimeExceeded
 from app.jobs.job import Job, JobState
 from app.jobs.outcomes import Outcome
+from app.jobs.presence import Standing
 from app.jobs.queue import TASK
 from worker.attempt import (
     Attempt,
@@ -47,7 +48,7 @@ class HandBack:
 
 def carry_out(shop: Workshop, job_id: str) -> None:
     """Do the job whose turn it is, which need not be the one that the message names."""
-    if shop.closing.has_begun:
+    if shop.closing.has_begun or shop.standing is Standing.TAKES_NONE:
         return  # it stays queued: a reaper sends its id to somebody who stays
     job = shop.leases.take(shop.name, shop.clock(), shop.settings.lease_s)
     if job is None:

@@ -1,6 +1,7 @@
 """What one worker process has: its name, its stores, its warm spares. The only wiring place."""
 
 import fcntl
+import logging
 import os
 import secrets
 import socket
@@ -17,7 +18,7 @@ from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.database.migrate import upgrade
 from app.jobs.leases import JobLeases
-from app.jobs.presence import WorkerPresence
+from app.jobs.presence import Standing, WorkerPresence
 from app.jobs.queue import CeleryQueue, Queue
 from app.jobs.store import JobStore
 from app.settings import Settings
@@ -27,7 +28,12 @@ from worker.disk import Disk
 from worker.launching import Launcher
 from worker.limits import Limits
 from worker.removal import remove_tree
+from worker.selftest import BoxReport, self_test
 from worker.spares import Spares
+
+log = logging.getLogger(__name__)
+
+Examine = Callable[[Path], BoxReport]
 
 
 def utc_now() -> datetime:
@@ -59,6 +65,7 @@ class Workshop:
     """One worker process."""
 
     name: str
+    standing: Standing
     settings: Settings
     clock: Callable[[], datetime]
     jobs: JobStore
@@ -83,8 +90,15 @@ class Workshop:
         self.belongings.close()
 
 
-def open_workshop(settings: Settings, launcher_of: Callable[[Limits, Path], Launcher]) -> Workshop:
-    """Connect everything; `launcher_of` says what a child is (tests start a smaller one)."""
+def open_workshop(
+    settings: Settings,
+    launcher_of: Callable[[Limits, Path], Launcher],
+    examine: Examine = self_test,
+) -> Workshop:
+    """Connect everything; `launcher_of` says what a child is (tests start a smaller one).
+
+    `examine` tries whether the box holds where the jobs will be.
+    """
     with ExitStack() as belongings:
         database = Database(settings.resolved_database_url)
         belongings.callback(database.close)
@@ -98,6 +112,7 @@ def open_workshop(settings: Settings, launcher_of: Callable[[Limits, Path], Laun
         belongings.callback(spares.close)
         return Workshop(
             name=name,
+            standing=standing_of(examine(folder), settings),
             settings=settings,
             clock=utc_now,
             jobs=JobStore(database),
@@ -112,6 +127,16 @@ def open_workshop(settings: Settings, launcher_of: Callable[[Limits, Path], Laun
             folder=folder,
             belongings=belongings.pop_all(),
         )
+
+
+def standing_of(box: BoxReport, settings: Settings) -> Standing:
+    """Without a box no job is taken, unless the operator said so."""
+    if box.holds:
+        log.info("box.holds", extra={"how": box.in_words()})
+        return Standing.CONFINED
+    standing = Standing.UNCONFINED if settings.allow_unconfined else Standing.TAKES_NONE
+    log.error("box.missing", extra={"why": box.in_words(), "jobs": standing})
+    return standing
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What readiness looks at: database, broker, blob store, a live worker."""
+"""What readiness looks at: database, broker, blob store, a live worker, its box."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -11,7 +11,7 @@ from app.api.deps import Check
 from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.errors import Unavailable
-from app.jobs.presence import WorkerPresence
+from app.jobs.presence import Standing, WorkerPresence
 
 BROKER_TIMEOUT_S = 2
 # Workers say that they live every few seconds.
@@ -37,6 +37,7 @@ def make_checks(
         "broker": partial(check_broker, broker_url),
         "blob_store": partial(check_blob_store, blobs),
         "worker": partial(check_worker, WorkerPresence(database), clock),
+        "confinement": partial(check_confinement, WorkerPresence(database), clock),
     }
 
 
@@ -70,3 +71,14 @@ def check_worker(presence: WorkerPresence, clock: Callable[[], datetime]) -> str
     if not live:
         raise Unavailable(f"no worker was seen in the last {WORKER_SEEN_S} s")
     return f"{len(live)} seen in the last {WORKER_SEEN_S} s"
+
+
+def check_confinement(presence: WorkerPresence, clock: Callable[[], datetime]) -> str:
+    """Raises: Unavailable where no worker takes jobs because none can confine them."""
+    standings = presence.standings(clock(), WORKER_SEEN_S).values()
+    taking = [standing for standing in standings if standing is not Standing.TAKES_NONE]
+    if not taking:
+        raise Unavailable("no worker is there that can confine its jobs; its log says why")
+    if Standing.UNCONFINED in taking:
+        return "UNCONFINED: JOBS RUN WITH THE WORKER'S OWN RIGHTS (PENJING_ALLOW_UNCONFINED=1)"
+    return "every job is confined"

@@ -3,9 +3,11 @@
 import functools
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import click
+import httpx
 
 from app.cli.frame import Exit, command, home_option
 from app.cli.keys import accounts_of
@@ -16,6 +18,7 @@ from app.embedded.stack import Stack
 from app.errors import Invalid
 from app.settings import PREFIX, Settings
 
+READINESS_LIMIT_S = 5.0
 REQUIRE_KEYS = f"{PREFIX}REQUIRE_KEYS"
 
 
@@ -75,4 +78,15 @@ def announce(output: Output, home: Path, stack: RunningStack) -> None:
     """Say where it is."""
     output.give({"url": stack.url, "home": str(home), "pid": stack.pid})
     output.show(f"Penjing is ready at {stack.url} (documentation: {stack.url}/docs)")
+    if warning := unconfined(stack.url):
+        output.say(warning)
     output.say("Ctrl-C stops it.")
+
+
+def unconfined(url: str) -> str | None:
+    """What readiness says where jobs are not confined; nobody is to overlook it."""
+    with suppress(httpx.HTTPError, KeyError, ValueError):
+        answer = httpx.get(f"{url}/readyz", timeout=READINESS_LIMIT_S, trust_env=False)
+        detail: str = answer.json()["checks"]["confinement"]["detail"]
+        return detail if detail.startswith("UNCONFINED") else None
+    return None

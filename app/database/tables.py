@@ -206,6 +206,7 @@ workers = Table(
     metadata,
     Column("name", String(255), primary_key=True),
     Column("seen_at", UtcDateTime, nullable=False),
+    Column("confinement", String(16), nullable=False, server_default="confined"),
 )
 
 # How long the jobs of a tenant ran in a month ("2026-01", UTC), by the ends of their attempts.

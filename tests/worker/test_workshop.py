@@ -1,21 +1,28 @@
 """What a worker has: opened whole, given back whole, and never taken for a dead one's."""
 
 import fcntl
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from app.accounts.principal import DEFAULT_TENANT
 from app.database.engine import Database
-from app.jobs.presence import WorkerPresence
-from app.jobs.queue import CeleryQueue
+from app.jobs.job import JobState
+from app.jobs.presence import Standing, WorkerPresence
+from app.jobs.queue import QUEUE, CeleryQueue
 from app.settings import Settings
-from tests.worker.conftest import launcher_of, without_a_box
+from tests.e2e.faults.conftest import wait_until
+from tests.worker.conftest import Desk, it_holds, launcher_of, without_a_box
+from worker.selftest import BoxReport
 from worker.shift import Shift
 from worker.spares import Spares
-from worker.workshop import own_folder, sweep_folders
+from worker.tasks import carry_out
+from worker.workshop import Examine, Workshop, own_folder, sweep_folders
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def shift(tmp_path: Path) -> Shift:
     settings = Settings(
         home=tmp_path, broker_url=f"redis+socket://{tmp_path}/nobody-listens", warm_spare=False
     )
-    return Shift(settings, launcher_of(tmp_path / "child.py", without_a_box))
+    return Shift(settings, launcher_of(tmp_path / "child.py", without_a_box), it_holds)
 
 
 @pytest.fixture
@@ -107,3 +114,65 @@ def test_folder_keeps_its_lock_when_a_sweep_came_between_opening_and_locking(
         assert folder.is_dir()
         # Without it, nobody would clear up after this worker.
         assert (tmp_path / "living.lock").exists()
+
+
+def it_does_not_hold(_: Path) -> BoxReport:
+    return BoxReport(failed=("this kernel has no Landlock",))
+
+
+@pytest.mark.parametrize(
+    ("examine", "may_be_unconfined", "standing"),
+    [
+        (it_holds, False, Standing.CONFINED),
+        (it_holds, True, Standing.CONFINED),
+        (it_does_not_hold, False, Standing.TAKES_NONE),
+        (it_does_not_hold, True, Standing.UNCONFINED),
+    ],
+)
+def test_worker_takes_jobs_where_the_box_holds_or_the_operator_said_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    examine: Examine,
+    may_be_unconfined: bool,
+    standing: Standing,
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # those of this process stay
+    settings = Settings(
+        home=tmp_path,
+        broker_url=f"redis+socket://{tmp_path}/nobody-listens",
+        warm_spare=False,
+        allow_unconfined=may_be_unconfined,
+    )
+    shift = Shift(settings, launcher_of(tmp_path / "child.py", without_a_box), examine)
+    shift.open()
+    shop, queue = shift.workshop, Consumer()
+
+    shift.begin(sender=queue)
+    wait_until(lambda: bool(standings(shop)), "the worker has said that it lives")
+
+    assert queue.cancelled == ([QUEUE] if standing is Standing.TAKES_NONE else [])
+    assert standings(shop) == [standing]
+    shift.close()
+
+
+def test_worker_without_a_box_leaves_every_job_queued(desk: Desk) -> None:
+    job = desk.submit()
+
+    carry_out(replace(desk.shop, standing=Standing.TAKES_NONE), job.id)
+
+    left = desk.shop.jobs.get(DEFAULT_TENANT, job.id)
+    assert (left.state, left.attempt) == (JobState.QUEUED, 0)
+
+
+def standings(shop: Workshop) -> list[Standing]:
+    return list(shop.presence.standings(shop.clock(), 10).values())
+
+
+class Consumer:
+    """Of Celery, as far as a worker needs it to stop taking messages."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[str] = []
+
+    def cancel_task_queue(self, name: str) -> None:
+        self.cancelled.append(name)

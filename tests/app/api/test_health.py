@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import Unavailable
-from app.jobs.presence import WorkerPresence
+from app.jobs.presence import Standing, WorkerPresence
 from tests.app.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +24,7 @@ async def test_service_is_not_ready_without_broker_and_worker(api: Api) -> None:
         "broker": "failing",
         "blob_store": "ok",
         "worker": "failing",
+        "confinement": "failing",
     }
     assert str(api.services.settings.home) not in answer.text
 
@@ -70,3 +71,33 @@ async def test_version_names_the_package(api: Api) -> None:
 
 def unavailable() -> str:
     raise Unavailable("gone fishing")
+
+
+@pytest.mark.parametrize(
+    ("standings", "status", "words"),
+    [
+        ([Standing.CONFINED], "ok", "every job is confined"),
+        ([Standing.CONFINED, Standing.TAKES_NONE], "ok", "every job is confined"),
+        ([Standing.CONFINED, Standing.UNCONFINED], "ok", "UNCONFINED"),
+        ([Standing.TAKES_NONE], "failing", "no worker is there that can confine its jobs"),
+    ],
+)
+async def test_readiness_says_whether_jobs_are_confined(
+    api: Api, standings: list[Standing], status: str, words: str
+) -> None:
+    presence = WorkerPresence(api.services.jobs.database)
+    for number, standing in enumerate(standings):
+        presence.beat(f"worker-{number}", api.clock(), standing)
+
+    check = (await api.get("/readyz")).json()["checks"]["confinement"]
+
+    assert check["status"] == status
+    assert words in check["detail"]
+
+
+async def test_worker_that_takes_no_jobs_may_take_them_again(api: Api) -> None:
+    presence = WorkerPresence(api.services.jobs.database)
+    presence.beat("worker-1", api.clock(), Standing.TAKES_NONE)
+    presence.beat("worker-1", api.clock(), Standing.CONFINED)
+
+    assert presence.standings(api.clock(), 30) == {"worker-1": Standing.CONFINED}

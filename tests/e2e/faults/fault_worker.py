@@ -1,5 +1,6 @@
 """The real worker with another child: `celery -A tests.e2e.faults.fault_worker worker`."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from worker import tasks
 from worker.celery_app import app
 from worker.launching import Launcher
 from worker.limits import Limits
+from worker.selftest import BoxReport
 
 __all__ = ["app"]
 
@@ -20,4 +22,10 @@ def launcher_of(limits: Limits, home: Path) -> Launcher:
     return replace(engine, program=(sys.executable, "-c", RUN), compiled=None)
 
 
+def it_does_not_hold(_: Path) -> BoxReport:
+    return BoxReport(failed=("this kernel has no Landlock",))
+
+
 tasks.shift.launcher_of = launcher_of
+if os.environ.get("WITHOUT_A_BOX"):
+    tasks.shift.examine = it_does_not_hold

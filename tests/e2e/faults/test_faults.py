@@ -220,3 +220,17 @@ def test_terminated_worker_lets_a_short_job_finish(farm: Farm) -> None:
     assert farm.jobs.get(DEFAULT_TENANT, job.id).state is JobState.SUCCEEDED
     assert [folder.name for folder in (farm.home / "work").glob("*/")] == ["checkpoints"]
     assert list((farm.home / "work" / "checkpoints").iterdir()) == []
+
+
+def test_worker_without_a_box_leaves_jobs_to_others(farm: Farm) -> None:
+    idle = farm.start_worker(WITHOUT_A_BOX="1", PENJING_RESEND_S="60")
+    log = farm.home / "worker.log"
+    wait_until(lambda: b"box.missing" in log.read_bytes(), "the worker says why it takes none")
+    job = farm.submit("quick")
+
+    time.sleep(1)  # a worker that took jobs would have done it
+    assert farm.runs_of(job) == 0
+    farm.start_worker(PENJING_RESEND_S="60")
+
+    farm.wait_for(job, JobState.SUCCEEDED)
+    assert idle.poll() is None
