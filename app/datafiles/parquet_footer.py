@@ -20,7 +20,7 @@ MAX_VALUES = 2_000_000
 # By their numbers.
 CODECS = ("none", "snappy", "gzip", "lzo", "brotli", "lz4", "zstd", "lz4_raw")
 READABLE_CODECS = frozenset(range(len(CODECS))) - {3, 4}
-# Plain, dictionary (old and new), run lengths, packed bits, differences of three kinds, split streams.
+# Plain, dictionaries, run lengths, packed bits, differences of three kinds, split streams.
 ENCODINGS = frozenset({0, *range(2, 10)})
 # Booleans, numbers, and the bytes that hold a float16. Others are refused by what they are.
 MAX_PHYSICAL_TYPE = 7
