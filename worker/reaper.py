@@ -59,6 +59,9 @@ class Reaper:
         reaped = self._shop.leases.reap(now, self._shop.settings.max_attempts)
         if reaped.requeued or reaped.ended:
             log.warning("jobs.reaped", extra={"requeued": reaped.requeued, "ended": reaped.ended})
+        for tenant_id in reaped.relieved:
+            if job_id := self._shop.leases.held_back(tenant_id, now):
+                self._shop.send(job_id)
 
     def _run(self) -> None:
         while True:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+from celery.signals import celeryd_init, setup_logging, worker_init, worker_ready, worker_shutdown
 from celery.worker import state
 
 from app.jobs.presence import Standing
@@ -43,6 +43,8 @@ class Shift:
 
     def follow_signals(self) -> None:
         """Celery holds receivers weakly, so the shift has to be kept by its module."""
+        # Celery warns of root before it sets up its logging.
+        celeryd_init.connect(self.log)
         setup_logging.connect(self.log)
         worker_init.connect(self.open)
         worker_ready.connect(self.begin)

@@ -222,7 +222,8 @@ run_times = Table(
 audit_log = Table(
     "audit_log",
     metadata,
-    Column("seq", Integer, primary_key=True),
+    # SQLite counts in 64 bits by itself, and only under this name.
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("at", UtcDateTime, nullable=False),
     # Null where nobody was recognized.
     Column("tenant_id", Id),

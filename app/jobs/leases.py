@@ -205,7 +205,7 @@ class JobLeases:
                 end_job(connection, waiting, job_id, queued_too_long(), now)
                 ended.append(job_id)
             add_run_times(connection, runs)
-        return Reaped(tuple(requeued), tuple(ended))
+        return Reaped(tuple(requeued), tuple(ended), frozenset(run.tenant_id for run in runs))
 
     def unheard(self, now: datetime, resend_s: float, limit: int = 100) -> list[str]:
         """Queued jobs whose message was never sent, or may be lost: nobody came for it.

@@ -46,10 +46,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reaped:
-    """Ids of the jobs that a reaper moved."""
+    """Ids of the jobs that a reaper moved, and of the tenants that have one fewer running."""
 
     requeued: tuple[str, ...]
     ended: tuple[str, ...]
+    relieved: frozenset[str]
 
 
 def last_word(job: Job, max_attempts: int) -> Outcome | None:

@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from app.accounts.principal import DEFAULT_TENANT
+from app.accounts.quotas import Quotas
 from app.jobs.job import JobState
+from app.jobs.leases import JobLeases
 from app.jobs.presence import WorkerPresence
 from tests.e2e.faults.conftest import wait_until
 from tests.fakes import FakeQueue
@@ -45,6 +47,25 @@ def test_reaper_queues_and_sends_a_job_again_when_its_lease_is_lost(
     reaper.look_around()
 
     assert (desk.shop.jobs.get(DEFAULT_TENANT, job.id).state, queue.sent) == ("queued", [job.id])
+
+
+def test_reaper_wakes_the_next_job_of_a_tenant_whose_last_one_was_lost(
+    desk: Desk, queue: FakeQueue
+) -> None:
+    leases = JobLeases(desk.shop.leases.database, Quotas(jobs_running=1))
+    shop, now = replace(desk.shop, queue=queue, leases=leases), desk.shop.clock()
+    lost, waiting = desk.submit(), desk.submit()
+    for _ in range(shop.settings.max_attempts - 1):
+        handed = leases.claim(lost.id, "a worker", now, 10)
+        assert handed
+        leases.hand_back(lost.id, handed.fence, now, counts=True)
+    leases.claim(lost.id, "a dead worker", now - timedelta(minutes=1), 10)
+    shop.jobs.mark_sent(waiting.id, now)
+
+    Reaper(shop).look_around()
+
+    assert shop.jobs.get(DEFAULT_TENANT, lost.id).state is JobState.FAILED
+    assert queue.sent == [waiting.id]
 
 
 def test_reaper_says_that_its_worker_lives(desk: Desk, reaper: Reaper) -> None:

@@ -116,5 +116,7 @@ def test_passwords_of_broker_and_database_are_in_no_line_and_no_answer(tmp_path:
         answer = client.get("/readyz", headers={"Authorization": "Bearer hunter2"})
         assert answer.json()["checks"]["broker"]["status"] == "failing"
         client.get("/v1/jobs?key=hunter2")
+        refused = client.post("/v1/jobs", json={"hunter2": "hunter2"})
+        assert (refused.status_code, "hunter2" in refused.text) == (422, True)
     assert "hunter2" not in answer.text
     assert "hunter2" not in log.read_text()
