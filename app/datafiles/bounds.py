@@ -16,8 +16,13 @@ def check_unpacked(unpacked_bytes: int, stored_bytes: int, *, hint: str) -> None
             "as much",
             hint=hint,
         )
-    if unpacked_bytes > MAX_UNPACKED_BYTES:
+    check_total(unpacked_bytes, hint=hint)
+
+
+def check_total(value_bytes: int, *, hint: str) -> None:
+    """Raises: UnreadableData where values take more room than there is for a data set."""
+    if value_bytes > MAX_UNPACKED_BYTES:
         raise UnreadableData(
-            f"the values would take {unpacked_bytes} bytes; at most {MAX_UNPACKED_BYTES} are read",
+            f"the values would take {value_bytes} bytes; at most {MAX_UNPACKED_BYTES} are read",
             hint=hint,
         )

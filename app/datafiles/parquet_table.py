@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from app.datafiles.bounds import check_unpacked
+from app.datafiles.bounds import check_total, check_unpacked
 from app.datafiles.columns import INDEX_NAME, shown
 from app.datafiles.parquet_ends import MAX_FOOTER_BYTES
 from app.datafiles.parquet_footer import MAX_CHUNKS, Footer, damaged, read_footer
@@ -84,6 +84,8 @@ class ParquetTable:
             for batch in self.file.iter_batches(
                 max(1, VALUES_AT_ONCE // len(names)), columns=list(names), use_threads=False
             ):
+                if rows + batch.num_rows > self.rows:
+                    raise damaged()
                 yield rows, batch
                 rows += batch.num_rows
         except MemoryError:
@@ -124,15 +126,19 @@ def open_parquet(file: BinaryIO) -> ParquetTable:
     if tuple(schema.names) != footer.names or opened.metadata.num_rows != footer.rows:
         raise damaged()
     types = _types(schema)
-    value_bytes = sum(dtype.itemsize for dtype in types.values()) * footer.rows
-    check_unpacked(
-        max(value_bytes, footer.unpacked_bytes),
-        stored_bytes,
-        hint="Send the values as .npz, or leave out columns that hardly change.",
-    )
+    _check_sizes(footer, types, stored_bytes)
     unused = [name for name in footer.names if name not in types]
     notes = (f"columns not used: {shown(unused)}",) if unused else ()
     return ParquetTable(opened, footer, types, notes)
+
+
+def _check_sizes(footer: Footer, types: Types, stored_bytes: int) -> None:
+    """Against the file as columns are stored; in all as a job holds them, in one type."""
+    hint = "Send the values as .npz, or leave out columns that hardly change."
+    value_bytes = sum(dtype.itemsize for dtype in types.values()) * footer.rows
+    check_unpacked(max(value_bytes, footer.unpacked_bytes), stored_bytes, hint=hint)
+    common = np.dtype(np.result_type(*set(types.values())))
+    check_total(common.itemsize * len(types) * footer.rows, hint=hint)
 
 
 def _types(schema: pa.Schema) -> Types:

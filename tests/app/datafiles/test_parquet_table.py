@@ -148,6 +148,16 @@ def test_open_parquet_refuses_more_than_is_read_at_all(monkeypatch: pytest.Monke
     assert "at most 100 are read" in refusal(parquet())
 
 
+def test_open_parquet_counts_with_the_type_that_all_columns_get(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flags = {f"flag{place}": np.ones(ROWS, np.bool_) for place in range(9)}
+    monkeypatch.setattr(bounds, "MAX_UNPACKED_BYTES", 10 * ROWS * 8 - 1)
+    assert len(read(parquet({**flags, "y": np.ones(ROWS, np.float32)}))) == 10
+    found = refusal(parquet({**flags, "y": np.ones(ROWS, np.float64)}))
+    assert "the values would take 3200 bytes; at most 3199 are read" in found
+
+
 def test_open_parquet_refuses_too_many_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_footer, "MAX_CHUNKS", 11)
     assert "4 row groups of 3 columns are more than 11" in refusal(parquet(row_group_size=10))
