@@ -8,8 +8,6 @@ import mmap
 import struct
 from typing import BinaryIO
 
-import tflite
-
 from app.errors import RejectedUpload
 from app.recipes.facts import Activation, Head, LayerSpec, ModelFacts, ModelFormat, TensorSpec
 from app.uploads.inspector.tflite_graph import Operator, Port, Subgraph, read_subgraphs
@@ -41,7 +39,7 @@ def read_tflite(file: BinaryIO) -> ModelFacts:
     # Never closed: what a refusal holds on to may point into it.
     content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     try:
-        subgraphs = read_subgraphs(tflite.Model.GetRootAsModel(content, 0), len(content))
+        subgraphs = read_subgraphs(content)
     except BROKEN as error:
         raise RejectedUpload(
             "the TensorFlow Lite data is damaged: an offset in it leads nowhere",
