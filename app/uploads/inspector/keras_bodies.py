@@ -6,7 +6,8 @@ from app.recipes.keras_graph import Config, Graph, Ref, layer_name
 from app.uploads.inspector.keras_lookups import is_layer
 from app.uploads.inspector.keras_names import MODELS
 from app.uploads.inspector.keras_sizes import check_channels
-from app.uploads.inspector.keras_walk import Spot, refused, shown
+from app.uploads.inspector.keras_walk import Spot, refused
+from app.uploads.inspector.shown import shown
 
 # Called alike, and called otherwise: a layer takes a list, an operation one tensor after the other.
 LAYERS_AND_OPERATIONS = frozenset(

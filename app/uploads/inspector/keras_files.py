@@ -16,8 +16,9 @@ from app.recipes.keras_activations import sure_activation
 from app.recipes.keras_chains import removable_units
 from app.recipes.keras_graph import Config, layer_name
 from app.uploads.archive import open_archive
-from app.uploads.formats import WEIGHTS_MEMBER
+from app.uploads.formats import KERAS_MEMBERS, WEIGHTS_MEMBER
 from app.uploads.inspector.hdf5 import count_not_finite, open_hdf5, stored_arrays
+from app.uploads.inspector.hdf5_attributes import check_attributes
 from app.uploads.inspector.keras_names import MODELS
 from app.uploads.inspector.keras_rules import check_config, is_quantized
 from app.uploads.inspector.keras_weights import (
@@ -27,9 +28,14 @@ from app.uploads.inspector.keras_weights import (
     is_kept_twice,
     is_weight,
 )
+from app.uploads.inspector.shown import shown
 from app.uploads.members import open_member, read_member
 
-MAX_CONFIG_BYTES = 64 * 2**20
+MAX_CONFIG_BYTES = 32 * 2**20
+# Each dict and list takes memory of its own, however little is in it.
+MAX_BRACKETS = 500_000
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+ASSETS = "assets/"
 VERSION = re.compile(r"[0-9][0-9A-Za-z.+\-]{0,40}")
 CONFIG_ERRORS = (KeyError, TypeError, IndexError, ValueError, AttributeError, OverflowError)
 
@@ -40,6 +46,7 @@ def read_keras(file: BinaryIO) -> ModelFacts:
     Raises: RejectedUpload.
     """
     with open_archive(file) as archive, tempfile.TemporaryFile(dir=".") as weights:
+        _check_members(archive)
         config = _parsed("config.json", read_member(archive, "config.json", MAX_CONFIG_BYTES))
         metadata = _parsed("metadata.json", read_member(archive, "metadata.json", MAX_CONFIG_BYTES))
         _copy_member(archive, WEIGHTS_MEMBER, weights)
@@ -62,6 +69,7 @@ def read_h5(file: BinaryIO) -> ModelFacts:
     Raises: RejectedUpload.
     """
     with open_hdf5(file) as hdf5:
+        check_attributes("", hdf5)
         if "model_config" not in hdf5.attrs:
             raise RejectedUpload(
                 "the HDF5 file holds weights but no model",
@@ -81,11 +89,33 @@ def read_h5(file: BinaryIO) -> ModelFacts:
     )
 
 
+def _check_members(archive: zipfile.ZipFile) -> None:
+    """Nothing but the model: beside a fourth file, Keras unpacks the archive to disk."""
+    others = sorted(set(archive.namelist()) - KERAS_MEMBERS - {WEIGHTS_MEMBER})
+    if not others:
+        return
+    is_asset = any(name.startswith(ASSETS) for name in others)
+    raise RejectedUpload(
+        f"the archive holds {shown(others[0])} beside the model",
+        hint="A layer keeps words or tables there. Give it its vocabulary as a list "
+        "(vocabulary=[...]), or look words up in front of the model."
+        if is_asset
+        else "Upload the file as model.save('name.keras') wrote it.",
+    )
+
+
 def _copy_member(archive: zipfile.ZipFile, name: str, target: BinaryIO) -> None:
     """HDF5 needs a file to seek in; this one has no name and goes with the process."""
     with open_member(archive, name) as source:
         shutil.copyfileobj(source, target, 2**20)
     target.flush()
+    target.seek(0)
+    # HDF5 would look for its beginning further on as well.
+    if target.read(len(HDF5_MAGIC)) != HDF5_MAGIC:
+        raise RejectedUpload(
+            f"{name} in the archive is not HDF5 data",
+            hint="Upload the file as model.save('name.keras') wrote it.",
+        )
 
 
 def _attribute(hdf5: Any, name: str) -> bytes:
@@ -99,12 +129,18 @@ def _attribute(hdf5: Any, name: str) -> bytes:
 
 
 def _parsed(name: str, text: bytes) -> dict[str, Any]:
+    if text.count(b"{") + text.count(b"[") > MAX_BRACKETS:
+        raise RejectedUpload(f"{name} holds more than {MAX_BRACKETS} lists and objects")
     try:
         value = json.loads(text.decode() or "{}")
     except UnicodeDecodeError as error:
         raise RejectedUpload(f"{name} is not UTF-8 text") from error
+    except json.JSONDecodeError as error:
+        raise RejectedUpload(f"{name} is not JSON: {error.msg}, character {error.pos}") from error
+    except RecursionError as error:
+        raise RejectedUpload(f"{name} is nested too deeply to be read") from error
     except ValueError as error:
-        raise RejectedUpload(f"{name} is not JSON: {error}") from error
+        raise RejectedUpload(f"{name} holds a number of too many digits") from error
     if not isinstance(value, dict):
         raise RejectedUpload(f"{name} is not a JSON object")
     return value
@@ -118,7 +154,8 @@ def _weight_sizes(hdf5: Any) -> dict[str, int]:
             continue
         if bad := count_not_finite(stored.dataset):
             raise RejectedUpload(
-                f"{bad} of {stored.size} values of the weight {stored.path!r} are NaN or infinite",
+                f"{bad} of {stored.size} values of the weight {shown(stored.path)} are NaN or "
+                "infinite",
                 hint="Training diverged before the model was saved; upload an earlier state.",
             )
         if not is_kept_twice(stored.path):
@@ -129,7 +166,7 @@ def _weight_sizes(hdf5: Any) -> dict[str, int]:
 def _check(config: Config, compile_config: Config | None, sizes: dict[str, int]) -> None:
     if config.get("class_name") not in MODELS or "layers" not in (config.get("config") or {}):
         raise RejectedUpload(
-            f"the model is a {str(config.get('class_name'))[:80]!r}; only Sequential and "
+            f"the model is a {shown(str(config.get('class_name')))}; only Sequential and "
             "Functional models can be taken apart",
             hint="Rebuild it with keras.Model(inputs, outputs) and save that.",
         )

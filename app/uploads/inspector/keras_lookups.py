@@ -8,7 +8,8 @@ import re
 from typing import Any
 
 from app.uploads.inspector import keras_names as names
-from app.uploads.inspector.keras_walk import Spot, refused, shown
+from app.uploads.inspector.keras_walk import Spot, refused
+from app.uploads.inspector.shown import shown
 
 # TensorFlow computes under the names of layers, and takes no others. Inputs compute nothing.
 NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
@@ -42,11 +43,7 @@ def is_layer(value: Any) -> bool:
     """Whether it is a layer, a model, or a bare operation, with its config."""
     if not is_named(value) or not isinstance(value.get("config"), dict):
         return False
-    class_name, module = value["class_name"], value.get("module")
-    if names.is_operation(module):
-        return True
-    known = names.MODELS if module in names.MODEL_MODULES else names.UNPLACED_LAYERS
-    return class_name in known and module in (None, "keras.layers", *names.MODEL_MODULES)
+    return names.is_layer(value.get("module"), value["class_name"])
 
 
 def check_lookup(spot: Spot, *, is_compiled: bool = False) -> None:

@@ -171,6 +171,9 @@ CLASSES: dict[str, frozenset[str]] = {
     "keras.quantizers": QUANTIZERS,
     "keras.random": _words("SeedGenerator"),
     "keras.regularizers": REGULARIZERS,
+    # Layers that networks of keras.applications have to themselves.
+    "keras.src.applications.convnext": _words("LayerScale StochasticDepth"),
+    "keras.src.applications.inception_resnet_v2": _words("CustomScaleLayer"),
     "keras.src.activations.activations": ACTIVATION_OPERATIONS,
     "keras.src.ops.core": CORE_OPERATIONS,
     "keras.src.ops.einops": EINOPS_OPERATIONS,
@@ -182,6 +185,7 @@ CLASSES: dict[str, frozenset[str]] = {
     "keras.src.quantizers.quantizers": QUANTIZER_OPERATIONS,
 }
 MODEL_MODULES = tuple(module for module, known in CLASSES.items() if known >= MODELS)
+LAYER_MODULES = ("keras.layers", "keras.src.applications.")
 # As .h5 files have them: under the name of the class alone. `Policy` is that of Keras 2.
 UNPLACED_LAYERS = LAYERS | MODELS | {"GroupedQueryAttention"}
 UNPLACED = frozenset({"Policy"}).union(
@@ -204,3 +208,11 @@ GROWING = _words("""
 def is_operation(module: object) -> bool:
     """Whether what this module holds are bare operations: they have no weights."""
     return str(module).startswith(("keras.src.ops.", "keras.src.quantizers.", "keras.src.activ"))
+
+
+def is_layer(module: object, class_name: object) -> bool:
+    """Whether it is a layer, a model or a bare operation, where it is on a list at all."""
+    if module is None:
+        return class_name in UNPLACED_LAYERS
+    in_models = module in MODEL_MODULES and class_name in MODELS
+    return in_models or is_operation(module) or str(module).startswith(LAYER_MODULES)

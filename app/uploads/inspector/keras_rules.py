@@ -18,7 +18,8 @@ from app.uploads.inspector.keras_sizes import (
     check_shape,
     declared_weights,
 )
-from app.uploads.inspector.keras_walk import Spot, refused, shown, spots
+from app.uploads.inspector.keras_walk import Spot, refused, spots
+from app.uploads.inspector.shown import shown
 
 # Five times the deepest network of keras.applications.
 MAX_LAYERS = 5_000

@@ -10,7 +10,8 @@ from typing import Any
 
 from app.errors import RejectedUpload
 from app.uploads.inspector.keras_names import GROWING
-from app.uploads.inspector.keras_walk import Spot, refused, shown
+from app.uploads.inspector.keras_walk import Spot, refused
+from app.uploads.inspector.shown import shown
 
 # Of one sample: 4 GiB in float32.
 MAX_VALUES = 2**30
@@ -36,7 +37,7 @@ WEIGHTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     **dict.fromkeys(("GroupQueryAttention", "GroupedQueryAttention"), _GROUPED),
 }
 # Weights of any other layer, should it have these.
-OTHER_WEIGHTS = (("units",), ("filters",), ("input_dim",), ("output_dim",))
+OTHER_WEIGHTS = (("units",), ("filters",), ("input_dim",), ("output_dim",), ("projection_dim",))
 # What results are made of, whichever layer has it: one more axis, a longer one, one cut to length.
 EXTENTS = frozenset(
     """

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
 
 from app.errors import RejectedUpload
+from app.uploads.inspector.shown import MAX_SHOWN
 
 # A model inside a model is three deep; what a layer was called with is about ten.
 MAX_DEPTH = 100
 MAX_POINTER = 200
-MAX_SHOWN = 80
 
 
 class Spot(NamedTuple):
@@ -64,12 +64,6 @@ def spots(config: Any) -> Iterator[Spot]:
 def refused(spot: Spot, detail: str, hint: str | None = None) -> RejectedUpload:
     """The refusal of what stands there."""
     return RejectedUpload(f"{detail} (at {spot.pointer})", hint=hint)
-
-
-def shown(value: object) -> str:
-    """A piece of the file: escaped and cut."""
-    text = repr(value[:MAX_SHOWN] if isinstance(value, str) else value)
-    return text if len(text) <= 2 * MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _items(value: Any) -> Iterator[tuple[str | int, Any]]:

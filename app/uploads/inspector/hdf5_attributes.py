@@ -1,0 +1,37 @@
+"""Looks at the attributes of HDF5 objects before any is read: plain text and numbers, and few."""
+
+from typing import Any
+
+import h5py
+
+from app.errors import RejectedUpload
+from app.uploads.inspector.shown import shown
+
+MAX_ATTRIBUTES = 1_000
+MAX_ATTRIBUTE_BYTES = 64 * 2**20
+PLAIN = frozenset({h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM})
+
+
+def check_attributes(path: str, found: Any) -> None:
+    """Refuse what Keras never writes: references, tables, and more than the file can hold.
+
+    Raises: RejectedUpload.
+    """
+    count = h5py.h5a.get_num_attrs(found.id)
+    if count > MAX_ATTRIBUTES:
+        raise RejectedUpload(f"{shown(path)} has {count} HDF5 attributes")
+    total = 0
+    for index in range(count):
+        attribute = h5py.h5a.open(found.id, index=index)
+        name = attribute.name.decode("utf-8", "replace")
+        kind = attribute.get_type()
+        if kind.get_class() not in PLAIN:
+            raise RejectedUpload(
+                f"the HDF5 attribute {shown(name)} of {shown(path)} is neither text nor numbers",
+                hint="Save the model again with a current Keras.",
+            )
+        total += attribute.get_space().get_simple_extent_npoints() * kind.get_size()
+        if total > MAX_ATTRIBUTE_BYTES:
+            raise RejectedUpload(
+                f"the HDF5 attributes of {shown(path)} are larger than {MAX_ATTRIBUTE_BYTES} bytes"
+            )

@@ -1,0 +1,172 @@
+"""HDF5 files that a stranger might make, each with its refusal."""
+
+import io
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from app.errors import RejectedUpload
+from app.uploads.inspector import hdf5
+from app.uploads.inspector.hdf5 import count_not_finite, open_hdf5, pieces, stored_arrays
+
+Write = Callable[[Any], object]
+
+
+def paths(file: io.BytesIO) -> list[str]:
+    """Raises: RejectedUpload."""
+    with open_hdf5(file) as opened:
+        return [stored.path for stored in stored_arrays(opened) if not broken(stored.dataset)]
+
+
+def broken(dataset: Any) -> int:
+    return count_not_finite(dataset)
+
+
+def written(write: Write, **options: Any) -> io.BytesIO:
+    file = io.BytesIO()
+    with h5py.File(file, "w", **options) as opened:
+        write(opened)
+    return file
+
+
+def big_chunk(file: Any) -> None:
+    space = h5py.h5s.create_simple((4,), (h5py.h5s.UNLIMITED,))
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_chunk((2**28,))
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
+    h5py.h5d.create(file.id, b"w", h5py.h5t.IEEE_F32LE, space, layout)
+
+
+def deep(file: Any) -> None:
+    here = file
+    for _ in range(150):
+        here = here.create_group("g")
+    here["w"] = np.ones(3)
+
+
+def attribute(value: Any) -> Write:
+    def write(file: Any) -> None:
+        file["w"] = np.ones(3)
+        file["w"].attrs.create("a", value, dtype=getattr(value, "dtype", None))
+
+    return write
+
+
+def reference(file: Any) -> None:
+    file["w"] = np.ones(3)
+    file["w"].attrs["a"] = file["w"].ref
+
+
+def region(file: Any) -> None:
+    file["w"] = np.ones(3)
+    file["w"].attrs["a"] = file["w"].regionref[:2]
+
+
+def lists(file: Any) -> None:
+    file["w"] = np.ones(3)
+    value = np.empty(1, object)
+    value[0] = np.arange(3, dtype="i4")
+    file["w"].attrs.create("a", value, dtype=h5py.vlen_dtype(np.dtype("i4")))
+
+
+def many_attributes(file: Any) -> None:
+    file["w"] = np.ones(3)
+    for index in range(1_001):
+        file["w"].attrs[str(index)] = 1
+
+
+def set_(file: Any, value: Any) -> None:
+    file["w"] = value
+
+
+REFUSED: dict[str, tuple[Write, str]] = {
+    "a chunk of a GiB": (big_chunk, "declares 16 bytes"),
+    "depth": (deep, "nested more than 100 deep"),
+    "a reference": (reference, "neither text nor numbers"),
+    "a reference to a part": (region, "neither text nor numbers"),
+    "lists of any length": (lists, "neither text nor numbers"),
+    "a table beside": (attribute(np.zeros(2, "i4,f4")), "neither text nor numbers"),
+    "opaque bytes beside": (attribute(np.void(b"x" * 9)), "neither text nor numbers"),
+    "many attributes": (many_attributes, "has 1001 HDF5 attributes"),
+    "a named type": (lambda file: set_(file, np.dtype("f4")), "that is no array"),
+    "no values": (lambda file: set_(file, h5py.Empty("f4")), "that is no array"),
+    "references": (
+        lambda file: file.create_dataset("w", (3,), h5py.ref_dtype),
+        "holds values of type",
+    ),
+    "texts": (lambda file: set_(file, ["a", "b"]), "holds values of type"),
+    "tables": (lambda file: set_(file, np.zeros(3, "i4,f4")), "holds values of type"),
+    "two bytes that are no number": (
+        lambda file: set_(file, np.zeros(3, "V2")),
+        "holds values of type",
+    ),
+    "complex numbers": (lambda file: set_(file, np.zeros(3, "c8")), "holds values of type"),
+    "a soft link": (lambda file: set_(file, h5py.SoftLink("/w")), "a link at 'w'"),
+    "a soft link of an ugly name": (
+        lambda file: file.__setitem__("a\nb\x1b[31m", h5py.SoftLink("/w")),
+        r"a link at 'a\nb\x1b[31m'",
+    ),
+    "a link to another file": (
+        lambda file: set_(file, h5py.ExternalLink("/etc/passwd", "/")),
+        "a link at 'w'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_stored_arrays_refuses(case: str, version: str) -> None:
+    write, why = REFUSED[case]
+    with pytest.raises(RejectedUpload) as caught:
+        paths(written(write, libver=version))
+    assert why in caught.value.detail
+    assert caught.value.detail.isprintable()
+
+
+def test_stored_arrays_refuses_more_chunks_than_are_read_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hdf5, "MAX_CHUNKS", 100)
+    values = np.zeros(101, "u1")
+    file = written(lambda opened: opened.create_dataset("w", data=values, chunks=(1,)))
+    with pytest.raises(RejectedUpload, match="lies in 101 chunks"):
+        paths(file)
+
+
+def test_stored_arrays_refuses_two_arrays_on_the_same_bytes() -> None:
+    """The second says that it is as long as the first, and begins where that does."""
+
+    def two(opened: Any) -> None:
+        opened["w"] = np.arange(10_007, dtype="f4")
+        opened["v"] = np.arange(13, dtype="f4")
+
+    file = written(two)
+    with h5py.File(file, "r") as opened:
+        first, second = (opened[name].id.get_offset() for name in "wv")
+    content = file.getvalue()
+    for honest, lie in ((13, 10_007), (4 * 13, 4 * 10_007), (second, first)):
+        content = content.replace(struct.pack("<Q", honest), struct.pack("<Q", lie))
+    with h5py.File(io.BytesIO(content), "r") as opened:
+        assert opened["v"][-1] == 10_006
+    with pytest.raises(RejectedUpload, match="store 80056; the file has"):
+        paths(io.BytesIO(content))
+
+
+def test_stored_arrays_goes_round_a_circle_once() -> None:
+    def circle(file: Any) -> None:
+        file["a/w"] = np.ones(3)
+        file["a/a"] = file["a"]
+        file["again"] = file["a/w"]
+
+    assert paths(written(circle)) == ["again"]
+
+
+def test_pieces_of_nothing_are_none_however_long_it_is() -> None:
+    file = written(lambda opened: opened.create_dataset("w", (2**60, 0), "f4"))
+    with open_hdf5(file) as opened:
+        (stored,) = stored_arrays(opened)
+        assert list(pieces(stored.dataset)) == []

@@ -1,0 +1,320 @@
+"""What a stranger might write to get past the rules for Keras models, each with its refusal."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from app.errors import RejectedUpload
+from app.uploads.inspector.keras_files import read_h5, read_keras
+from tests.keras_archives import Arrays, Json, archive, hdf5
+
+WEIGHTS: Arrays = {"layers/dense/vars/0": np.ones((4, 3), "f4"), "layers/dense/vars/1": np.ones(3)}
+HISTORY = ["in", 0, 0]
+
+
+def layer(class_name: str, module: str | None = "keras.layers", **config: Any) -> Json:
+    return {"module": module, "class_name": class_name, "config": {"name": "x", **config}}
+
+
+def dense(**config: Any) -> Json:
+    return layer("Dense", **{"units": 3, **config})
+
+
+def source(shape: list[Any] | None = None, **config: Any) -> Json:
+    return layer("InputLayer", **{"name": "in", "batch_shape": shape or [None, 4], **config})
+
+
+def sequential(*layers: Json, **extra: Any) -> Json:
+    body = {"name": "net", "layers": [source(), *layers]}
+    return {"module": "keras", "class_name": "Sequential", "config": body, **extra}
+
+
+def tensor(history: Any = HISTORY, shape: Any = (None, 4)) -> Json:
+    config = {"shape": list(shape), "dtype": "float32", "keras_history": history}
+    return {"class_name": "__keras_tensor__", "config": config}
+
+
+def functional(node: Json, *args: Any, first: Json | None = None, ends: Any = None) -> Json:
+    """`in` -> `x`, called on these arguments."""
+    begin = {**(first or source()), "name": "in", "inbound_nodes": []}
+    calls = [{"args": list(args), "kwargs": {}}]
+    body = {
+        "name": "net",
+        "layers": [begin, {"name": "x", **node, "inbound_nodes": calls}],
+        "input_layers": ["in", 0, 0],
+        "output_layers": ends or ["x", 0, 0],
+    }
+    return {"module": "keras.models", "class_name": "Functional", "config": body}
+
+
+def operation(class_name: str, room: str = "numpy", **config: Any) -> Json:
+    return layer(class_name, f"keras.src.ops.{room}", **config)
+
+
+def function(name: str, module: str = "keras.activations", **extra: Any) -> Json:
+    return {"module": module, "class_name": "function", "config": name, **extra}
+
+
+def nested(depth: int) -> Json:
+    inner: Json = dense()
+    for index in range(depth):
+        inner = sequential(inner)
+        inner["config"]["name"] = f"m{index}"
+    return inner
+
+
+# What the file holds, and what the refusal must say.
+REFUSED: dict[str, tuple[Json, str]] = {
+    # Functions by name, of rooms that hold more than what may be called.
+    "a function that looks functions up": (
+        sequential(dense(activation=function("deserialize"))),
+        "names the function 'keras.activations.deserialize'",
+    ),
+    "a loss that is a factory": (
+        sequential(dense(activation=function("get", "keras.losses"))),
+        "names the function 'keras.losses.get'",
+    ),
+    "a function under another name": (
+        sequential(dense(activation=function("relu", registered_name="evil>relu"))),
+        "names the function 'keras.activations.relu'",
+    ),
+    "a function of no room": (
+        sequential(dense(activation=function("relu", "keras.ops"))),
+        "'keras.ops.relu'",
+    ),
+    "an unknown function that a nested model was compiled with": (
+        sequential({**sequential(dense()), "compile_config": {"loss": function("x", "builtins")}}),
+        "names the function 'builtins.x'",
+    ),
+    "a class of a room of functions": (
+        sequential(dense(kernel_initializer=layer("deserialize", "keras.initializers"))),
+        "'keras.initializers.deserialize'",
+    ),
+    "a type specification": (
+        sequential(dense(dtype={"class_name": "__typespec__", "config": [], "module": "keras"})),
+        "'keras.__typespec__'",
+    ),
+    "a type looked up in TensorFlow": (
+        sequential(dense(shape={"class_name": "TypeSpec", "type_spec": "tf.TensorSpec"})),
+        "the model uses 'TypeSpec'",
+    ),
+    "tensors of any type": (
+        sequential(dense(shape={"class_name": "CompositeTensor", "spec": {}, "tensors": []})),
+        "the model uses 'CompositeTensor'",
+    ),
+    "a class name that no module has": (
+        sequential(dense(kernel_initializer={"class_name": "anything", "config": {}})),
+        "the model uses 'anything'",
+    ),
+    # Operations that run what a file names.
+    **{
+        f"the operation {room}.{name}": (
+            functional(operation(name, room), tensor(), function("relu")),
+            f"'keras.src.ops.{room}.{name}'",
+        )
+        for room, name in (
+            *[("core", name) for name in ("Map", "Scan", "WhileLoop", "Cond", "ForiLoop")],
+            *[("core", name) for name in ("VectorizedMap", "AssociativeScan", "Switch")],
+            ("linalg", "JVP"),
+            ("function", "Function"),
+        )
+    },
+    "an operation that runs at once": (
+        functional(operation("Arange"), 0, 10**9),
+        "layer 'x' is called on nothing that flows in",
+    ),
+    # Sizes that take ten bytes to write.
+    "a convolution": (
+        sequential(layer("Conv2D", filters=3, kernel_size=[9999, 9999])),
+        "declares filters=3, kernel_size=[9999, 9999]",
+    ),
+    "attention": (
+        sequential(layer("MultiHeadAttention", num_heads=14, key_dim=14)),
+        "declares num_heads=14, key_dim=14",
+    ),
+    "recurrence": (sequential(layer("LSTM", units=14)), "declares units=14"),
+    "a cell": (sequential(layer("RNN", cell=layer("GRUCell", units=14))), "declares units=14"),
+    "a table": (
+        sequential(layer("Embedding", input_dim=14, output_dim=14)),
+        "declares input_dim=14, output_dim=14",
+    ),
+    "a scale": (
+        sequential(layer("LayerScale", "keras.src.applications.convnext", projection_dim=99)),
+        "declares projection_dim=99",
+    ),
+    "a text for a number": (sequential(dense(units="3")), "declares units='3'"),
+    "many layers that are small enough one by one": (
+        sequential(*(dense(name=f"d{index}") for index in range(6))),
+        "declare 18 weight values or more, but the file stores 15",
+    ),
+    "an input that makes weights": (
+        {**sequential(dense()), "config": {"name": "n", "layers": [source([None, 99]), dense()]}},
+        "declares input_shape=[None, 99]",
+    ),
+    "a layer built for another input": (
+        sequential({**dense(), "build_config": {"input_shape": [None, 10**6]}}),
+        "declares input_shape=[None, 1000000]",
+    ),
+    "an input of no end": (
+        {**sequential(), "config": {"name": "n", "layers": [source([None, 2**31]), dense()]}},
+        "declares a result of more than 1073741824 values",
+    ),
+    **{
+        f"results of {name}": (sequential(layer(name, **config)), "declares a result of more than")
+        for name, config in (
+            ("RepeatVector", {"n": 10**10}),
+            ("UpSampling2D", {"size": [10**6, 10**6]}),
+            ("ZeroPadding2D", {"padding": [[10**9, 2], [2, 2]]}),
+            ("Reshape", {"target_shape": [10**5, 10**5]}),
+            ("Resizing", {"height": 10**5, "width": 10**5}),
+            ("CategoryEncoding", {"num_tokens": 2**31}),
+            ("Conv2DTranspose", {"filters": 1, "kernel_size": [1, 1], "strides": [10**5, 10**5]}),
+            ("MelSpectrogram", {"fft_length": 2**20, "num_mel_bins": 2**20}),
+        )
+    },
+    **{
+        f"results of the operation {node['class_name']}": (
+            functional(node, tensor(), *more),
+            "declares a result of more than",
+        )
+        for node, more in (
+            (operation("Tile", repeats=[1, 2**31]), ()),
+            (operation("Repeat"), (2**31,)),
+            (operation("BroadcastTo", shape=[10**5, 10**5]), ()),
+            (operation("Pad", pad_width=[[0, 0], [2**30, 2]]), ()),
+            (operation("OneHot", "nn", num_classes=2**31), ()),
+            (operation("Resize", "image", size=[10**5, 10**5]), ()),
+        )
+    },
+    "a tensor between layers": (
+        functional(dense(), tensor(shape=(None, 10**6, 10**6))),
+        "has more than 1073741824 values in one sample",
+    ),
+    # Numbers and texts that are none.
+    "a number that is none": (sequential(dense(rate=float("nan"))), "a number that is none"),
+    "a number of 100 digits": (sequential(dense(seed=10**100)), "is larger than any that Keras"),
+    "a text without end": (sequential(dense(data_format="x" * 2_001)), "a text of 2001 characters"),
+    "a key without end": (sequential(dense(**{"x" * 2_001: 1})), "a key of more than 2000"),
+    "depth": (nested(40), "nested more than 100 deep"),
+    # Names and graphs.
+    "markup beside the name": (
+        functional({**dense(), "name": "<img src=x>"}, tensor()),
+        "a layer is called '<img src=x>' and 'x'",
+    ),
+    "a name for output that no layer has": (
+        functional(dense(), tensor(), ends=["<b>x</b>", 0, 0]),
+        "'<b>x</b>' is named in the graph; there is no such layer",
+    ),
+    "a tensor of no layer": (
+        functional(dense(), tensor(["../etc", 0, 0])),
+        "'../etc' is named in the graph",
+    ),
+    "one name twice": (sequential(dense(), dense()), "two layers are called 'x'"),
+    "another shape than the input's": (
+        functional(dense(), tensor(shape=(None, 2))),
+        "the input 'in' has the shape [None, 4], but a layer takes [None, 2] from it",
+    ),
+    "an initializer among the layers": (
+        sequential(layer("Zeros", "keras.initializers")),
+        "'Zeros' ('x') is no layer",
+    ),
+    # Files beside the model.
+    "words in a file of the reader's disk": (
+        sequential(layer("TextVectorization", vocabulary="/etc/passwd")),
+        "has its vocabulary not in the model's configuration but elsewhere: '/etc/passwd'",
+    ),
+    "words in no file": (sequential(layer("IntegerLookup", vocabulary=None)), "elsewhere: None"),
+}
+
+
+def refusal(read: Callable[[Any], object], file: Any) -> str:
+    with pytest.raises(RejectedUpload) as caught:
+        read(file)
+    assert len(caught.value.detail) < 600
+    assert caught.value.detail.isprintable()
+    return caught.value.detail
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_read_keras_refuses(case: str) -> None:
+    config, why = REFUSED[case]
+    assert why in refusal(read_keras, archive(config, WEIGHTS))
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_read_h5_refuses_the_same_under_names_without_modules(case: str) -> None:
+    config, _ = REFUSED[case]
+    stored = {f"model_weights/{path}": array for path, array in WEIGHTS.items()}
+    refusal(read_h5, hdf5(stored, model_config=json.dumps(without_modules(config))))
+
+
+def without_modules(value: Any) -> Any:
+    if isinstance(value, list):
+        return [without_modules(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: without_modules(item) for key, item in value.items() if key != "module"}
+
+
+def test_refusal_says_where_in_the_configuration() -> None:
+    config = sequential(dense(kernel_initializer=layer("system", "os")))
+    told = refusal(read_keras, archive(config, WEIGHTS))
+    assert told.endswith("(at /config/layers/1/config/kernel_initializer)")
+
+
+def test_read_keras_takes_the_bare_parts_that_the_hostile_files_are_made_of() -> None:
+    read_keras(archive(sequential(dense(activation=function("relu", "builtins"))), WEIGHTS))
+    read_keras(archive(functional(dense(), tensor()), WEIGHTS))
+    read_keras(archive(functional(operation("Tile", repeats=[1, 2]), tensor()), WEIGHTS))
+
+
+def test_read_keras_takes_what_authors_compiled_their_own_models_with() -> None:
+    own = function("my_loss", "builtins", registered_name="my_loss")
+    read_keras(archive(sequential(dense(), compile_config={"loss": own}), WEIGHTS))
+
+
+def test_read_keras_counts_a_shared_layer_once() -> None:
+    shared = [{**dense(name=f"d{i}"), "shared_object_id": 7} for i in range(9)]
+    read_keras(archive(sequential(*shared), WEIGHTS))
+
+
+@pytest.mark.parametrize("name", ["assets/lookup/vocabulary.txt", "x.py", "model.weights.json"])
+def test_read_keras_refuses_files_beside_the_model(name: str) -> None:
+    file = archive(sequential(dense()), WEIGHTS, **{name: b"x"})
+    assert f"holds '{name}' beside the model" in refusal(read_keras, file)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("[" + "[]," * 500_001, "more than 500000 lists and objects"),
+        ('{"a": ' + "9" * 5_000 + "}", "a number of too many digits"),
+        ('{"a": NaN, "class_name": "Sequential", "config": 3}', "does not hang together"),
+    ],
+)
+def test_read_keras_refuses_json_that_takes_too_much_to_read(config: str, why: str) -> None:
+    assert why in refusal(read_keras, archive(config, WEIGHTS))
+
+
+def test_read_keras_refuses_weights_that_begin_further_on() -> None:
+    shifted = bytes(512) + hdf5(WEIGHTS).getvalue()
+    assert "is not HDF5 data" in refusal(read_keras, archive(sequential(dense()), shifted))
+
+
+def test_read_keras_reads_values_of_two_bytes_that_hdf5_has_no_type_for() -> None:
+    values = np.full((4, 3), 0x3F80, "<u2")
+    assert read_keras(bfloat16_file(values)).parameter_count == 12
+    values[1, 1] = 0x7FC0
+    assert "1 of 12 values" in refusal(read_keras, bfloat16_file(values))
+
+
+def bfloat16_file(values: Any) -> Any:
+    file = hdf5({"layers/dense/vars/0": values.view("V2")})
+    with h5py.File(file, "r+") as written:
+        written["layers/dense/vars/0"].attrs["dtype"] = "bfloat16"
+    return archive(sequential(dense()), file.getvalue())
