@@ -21,6 +21,8 @@ STANDING = "PENJING_BOX"
 IMPORT_ROOT = Path(__file__).parents[1]
 # What the C library and Python look at; secrets of the starter are not among it.
 PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ")
+# Python's names for where it has its own modules, and those of others.
+INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
 @dataclass(frozen=True)
@@ -121,24 +123,28 @@ def environment(home: Path | str, extra: Mapping[str, str] | None = None) -> dic
 def libraries() -> tuple[str, ...]:
     """Where this Python finds its modules and itself: its own folders, and of ours the two of code.
 
-    The folder that holds ours may hold anything beside them.
+    The folder that holds ours may hold anything beside them, so it is no library by being on
+    `sys.path`; only as the folder that packages are installed in.
     """
     import sysconfig  # the box imports this module, too, and has no use for it
 
-    named = (*sysconfig.get_paths().values(), *sys.path, *_of_the_interpreter())
-    packages = (str(IMPORT_ROOT / name) for name in ("app", "worker"))
-    return tuple(dict.fromkeys((*_libraries_among(named), *packages)))
+    installed = [sysconfig.get_path(name) for name in INSTALLED]
+    elsewhere = {str(IMPORT_ROOT), str(Path.cwd())}
+    on_path = (path for path in sys.path if path not in elsewhere)
+    packages = [str(IMPORT_ROOT / name) for name in ("app", "worker")]
+    inside = _inside_prefixes((*installed, *on_path, *_of_the_interpreter()))
+    native = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    found = (*inside, *packages, *(path for path in native if Path(path).is_absolute()))
+    return tuple(dict.fromkeys(path for path in found if Path(path).exists()))
 
 
 def _of_the_interpreter() -> Iterable[str]:
-    for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}:
+    for prefix in {sys.prefix, sys.base_prefix, sys.base_exec_prefix}:
         yield str(Path(prefix, "pyvenv.cfg"))
         yield str(Path(prefix, "lib"))
 
 
-def _libraries_among(paths: Iterable[str]) -> Iterable[str]:
-    """Those inside an installation of Python: not the folder a command was typed in."""
+def _inside_prefixes(paths: Iterable[str]) -> Iterable[str]:
+    """Those inside an installation of Python: not a folder that a command was typed in."""
     prefixes = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_exec_prefix)}
-    for path in paths:
-        if any(prefix in Path(path).parents for prefix in prefixes) and Path(path).exists():
-            yield path
+    return (path for path in paths if any(prefix in Path(path).parents for prefix in prefixes))

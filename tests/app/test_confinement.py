@@ -104,11 +104,29 @@ def test_environment_holds_nothing_of_the_starters(monkeypatch: pytest.MonkeyPat
 
 
 def test_libraries_are_pythons_own_and_our_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", ["", str(Path.cwd()), "/tmp", *sys.path])
+    monkeypatch.setattr(sys, "path", ["", str(Path.cwd()), str(IMPORT_ROOT), "/tmp", *sys.path])
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     found = libraries()
+    ours = {str(IMPORT_ROOT / "app"), str(IMPORT_ROOT / "worker")}
+    assert ours < set(found)
     assert str(Path(os.__file__).parent) in found
-    assert str(IMPORT_ROOT / "app") in found
-    assert str(IMPORT_ROOT / "worker") in found
     inside = (Path(sys.prefix), Path(sys.base_prefix))
-    others = set(found) - {str(IMPORT_ROOT / "app"), str(IMPORT_ROOT / "worker")}
+    others = set(found) - ours
     assert all(any(prefix in Path(path).parents for prefix in inside) for path in others)
+
+
+def test_sources_beneath_the_interpreters_prefix_are_no_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As with Debian's Python and a checkout in /usr/src: its home may hold what tenants uploaded.
+    monkeypatch.setattr(sys, "prefix", str(IMPORT_ROOT.parent))
+    monkeypatch.setattr(sys, "path", [str(IMPORT_ROOT), *sys.path])
+    assert str(IMPORT_ROOT) not in libraries()
+
+
+def test_native_libraries_are_where_the_starter_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}:relative:")
+    assert str(tmp_path) in libraries()
+    assert "relative" not in libraries()
