@@ -11,6 +11,7 @@ from app.recipes.saved_model_files import is_saved_model, members_by_file
 from app.uploads.archive import open_archive
 from app.uploads.many_pictures import has_many_pictures
 from app.uploads.names import suffix
+from app.uploads.other_formats import refuse_other, refuse_other_archive
 from app.uploads.refusals import refusing
 
 HEAD_BYTES = 4096
@@ -51,15 +52,6 @@ KNOWN = (
 )
 KERAS_MEMBERS = frozenset({"config.json", "metadata.json"})
 WEIGHTS_MEMBER = "model.weights.h5"
-# What people send instead, and what to do about it.
-KNOWN_OTHERS: tuple[tuple[bytes, str, str], ...] = (
-    (b"\x1f\x8b", "gzip-compressed", "Unpack it first."),
-    (b"\x93NUMPY", "a single NumPy array", "Save x and y together with numpy.savez."),
-    (b"\xff\xfe", "text in UTF-16", "Save it as UTF-8."),
-    (b"\xfe\xff", "text in UTF-16", "Save it as UTF-8."),
-    (b"\x80\x04", "a Python pickle", "Pickles run code; save arrays with numpy.savez."),
-    (b"\x80\x05", "a Python pickle", "Pickles run code; save arrays with numpy.savez."),
-)
 
 
 def recognize(path: Path, kind: UploadKind, name: str) -> str:
@@ -113,9 +105,7 @@ def _recognize_bytes(file: BinaryIO, kind: UploadKind) -> str:
         return "h5"
     if head[4:8] == b"TFL3":
         return "tflite"
-    for magic, what, hint in KNOWN_OTHERS:
-        if head.startswith(magic):
-            raise UnsupportedFormat(f"the content is {what}", hint=hint)
+    refuse_other(head)
     if not _is_text(head):
         raise UnsupportedFormat(
             "the content is none of the formats known here",
@@ -142,6 +132,7 @@ def _recognize_archive(file: BinaryIO) -> str:
         return "npz"
     if any(is_picture(name) for name in names):
         return "images"
+    refuse_other_archive(names)
     raise UnsupportedFormat(
         "the content is a zip archive that holds no Keras model, NumPy arrays or pictures",
         hint=KNOWN,

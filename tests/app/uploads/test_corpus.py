@@ -24,7 +24,7 @@ REFUSED = {
     "c13_overflow_numbers.csv": "'1e999' is not a finite number",
     "d01_pickle.npz": "'y.npy' holds values of type '|O'",
     "d02_pickle.npy": "a single NumPy array",
-    "d03_raw_pickle_named.npy": "none of the formats",
+    "d03_raw_pickle_named.npy": "a Python pickle",
     "d06_huge_header.npy": "a single NumPy array",
     "d07_declares_64gib.npz": "declares 68719476736 bytes of values but stores 0",
     "d08_negative_shape.npy": "a single NumPy array",
