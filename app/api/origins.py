@@ -49,11 +49,14 @@ def refuse_other_names(headers: Headers, allowed: Collection[str]) -> None:
     """Names of this machine, addresses, and what is `allowed`.
 
     Any page can have its own name resolve to 127.0.0.1 and so be of one origin with what listens
-    there; it cannot have a browser send another name than its own. An address is no name.
+    there; it cannot have a browser send another name than its own. An address is no name, and what
+    sends no Host at all (a probe in HTTP/1.0) is no browser.
 
     Raises: HostNotAllowed.
     """
-    host = headers.get("host", "")
+    host = headers.get("host")
+    if host is None:
+        return
     name = _name_in(host)
     if name in allowed or _is_of_this_machine(name) or _is_address(name):
         return

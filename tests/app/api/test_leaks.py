@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
@@ -53,21 +54,23 @@ OPERATIONS = [
 ]
 
 
-def break_everything(api: Api, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
-    """Every method of every service, and every check, fails this way."""
+class Breakage:
+    """Every method of every service, and every check, fails with what is set at the moment."""
 
-    def failing(*_: Any, **__: Any) -> Any:
-        raise failure
+    def __init__(self, api: Api, patches: pytest.MonkeyPatch) -> None:
+        self.failure: BaseException = RuntimeError()
+        for field in dataclasses.fields(api.services):
+            part = getattr(api.services, field.name)
+            kind = type(part)
+            if kind.__module__.startswith("app.") and not isinstance(part, BaseModel):
+                for name in public_methods(kind):
+                    patches.setattr(kind, name, self.fail)
+        checks: Any = api.services.checks
+        for name in checks:
+            patches.setitem(checks, name, self.fail)
 
-    for field in dataclasses.fields(api.services):
-        part = getattr(api.services, field.name)
-        kind = type(part)
-        if kind.__module__.startswith("app.") and not isinstance(part, BaseModel):
-            for name in public_methods(kind):
-                monkeypatch.setattr(kind, name, failing)
-    checks: Any = api.services.checks
-    for name in checks:
-        monkeypatch.setitem(checks, name, failing)
+    def fail(self, *_: Any, **__: Any) -> Any:
+        raise self.failure
 
 
 def public_methods(kind: type) -> Iterator[str]:
@@ -76,24 +79,47 @@ def public_methods(kind: type) -> Iterator[str]:
             yield name
 
 
-@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
 async def test_failure_behind_a_path_stays_behind_it(
-    api: Api,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    failure: Exception,
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Each failure behind some path, each path with some failure."""
+    await walk(api, monkeypatch, caplog, rounds=1)
+
+
+@pytest.mark.hostile
+async def test_each_failure_behind_each_path_stays_behind_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await walk(api, monkeypatch, caplog, rounds=len(FAILURES))
+
+
+async def walk(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, rounds: int
+) -> None:
+    failed: set[int] = set()
     with monkeypatch.context() as patches, caplog.at_level(logging.INFO):
-        break_everything(api, patches, failure)
-        failed = 0
-        for method, path in OPERATIONS:
-            filled = re.sub(r"\{[^}]*\}", "id_1", path)
-            body = {"json": a_body("mdl_1")} if "job" in path else {"content": b"a,b\n1,2\n"}
-            answer = await api.http.request(method, filled, **(body if method == "POST" else {}))
-            text = f"{answer.text} {answer.headers}"
-            assert [word for word in INSIDE if word in text] == [], (method, path, text)
-            failed += answer.status_code >= 500
-    assert failed > len(OPERATIONS) / 2
+        breakage = Breakage(api, patches)
+        for first in range(rounds):
+            for index, (method, path) in enumerate(OPERATIONS):
+                number = (first + index) % len(FAILURES)
+                breakage.failure = FAILURES[number]
+                answer = await asked(api, method, path)
+                text = f"{answer.text} {answer.headers}"
+                assert [word for word in INSIDE if word in text] == [], (method, path, text)
+                if answer.status_code >= 500:
+                    failed.add(number)
+    assert failed == set(range(len(FAILURES)))
     lines = [JsonFormatter().format(record) for record in caplog.records]
-    assert lines
+    assert any(PATH in line for line in lines), "the log says what the answers do not"
     assert [line for line in lines if "penjing:hunter2" in line] == []
+
+
+async def asked(api: Api, method: str, path: str) -> httpx.Response:
+    filled = re.sub(r"\{[^}]*\}", "id_1", path)
+    if method != "POST":
+        return await api.http.request(method, filled)
+    if "job" in path:
+        return await api.post(filled, json=a_body("mdl_1"))
+    if "keys" in path:
+        return await api.post(filled, json={"name": "x", "scopes": ["read"]})
+    return await api.post(filled, content=b"a,b\n1,2\n")

@@ -2,7 +2,9 @@
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 
+from app.api.origins import refuse_other_names
 from app.settings import Settings
 from tests.app.api.conftest import Api
 from tests.app.api.given import a_model
@@ -76,6 +78,10 @@ async def test_name_of_a_stranger_is_refused(api: Api, host: str) -> None:
 )
 async def test_name_of_this_machine_is_good(api: Api, host: str) -> None:
     assert (await api.get("/v1/jobs", headers={"Host": host})).status_code == 200
+
+
+def test_probe_without_a_name_is_no_browser() -> None:
+    refuse_other_names(Headers({}), allowed=())
 
 
 def test_allowed_names_are_read_by_commas() -> None:
