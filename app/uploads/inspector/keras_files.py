@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from app.errors import RejectedUpload
 from app.recipes import keras_config
-from app.recipes.facts import LayerSpec, ModelFacts, ModelFormat
+from app.recipes.facts import LayerSpec, ModelFacts, ModelFormat, TensorSpec
 from app.recipes.keras_activations import sure_activation
 from app.recipes.keras_chains import removable_units
 from app.recipes.keras_graph import Config, layer_name
@@ -36,6 +36,7 @@ MAX_CONFIG_BYTES = 32 * 2**20
 MAX_BRACKETS = 500_000
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ASSETS = "assets/"
+DTYPE = re.compile(r"[a-z][a-z0-9_/]{1,40}")
 VERSION = re.compile(r"[0-9][0-9A-Za-z.+\-]{0,40}")
 CONFIG_ERRORS = (KeyError, TypeError, IndexError, ValueError, AttributeError, OverflowError)
 
@@ -187,7 +188,7 @@ def _facts(
         return ModelFacts(
             format=model_format,
             class_name="Sequential" if config["class_name"] == "Sequential" else "Functional",
-            inputs=keras_config.inputs(config),
+            inputs=_inputs(config),
             outputs=keras_config.outputs(config),
             heads=keras_config.heads(config, compile_config),
             layers=_layer_specs(config, layers, tuple(counts), sum(sizes.values())),
@@ -202,6 +203,14 @@ def _facts(
             f"the model's configuration does not hang together ({type(error).__name__})",
             hint="Save the model again with a current Keras; check that it loads.",
         ) from error
+
+
+def _inputs(config: Config) -> tuple[TensorSpec, ...]:
+    inputs = keras_config.inputs(config)
+    for spec in inputs:
+        if not DTYPE.fullmatch(spec.dtype):
+            raise RejectedUpload(f"the input {spec.name!r} has the type {spec.dtype[:80]!r}")
+    return inputs
 
 
 def _layer_specs(

@@ -2,7 +2,9 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,14 +48,33 @@ def test_keras_output_without_a_number_is_refused(
     end: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(RejectedUpload):
+        read_keras(keras_file(lambda config: config["config"].update(output_layers=[end])))
+
+
+@pytest.mark.parametrize("dtype", ["\ud800", "<img src=x>", "f" * 99])
+def test_keras_input_of_a_type_that_cannot_be_shown_is_refused(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RejectedUpload, match="has the type"):
+        read_keras(keras_file(lambda config: input_of(config).update(dtype=dtype)))
+
+
+def input_of(config: dict[str, Any]) -> dict[str, Any]:
+    layer: dict[str, Any] = config["config"]["layers"][0]["config"]
+    return layer
+
+
+def keras_file(change: Callable[[dict[str, Any]], None]) -> io.BytesIO:
+    """The honest model, its configuration changed."""
     members = unpacked((CORPUS / "m01_ok.keras").read_bytes())
     for at, (info, content) in enumerate(members):
         if info.filename == "config.json":
             config = json.loads(content)
-            config["config"]["output_layers"] = [end]
+            change(config)
             members[at] = info, json.dumps(config).encode()
-    with pytest.raises(RejectedUpload):
-        read_keras(io.BytesIO(packed(members)))
+    return io.BytesIO(packed(members))
 
 
 def test_hdf5_offset_beyond_what_a_file_can_have_is_refused() -> None:
