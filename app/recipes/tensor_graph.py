@@ -113,7 +113,7 @@ def _end(graph: Graph, place: Place, node: Node) -> Activation:
 def _adds_weights(graph: Graph, place: Place) -> bool:
     """Whether a sum is one with a bias."""
     node = _node(graph, place)
-    terms = node.data_inputs if node else ()
+    terms = node.data_inputs[:2] if node else ()
     makers = [next(_back(graph, place.at(term)), None) for term in terms]
     found = [_node(graph, maker) for maker in makers if maker]
     return any(one is not None and one.operator in WEIGHTS for one in found)

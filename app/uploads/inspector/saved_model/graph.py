@@ -25,6 +25,8 @@ from app.uploads.inspector.saved_model.wire import Message, Wire, broken
 MAX_NODES = 200_000
 MAX_FUNCTIONS = 20_000
 MAX_MADE_UP_BYTES = 64 * 2**20
+# Functions that TensorFlow may call in each other's place; Keras 2 writes about ten for an LSTM.
+MAX_PEERS = 50
 MAX_NAME_LENGTH = 1_000
 # What TensorFlow allows in names of nodes, functions and arguments; all of it can be shown.
 NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._\\/>-]*")
@@ -101,7 +103,13 @@ class GraphReader:
             if "function" in value:
                 raise broken(f"function {name!r}", f"its attribute {key[:80]!r} names a function")
             if key == "api_implements":
-                self.interchangeable.setdefault(value.text("bytes"), []).append(name)
+                self._note_peer(value.text("bytes"), name)
+
+    def _note_peer(self, implemented: str, name: str) -> None:
+        peers = self.interchangeable.setdefault(implemented, [])
+        peers.append(name)
+        if len(peers) > MAX_PEERS:
+            raise broken(f"function {name!r}", f"it stands in for more than {MAX_PEERS} others")
 
     def _arguments(self, arguments: list[bytes], what: str) -> tuple[str, ...]:
         read = [self._wire.read(one, ARGUMENT, what) for one in arguments]

@@ -16,7 +16,6 @@ from app.uploads.inspector.saved_model.wire import Message, broken
 ENDING = re.compile(rb"\.part|_temp(_[0-9a-f]{32})?/part")
 # By operator, which of its inputs is a file name.
 FILE_NAMES = {"MergeV2Checkpoints": (0, 1), "RestoreV2": (0,), "SaveV2": (0,)}
-MAX_STEPS = 20
 
 
 class Saver(NamedTuple):
@@ -100,7 +99,7 @@ def _all_nodes(graph: Graph) -> Iterator[tuple[str | None, Node]]:
 
 def _check_file_name(node: Node, place: int, function: Function) -> None:
     given = node.data_inputs[place] if place < len(node.data_inputs) else ""
-    if not _is_given(given, function, MAX_STEPS):
+    if not _is_given(given, function):
         raise RejectedUpload(
             f"{node.operator} (node {node.name!r} in function {function.name!r}) uses a file name "
             "that is not the one the saver is given",
@@ -108,23 +107,31 @@ def _check_file_name(node: Node, place: int, function: Function) -> None:
         )
 
 
-def _is_given(tensor: str, function: Function, steps: int) -> bool:
+def _is_given(tensor: str, function: Function) -> bool:
     """Whether a text is the function's own argument, with no more than the saver's endings."""
-    name, _ = maker_and_index(tensor)
-    if name == function.arguments[0]:
-        return True
-    node = function.nodes.get(name)
-    if node is None or not node.data_inputs or steps == 0:
-        return False
+    pending, seen = [tensor], {function.arguments[0]}
+    while pending:
+        name, _ = maker_and_index(pending.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        made_of = _texts_of(function.nodes.get(name), function.nodes)
+        if not made_of:
+            return False
+        pending += made_of
+    return bool(tensor)
+
+
+def _texts_of(node: Node | None, nodes: Mapping[str, Node]) -> tuple[str, ...]:
+    """The file names that a node makes its own of; none where it makes it of anything else."""
+    if node is None or not node.data_inputs:
+        return ()
     first, *rest = node.data_inputs
     if node.operator == "Pack":
-        return all(_is_given(one, function, steps - 1) for one in node.data_inputs)
+        return node.data_inputs
     if node.operator == "StringJoin":
-        is_ended = all(_is_ending(one, function.nodes) for one in rest)
-        return is_ended and _is_given(first, function, steps - 1)
-    return node.operator in ("Identity", "ShardedFilename") and _is_given(
-        first, function, steps - 1
-    )
+        return (first,) if all(_is_ending(one, nodes) for one in rest) else ()
+    return (first,) if node.operator in ("Identity", "ShardedFilename") else ()
 
 
 def _is_ending(tensor: str, nodes: Mapping[str, Node]) -> bool:

@@ -14,7 +14,8 @@ CARRYING = frozenset(
 TENDING = frozenset({"AssignVariableOp", "DisableCopyOnRead", "SaveV2", "VarIsInitializedOp"})
 # Their first input chooses; the functions get the others.
 CHOOSING = frozenset({"Case", "If", "StatelessCase", "StatelessIf"})
-MAX_STEPS = 1_000
+# Over all weights; an honest model needs a few for each.
+MAX_STEPS = 1_000_000
 
 
 class Use(NamedTuple):
@@ -30,16 +31,18 @@ class Uses:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._known: dict[str, Mapping[str, list[Use]]] = {}
+        self._steps_left = MAX_STEPS
 
     def operator_of(self, weight: Node) -> str:
         """The first operator that computes with a weight; the weight's own where none does."""
         pending = deque([("", weight.name)])
         seen = set(pending)
-        for _ in range(MAX_STEPS):
-            if not pending:
-                break
+        while pending:
             function, name = pending.popleft()
             for use in self._in(function).get(name, ()):
+                self._steps_left -= 1
+                if self._steps_left < 0:
+                    return weight.operator
                 if use.node.operator in TENDING:
                     continue
                 if use.node.operator not in CARRYING and not use.node.calls:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from app.errors import RejectedUpload
 
-# A field is at least two bytes; honest graphs have about nine to a field.
-MAX_FIELDS = 6_000_000
+# Five times what the largest network of keras.applications up to 30 million parameters has.
+MAX_FIELDS = 4_000_000
 MAX_SHOWN = 80
 SIGN = 1 << 63
 # Bytes of a number that has more of them.
