@@ -92,7 +92,7 @@ def _follow(attempt: Attempt) -> None:
         journal.write(events)
         if last := _last_word(events):
             if last.problem is not None:
-                raise ReportedFailure(last.problem, journal.phase)
+                raise ReportedFailure(attempt.shop.clean.problem(last.problem), journal.phase)
             return
 
 

@@ -65,13 +65,13 @@ class Journal:
         self._store()
 
     def _take(self, event: Event) -> None:
-        self.phase = event.phase or self.phase
+        self.phase = self._shop.clean.text(event.phase) if event.phase else self.phase
         if event.progress is not None:
             self._progress = max(self._progress, min(event.progress, 1.0))
             self._has_moved = True
         if self._is_to_be_told(event):
             facts = event.model_dump(mode="json", exclude={"event", "problem"}, exclude_none=True)
-            self._pending.append(NewEvent(event.event, facts))
+            self._pending.append(NewEvent(event.event, self._shop.clean.data(facts)))
 
     def _is_to_be_told(self, event: Event) -> bool:
         if event.event in KEPT:

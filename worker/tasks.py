@@ -95,8 +95,8 @@ def succeed(attempt: Attempt) -> Outcome:
     return Outcome(
         state=JobState.SUCCEEDED,
         verdict=result.verdict,
-        report=result.report.model_dump(mode="json"),
-        layers=[layer.model_dump(mode="json") for layer in result.layers],
+        report=shop.clean.data(result.report.model_dump(mode="json")),
+        layers=shop.clean.data([layer.model_dump(mode="json") for layer in result.layers]),
         artifacts=keep_artifacts(shop.blobs, folder, result, shop.settings.job_output_bytes),
     )
 

@@ -23,6 +23,7 @@ from app.jobs.queue import CeleryQueue, Queue
 from app.jobs.store import JobStore
 from app.settings import Settings
 from app.uploads.store import UploadStore
+from worker.cleaning import Cleaner
 from worker.cores import shares_of_this_machine
 from worker.disk import Disk
 from worker.launching import Launcher
@@ -76,6 +77,7 @@ class Workshop:
     uploads: UploadStore
     spares: Spares
     disk: Disk
+    clean: Cleaner
     closing: Closing
     folder: Path
     belongings: ExitStack
@@ -122,6 +124,7 @@ def open_workshop(
             blobs=BlobStore(settings.resolved_blobs),
             uploads=UploadStore(database),
             spares=spares,
+            clean=Cleaner(settings.home),
             disk=Disk(folder, settings.disk_reserve_bytes),
             closing=Closing(settings.shutdown_grace_s),
             folder=folder,

@@ -1,7 +1,8 @@
 """A child that speaks the worker's protocol without TensorFlow; the model's name says what to do.
 
 `quick` is done at once, `slow` takes 30 s if nobody stops it, `steps-<seconds>` so long;
-`crash` dies by a signal, `endless-memory` grows, `mute` closes its channel.
+`crash` dies by a signal, `endless-memory` grows, `mute` closes its channel; `hostile_child` has
+more.
 """
 
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from app.errors import Cancelled
 from app.reports.report import Verdict
+from tests.e2e.faults.hostile_child import BEHAVIOURS
 from tests.e2e.faults.reports import empty_report
 from worker.engine.order import CANCEL, ORDER, RESULT, Artifact, Event, Order, Result
 
@@ -35,6 +37,8 @@ def main() -> None:
 
 
 def behave(name: str, folder: Path, emit: Callable[[Event], None]) -> None:
+    if name in BEHAVIOURS:
+        BEHAVIOURS[name](folder, emit)
     if name == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if name == "mute":

@@ -1,0 +1,99 @@
+"""Whatever a training takes, it ends at its limit, with its code, and nothing of it is left."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from app.accounts.principal import DEFAULT_TENANT
+from app.jobs.job import Job, JobState
+from tests.e2e.faults.conftest import Farm, wait_until
+
+pytestmark = pytest.mark.e2e
+
+MIB = 1 << 20
+LIMITS = {
+    "PENJING_WORKER_CONCURRENCY": "2",
+    "PENJING_JOB_MEMORY_BYTES": str(1024 * MIB),
+    "PENJING_JOB_TASKS": "16",
+    "PENJING_JOB_DISK_BYTES": str(256 * MIB),
+    "PENJING_JOB_FILES": "2000",
+    "PENJING_JOB_OUTPUT_BYTES": str(128 * MIB),
+}
+QUICK = ["memory-bomb", "fork-bomb", "many-files", "output-bomb"]
+CODES = {
+    "endless": "run_time_exceeded",
+    "memory-bomb": "out_of_memory",
+    "fork-bomb": "too_many_processes",
+    "thread-bomb": "too_many_processes",
+    "large-file": "disk_limit_exceeded",
+    "nameless-file": "disk_limit_exceeded",
+    "many-files": "disk_limit_exceeded",
+    "deep-tree": "disk_limit_exceeded",
+    "checkpoint-bomb": "disk_limit_exceeded",
+    "output-bomb": "output_limit_exceeded",
+    "output-flood": "output_limit_exceeded",
+    "log-flood": "output_limit_exceeded",
+    "event-flood": "output_limit_exceeded",
+}
+RUN_S = 20.0
+
+
+def ended(farm: Farm, behaviour: str, limit_s: float) -> Job:
+    """The hostile job after its end, with an honest one beside it that succeeds."""
+    hostile = farm.submit(behaviour, run_s=RUN_S if behaviour != "endless" else 2)
+    honest = farm.submit("steps-1")
+    wait_until(lambda: farm.state(hostile).is_final, f"{behaviour} ends", limit_s)
+    farm.wait_for(honest, JobState.SUCCEEDED)
+    return farm.jobs.get(DEFAULT_TENANT, hostile.id)
+
+
+def assert_nothing_is_left(farm: Farm) -> None:
+    work = farm.home / "work"
+    wait_until(lambda: not list(work.glob("*/*/*")), "the folders are gone", 10)
+    wait_until(lambda: not processes_in(work), "the processes are gone", 10)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Of children: they work in a folder of their own, which may be gone by now."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and str((entry / "cwd").readlink()).startswith(str(folder)):
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    "behaviours", [QUICK, *(pytest.param([name], marks=pytest.mark.hostile) for name in CODES)]
+)
+def test_hostile_training_ends_at_its_limit_and_leaves_nothing(
+    farm: Farm, behaviours: list[str]
+) -> None:
+    worker = farm.start_worker(**LIMITS, PENJING_WARM_SPARE="0")
+    for behaviour in behaviours:
+        started = time.monotonic()
+        job = ended(farm, behaviour, RUN_S - 2)
+
+        assert job.error is not None
+        assert (job.error["code"], job.attempt) == (CODES[behaviour], 1)
+        assert job.error["stage"] == "pretending"
+        assert job.error["hint"]
+        print(f"{behaviour}: {time.monotonic() - started:.1f} s")
+    assert_nothing_is_left(farm)
+    assert worker.poll() is None
+
+
+def test_words_of_a_child_tell_no_paths(farm: Farm) -> None:
+    farm.start_worker(PENJING_WARM_SPARE="0")
+    job = farm.wait_for(farm.submit("telling"), JobState.FAILED)
+
+    events = farm.jobs.events(DEFAULT_TENANT, job.id, 0, 100)
+    told = f"{job.error}{[event.data for event in events]}"
+    assert "could not open <path>" in told
+    assert "see <path>" in told
+    assert str(farm.home) not in told
+    assert "Traceback" not in told
+    assert "/lib/a.py" not in told
