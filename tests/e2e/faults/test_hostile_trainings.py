@@ -79,7 +79,8 @@ def test_hostile_training_ends_at_its_limit_and_leaves_nothing(
 
         assert job.error is not None
         assert (job.error["code"], job.attempt) == (CODES[behaviour], 1)
-        assert job.error["stage"] == "pretending"
+        # One that is quick enough is ended before its first word is read.
+        assert job.error["stage"] in ("starting", "pretending")
         assert job.error["hint"]
         print(f"{behaviour}: {time.monotonic() - started:.1f} s")
     assert_nothing_is_left(farm)
