@@ -1,0 +1,105 @@
+"""Nothing is collected but plain files of the job's own folder, up to a size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.blobs.store import BlobStore
+from app.errors import EngineFault
+from tests.worker.conftest import RESULT
+from worker.collecting import MOST_ARTIFACTS, keep_artifacts, read_result
+from worker.engine.order import Artifact, Result
+from worker.errors import OutputLimitExceeded
+from worker.job_folder import JobFolder
+
+LIMIT_BYTES = 1000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> JobFolder:
+    (tmp_path / "secret.tflite").write_bytes(b"secret")
+    return JobFolder.made_in(tmp_path)
+
+
+def offering(path: str, filename: str = "a.tflite", times: int = 1) -> Result:
+    made = Artifact(kind="tflite", format="tflite", path=Path(path), filename=filename)
+    return RESULT.model_copy(update={"artifacts": (made,) * times})
+
+
+def kept(folder: JobFolder, result: Result) -> list[int]:
+    store = BlobStore(folder.path / "blobs")
+    return [one.size_bytes for one in keep_artifacts(store, folder, result, LIMIT_BYTES)]
+
+
+def link_a_folder(folder: JobFolder) -> str:
+    (folder.outputs / "inner").symlink_to(folder.path.parent)
+    return "out/inner/secret.tflite"
+
+
+def link_a_file(folder: JobFolder) -> str:
+    (folder.outputs / "a.tflite").symlink_to(folder.path.parent / "secret.tflite")
+    return "out/a.tflite"
+
+
+def climb(folder: JobFolder) -> str:
+    return "out/../../secret.tflite"
+
+
+def be_absolute(folder: JobFolder) -> str:
+    return str(folder.path.parent / "secret.tflite")
+
+
+@pytest.mark.parametrize("lead_out", [link_a_folder, link_a_file, climb, be_absolute])
+def test_artifact_that_lies_elsewhere_is_refused(
+    folder: JobFolder, lead_out: Callable[[JobFolder], str]
+) -> None:
+    with pytest.raises(EngineFault, match="no plain file"):
+        kept(folder, offering(lead_out(folder)))
+
+
+def test_artifact_of_an_inner_folder_is_kept(folder: JobFolder) -> None:
+    (folder.outputs / "inner").mkdir()
+    (folder.outputs / "inner" / "a.tflite").write_bytes(b"tiny")
+
+    assert kept(folder, offering("out/inner/a.tflite")) == [4]
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/b", ".hidden", "a\nb", "a" * 201])
+def test_artifact_with_a_name_that_is_none_is_refused(folder: JobFolder, name: str) -> None:
+    (folder.outputs / "a.tflite").write_bytes(b"tiny")
+
+    with pytest.raises(EngineFault, match="name"):
+        kept(folder, offering("out/a.tflite", name))
+
+
+def test_artifacts_are_bounded_in_number_and_all_together(folder: JobFolder) -> None:
+    (folder.outputs / "a.tflite").write_bytes(b"x" * 400)
+
+    assert kept(folder, offering("out/a.tflite", times=2)) == [400, 400]
+    with pytest.raises(OutputLimitExceeded, match="larger"):
+        kept(folder, offering("out/a.tflite", times=3))
+    with pytest.raises(OutputLimitExceeded, match="offers"):
+        kept(folder, offering("out/a.tflite", times=MOST_ARTIFACTS + 1))
+
+
+def test_report_without_end_is_refused(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.collecting.RESULT_LIMIT_BYTES", 10)
+    (folder.outputs / "result.json").write_text("x" * 11)
+
+    with pytest.raises(OutputLimitExceeded):
+        read_result(folder)
+
+
+def test_folder_of_states_takes_over_plain_files_alone(folder: JobFolder, tmp_path: Path) -> None:
+    lasting = tmp_path / "checkpoints" / "job_1"
+    lasting.mkdir(parents=True)
+    (lasting / "training-1.npz").write_bytes(b"half a training")
+    (lasting / "folder").mkdir()
+    (lasting / "link").symlink_to(tmp_path / "secret.tflite")
+    place = folder.states.stat().st_ino
+
+    folder.keep_states_at(lasting)
+
+    assert lasting.stat().st_ino == place
+    assert [path.name for path in lasting.iterdir()] == ["training-1.npz"]
