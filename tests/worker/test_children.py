@@ -120,6 +120,19 @@ print(os.getcwd() == folder + "/scratch", os.environ["HOME"] == folder + "/scrat
     assert said_by(child) == "True True"
 
 
+def test_boxed_child_can_touch_and_copy_files(start_boxed: Start) -> None:
+    child = start_boxed(
+        """
+import pathlib, shutil
+pathlib.Path("made").touch(); pathlib.Path("made").touch()
+shutil.copy2("made", "copied")
+print(sorted(path.name for path in pathlib.Path().iterdir()))
+"""
+    )
+
+    assert said_by(child) == "['copied', 'made']"
+
+
 def test_boxed_child_is_limited_by_the_kernel(start_boxed: Start) -> None:
     child = start_boxed(
         "print(resource.getrlimit(resource.RLIMIT_DATA), resource.getrlimit(resource.RLIMIT_CORE))"

@@ -8,6 +8,7 @@ import pytest
 from app.blobs.store import BlobStore
 from app.errors import EngineFault
 from tests.worker.conftest import RESULT
+from worker import collecting
 from worker.collecting import MOST_ARTIFACTS, keep_artifacts, read_result
 from worker.engine.order import Artifact, Result
 from worker.errors import OutputLimitExceeded
@@ -84,7 +85,7 @@ def test_artifacts_are_bounded_in_number_and_all_together(folder: JobFolder) -> 
 
 
 def test_report_without_end_is_refused(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.collecting.RESULT_LIMIT_BYTES", 10)
+    monkeypatch.setattr(collecting, "RESULT_LIMIT_BYTES", 10)
     (folder.outputs / "result.json").write_text("x" * 11)
 
     with pytest.raises(OutputLimitExceeded):
