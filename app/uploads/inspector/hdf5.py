@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from app.errors import RejectedUpload
 from app.uploads.inspector.hdf5_attributes import check_attributes
+from app.uploads.inspector.hdf5_heaps import check_heaps
 from app.uploads.inspector.shown import shown
 
 PIECE_BYTES = 4 * 2**20
@@ -49,6 +50,7 @@ def open_hdf5(file: BinaryIO) -> Iterator[Any]:
 
     Raises: RejectedUpload where the library cannot make sense of it, here or in the block.
     """
+    check_heaps(file)
     try:
         with h5py.File(file, "r") as hdf5:
             yield hdf5

@@ -71,6 +71,9 @@ def check_lookup(spot: Spot, *, is_compiled: bool = False) -> None:
         _check_function(spot, is_compiled=is_compiled)
         return
     known = names.UNPLACED if module is None else names.CLASSES.get(str(module), frozenset())
+    if is_compiled and module is None:
+        # Keras 2.11 wrote its own optimizers so.
+        class_name = class_name.removeprefix("Custom>")
     if class_name not in known:
         raise refused(
             spot,
@@ -79,7 +82,7 @@ def check_lookup(spot: Spot, *, is_compiled: bool = False) -> None:
             COMPILED_HINT if is_compiled else OWN_LAYERS_HINT,
         )
     registered = found.get("registered_name")
-    if registered not in (None, class_name):
+    if registered not in (None, class_name, found["class_name"]):
         raise refused(spot, f"{shown(registered)} is a custom class; only Keras' own can be loaded")
 
 

@@ -41,6 +41,8 @@ INITIALIZERS = _words("""
     Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform
     Ones Orthogonal RandomNormal RandomUniform STFT TruncatedNormal VarianceScaling Zeros
 """)
+# As earlier versions of Keras 3 called theirs.
+EARLIER_INITIALIZERS = _words("IdentityInitializer OrthogonalInitializer STFTInitializer")
 POLICIES = _words("""
     AWQDTypePolicy DTypePolicy DTypePolicyMap FloatDTypePolicy GPTQDTypePolicy Int4DTypePolicy
     QuantizedDTypePolicy QuantizedFloat8DTypePolicy
@@ -163,7 +165,7 @@ CLASSES: dict[str, frozenset[str]] = {
     "keras.layers": LAYERS,
     "keras.constraints": CONSTRAINTS,
     "keras.dtype_policies": POLICIES,
-    "keras.initializers": INITIALIZERS,
+    "keras.initializers": INITIALIZERS | EARLIER_INITIALIZERS,
     "keras.losses": LOSSES,
     "keras.metrics": METRICS,
     "keras.optimizers": OPTIMIZERS,
@@ -186,10 +188,10 @@ CLASSES: dict[str, frozenset[str]] = {
 }
 MODEL_MODULES = tuple(module for module, known in CLASSES.items() if known >= MODELS)
 LAYER_MODULES = ("keras.layers", "keras.src.applications.")
-# As .h5 files have them: under the name of the class alone. `Policy` is that of Keras 2.
+# As .h5 files have them: under the name of the class alone. Two are Keras 2's.
 UNPLACED_LAYERS = LAYERS | MODELS | {"GroupedQueryAttention"}
-UNPLACED = frozenset({"Policy"}).union(
-    *(UNPLACED_LAYERS, POLICIES, INITIALIZERS, CONSTRAINTS, REGULARIZERS),
+UNPLACED = frozenset({"LossFunctionWrapper", "Policy"}).union(
+    *(UNPLACED_LAYERS, POLICIES, INITIALIZERS, EARLIER_INITIALIZERS, CONSTRAINTS, REGULARIZERS),
     *(LOSSES, METRICS, OPTIMIZERS, SCHEDULES),
 )
 FUNCTIONS: dict[str, frozenset[str]] = {

@@ -1,6 +1,7 @@
 """The rules for a Keras config, one after the other at every place in it."""
 
 import math
+import re
 from typing import Any
 
 from app.recipes.keras_graph import Config
@@ -27,6 +28,8 @@ MAX_TEXT = 2_000
 MAX_NUMBER = 2**64
 FLOAT_POLICIES = frozenset({"DTypePolicy", "FloatDTypePolicy", "Policy"})
 QUANTIZED_FROM = "_from_"
+# Types and policies: float32, mixed_float16, int4/128_from_float32.
+DTYPE = re.compile(r"[a-z][a-z0-9_/]{0,60}")
 
 
 def check_config(config: Config, compile_config: Config | None, *, stored_values: int) -> None:
@@ -44,8 +47,10 @@ def check_config(config: Config, compile_config: Config | None, *, stored_values
         if is_named(spot.value):
             check_lookup(spot, is_compiled=True)
         _check_values(spot)
-    total = _Total(stored_values * (PACKED if is_quantized(config) else 1))
-    for spot in spots(config):
+    found = list(spots(config))
+    is_packed = any(_is_quantizing(spot.value) for spot in found if is_named(spot.value))
+    total = _Total(stored_values * (PACKED if is_packed else 1))
+    for spot in found:
         if is_named(spot.value):
             check_lookup(spot)
         if is_layer(spot.value):
@@ -56,7 +61,7 @@ def check_config(config: Config, compile_config: Config | None, *, stored_values
         check_shape(spot)
         _check_values(spot)
     # After all that they hold: graphs are put together from what has been looked at.
-    for spot in spots(config):
+    for spot in found:
         if is_body(spot.value):
             check_body(spot, total.most)
 
@@ -109,18 +114,26 @@ def _is_quantizing(found: dict[str, Any]) -> bool:
 
 
 def _check_values(spot: Spot) -> None:
-    """Texts and numbers of one dict or list: texts no longer than names are, numbers that are some.
+    """Texts no longer than names are, and numbers that are some, of one dict or list.
 
     Raises: RejectedUpload.
     """
-    values = spot.value.values() if isinstance(spot.value, dict) else spot.value
-    for value in values:
+    is_dict = isinstance(spot.value, dict)
+    dtype = spot.value.get("dtype") if is_dict else None
+    if isinstance(dtype, str) and not DTYPE.fullmatch(dtype):
+        raise refused(spot, f"something has the type {shown(dtype)}; Keras knows none of that name")
+    for value in (*spot.value, *spot.value.values()) if is_dict else spot.value:
         kind = type(value)
-        if kind is str and len(value) > MAX_TEXT:
-            raise refused(spot, f"a text of {len(value)} characters; {MAX_TEXT} are the most")
-        if kind is int and abs(value) >= MAX_NUMBER:
+        if kind is str:
+            _check_text(spot, value)
+        elif kind is int and abs(value) >= MAX_NUMBER:
             raise refused(spot, f"the number {shown(value)} is larger than any that Keras takes")
-        if kind is float and math.isnan(value):
+        elif kind is float and math.isnan(value):
             raise refused(spot, "a number that is none (NaN)")
-    if isinstance(spot.value, dict) and any(len(key) > MAX_TEXT for key in spot.value):
-        raise refused(spot, f"a key of more than {MAX_TEXT} characters")
+
+
+def _check_text(spot: Spot, text: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise refused(spot, f"a text of {len(text)} characters; {MAX_TEXT} are the most")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise refused(spot, f"the text {shown(text)} holds half a character")

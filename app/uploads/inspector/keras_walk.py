@@ -9,6 +9,7 @@ from app.uploads.inspector.shown import MAX_SHOWN
 # A model inside a model is three deep; what a layer was called with is about ten.
 MAX_DEPTH = 100
 MAX_POINTER = 200
+HOLDING = (dict, list)
 
 
 class Spot(NamedTuple):
@@ -47,27 +48,18 @@ def spots(config: Any) -> Iterator[Spot]:
 
     Raises: RejectedUpload where they stand too deep.
     """
-    pending = [Spot(config, "", None, 0)]
+    pending = [Spot(config, "", None, 0)] if isinstance(config, HOLDING) else []
     while pending:
         spot = pending.pop()
         if spot.depth > MAX_DEPTH:
             raise refused(spot, f"the configuration is nested more than {MAX_DEPTH} deep")
         yield spot
-        inside = [
-            Spot(value, key, spot, spot.depth + 1)
-            for key, value in _items(spot.value)
-            if isinstance(value, dict | list)
-        ]
+        value, below = spot.value, spot.depth + 1
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        inside = [Spot(one, key, spot, below) for key, one in items if isinstance(one, HOLDING)]
         pending.extend(reversed(inside))
 
 
 def refused(spot: Spot, detail: str, hint: str | None = None) -> RejectedUpload:
     """The refusal of what stands there."""
     return RejectedUpload(f"{detail} (at {spot.pointer})", hint=hint)
-
-
-def _items(value: Any) -> Iterator[tuple[str | int, Any]]:
-    if isinstance(value, dict):
-        yield from value.items()
-    elif isinstance(value, list):
-        yield from enumerate(value)

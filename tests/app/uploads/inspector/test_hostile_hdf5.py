@@ -170,3 +170,25 @@ def test_pieces_of_nothing_are_none_however_long_it_is() -> None:
     with open_hdf5(file) as opened:
         (stored,) = stored_arrays(opened)
         assert list(pieces(stored.dataset)) == []
+
+
+def with_gap(size: int) -> io.BytesIO:
+    """A file with a text of any length, and this as the size of the gap behind it."""
+    file = written(lambda opened: opened.attrs.update(model_config="x" * 100))
+    content = bytearray(file.getvalue())
+    heap = content.index(b"GCOL")
+    gap = heap + 16 + 16 + 104
+    assert struct.unpack_from("<H", content, gap) == (0,)
+    struct.pack_into("<Q", content, gap + 8, size)
+    return io.BytesIO(bytes(content))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**40, 2**64 - 1])
+def test_open_hdf5_refuses_texts_that_the_library_would_search_for_ever(size: int) -> None:
+    with pytest.raises(RejectedUpload, match="have no end"):
+        paths(with_gap(size))
+
+
+def test_open_hdf5_takes_texts_of_any_length() -> None:
+    file = written(lambda opened: opened.attrs.update({str(i): "x" * i**2 for i in range(99)}))
+    assert paths(file) == []

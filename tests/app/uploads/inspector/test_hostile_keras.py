@@ -198,7 +198,12 @@ REFUSED: dict[str, tuple[Json, str]] = {
     "a number that is none": (sequential(dense(rate=float("nan"))), "a number that is none"),
     "a number of 100 digits": (sequential(dense(seed=10**100)), "is larger than any that Keras"),
     "a text without end": (sequential(dense(data_format="x" * 2_001)), "a text of 2001 characters"),
-    "a key without end": (sequential(dense(**{"x" * 2_001: 1})), "a key of more than 2000"),
+    "a key without end": (sequential(dense(**{"x" * 2_001: 1})), "a text of 2001 characters"),
+    "half a character": (sequential(dense(data_format="\ud800")), "holds half a character"),
+    "a type that is markup": (
+        {**sequential(), "config": {"name": "n", "layers": [source(dtype="<b>"), dense()]}},
+        "has the type '<b>'",
+    ),
     "depth": (nested(40), "nested more than 100 deep"),
     # Names and graphs.
     "markup beside the name": (
