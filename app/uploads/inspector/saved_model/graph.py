@@ -1,7 +1,7 @@
 """The graph of a SavedModel as plain values: nodes, functions, signatures; every name looked at."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from app.errors import RejectedUpload
@@ -38,6 +38,7 @@ DEVICE = re.compile(
 )
 CUSTOM_GRADIENT = re.compile(r"CustomGradient-[0-9]+|PartitionedCall-[0-9]+")
 VARIABLE = "VarHandleOp"
+CALL = "StatefulPartitionedCall"
 
 
 class Attributes(NamedTuple):
@@ -75,7 +76,12 @@ class GraphReader:
             functions[function.name] = function
             if len(functions) > MAX_FUNCTIONS:
                 raise RejectedUpload(f"the SavedModel has more than {MAX_FUNCTIONS} functions")
-        return Graph(self._node_map(graph.many("nodes"), "the graph"), functions)
+        nodes = self._node_map(graph.many("nodes"), "the graph")
+        called = {
+            name: one._replace(nodes=_with_calls_by_name(one.nodes, functions))
+            for name, one in functions.items()
+        }
+        return Graph(_with_calls_by_name(nodes, functions), called)
 
     def _function(self, data: bytes) -> Function:
         function = self._wire.read(data, FUNCTION, "function")
@@ -185,6 +191,18 @@ class GraphReader:
                 f"{what} of the SavedModel declares constants that are larger than what is stored, "
                 f"over all by more than {MAX_MADE_UP_BYTES} bytes"
             )
+
+
+def _with_calls_by_name(
+    nodes: Mapping[str, Node], functions: Mapping[str, Function]
+) -> dict[str, Node]:
+    """A function may stand in the place of an operator, and comes before one of the same name."""
+    return {
+        name: node._replace(operator=CALL, calls=(*node.calls, node.operator))
+        if node.operator in functions
+        else node
+        for name, node in nodes.items()
+    }
 
 
 def checked_name(name: str, what: str) -> str:

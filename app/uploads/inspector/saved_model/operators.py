@@ -29,9 +29,9 @@ STATE = _names(
 TABLES = _names("HashTableV2 LookupTableFindV2 LookupTableImportV2 LookupTableSizeV2")
 ARITHMETIC = _names(
     """
-    Abs AccumulateNV2 Acos Acosh Add AddN AddV2 Angle Asin Asinh Atan Atan2 Atanh BesselI0e
-    BesselI1e BitwiseAnd BitwiseOr BitwiseXor Ceil ClipByValue Complex ComplexAbs Conj Cos Cosh
-    Digamma Div DivNoNan Erf Erfc Erfinv Exp Expm1 Floor FloorDiv FloorMod Imag Inv Invert
+    Abs AccumulateNV2 Acos Acosh Add AddN AddV2 Angle Asin Asinh Atan Atan2 Atanh BesselI0 BesselI0e
+    BesselI1 BesselI1e BitwiseAnd BitwiseOr BitwiseXor Ceil ClipByValue Complex ComplexAbs Conj
+    Cos Cosh Digamma Div DivNoNan Erf Erfc Erfinv Exp Expm1 Floor FloorDiv FloorMod Imag Inv Invert
     IsFinite IsInf IsNan LeftShift Lgamma Log Log1p LogicalAnd LogicalNot LogicalOr Maximum
     Minimum Mod Mul MulNoNan Ndtri Neg NextAfter Pow Real RealDiv Reciprocal RightShift Rint
     Round Rsqrt Sign Sin Sinh Sqrt Square SquaredDifference Sub Tan TruncateDiv TruncateMod Xdivy
@@ -54,18 +54,18 @@ REDUCTIONS = _names(
 SHAPES = _names(
     """
     BatchToSpaceND Bitcast BroadcastArgs BroadcastTo Cast CheckNumerics ConcatV2 Const
-    DepthToSpace DynamicPartition DynamicStitch EnsureShape ExpandDims Fill GatherNd GatherV2
+    DepthToSpace DynamicPartition DynamicStitch Empty EnsureShape ExpandDims Fill GatherNd GatherV2
     Identity IdentityN InvertPermutation LinSpace MirrorPad OneHot OnesLike Pack Pad PadV2
     ParallelDynamicStitch PreventGradient Range Rank Reshape ReverseSequence ReverseV2 Roll
     ScatterNd Shape ShapeN Size Slice Snapshot SpaceToBatchND SpaceToDepth SparseToDense Split
     SplitV Squeeze StopGradient StridedSlice TensorScatterAdd TensorScatterMax TensorScatterMin
-    TensorScatterSub TensorScatterUpdate Tile Transpose UniqueV2 Unpack UnravelIndex Where
+    TensorScatterSub TensorScatterUpdate Tile Transpose Unique UniqueV2 Unpack UnravelIndex Where
     XlaDynamicUpdateSlice ZerosLike
     """
 )
 MATRICES = _names(
     """
-    BatchMatMul BatchMatMulV2 BatchMatMulV3 Cholesky Cross Einsum FFT FFT2D FFT3D IFFT IFFT2D
+    BatchMatMul BatchMatMulV2 BatchMatMulV3 Cholesky Cross Eig Einsum FFT FFT2D FFT3D IFFT IFFT2D
     IFFT3D IRFFT IRFFT2D Lu MatMul MatrixBandPart MatrixDeterminant MatrixDiagPartV3 MatrixDiagV3
     MatrixInverse MatrixSetDiagV3 MatrixSolve MatrixSolveLs MatrixTriangularSolve Qr RFFT RFFT2D
     SelfAdjointEigV2 Svd

@@ -99,6 +99,13 @@ def test_read_saved_model_looks_for_the_end_inside_functions() -> None:
     assert read(saved_model(content)).heads[0].activation == "sigmoid"
 
 
+def test_read_saved_model_follows_a_function_that_stands_in_the_place_of_an_operator() -> None:
+    """TensorFlow looks for a function first, even where an operator is called the same."""
+    softmax = function("Relu", node("s", "Softmax", "x"), result="s:y:0")
+    content = graph(PLACEHOLDER, node("y", "Relu", "x"), functions=[softmax])
+    assert read(saved_model(content)).heads[0].activation == "softmax"
+
+
 def test_read_saved_model_is_not_led_round_in_circles() -> None:
     circle = (node("y", "Identity", "z"), node("z", "Identity", "y"))
     facts = read(saved_model(graph(PLACEHOLDER, *circle)))
@@ -137,6 +144,10 @@ REFUSED_GRAPHS: dict[str, tuple[bytes, str]] = {
     "function that calls itself": (
         graph(PLACEHOLDER, SOFTMAX, functions=[SELF]),
         "function 'f' of the SavedModel calls itself",
+    ),
+    "function that calls itself by its name": (
+        graph(PLACEHOLDER, SOFTMAX, functions=[function("Relu", node("c", "Relu", "x"))]),
+        "function 'Relu' of the SavedModel calls itself",
     ),
     "function that calls itself as a branch": (
         graph(
