@@ -54,8 +54,10 @@ POLL_S = 0.25
 
 
 def honest_recipe() -> dict[str, Any]:
-    recipe = read_recipe(EXAMPLES / "recipes" / "lenet5.json")
-    return recipe | {"control": False, "outputs": ["keras", "tflite"]}
+    """The example's, with two epochs of its six: there are many attacks to stand."""
+    found = read_recipe(EXAMPLES / "recipes" / "lenet5.json")
+    found["recipe"]["steps"][0]["recovery"]["epochs"] = 2
+    return found | {"control": False, "outputs": ["tflite"]}
 
 
 def attack(home: Path, name: str, cores: Cores) -> float:
@@ -120,22 +122,18 @@ def honest_s(name: str | None) -> tuple[float, list[float]]:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    alone = statistics.median(honest_s(None)[0] for _ in range(rounds + 1))
-    rows = [("alone", f"{alone:.1f} s", "")]
-    for name in BEHAVIOURS:
-        beside, ends = zip(*(honest_s(name) for _ in range(rounds)), strict=True)
-        ratio = statistics.median(beside) / alone
-        each = [end for some in ends for end in some]
-        told = f"{statistics.median(beside):.1f} s, x {ratio:.2f}"
-        rows.append(
-            (
-                f"beside {name}",
-                f"{told}; {len(each)} ended after {statistics.median(each):.1f} s",
-                f"x {ALLOWED}",
-            )
-        )
-        print(rows[-1], flush=True)
-    print_table("An honest job beside hostile ones, on a core of its own", rows)
+    alone = [honest_s(None)[0]]
+    rows = []
+    for name in (name for _ in range(rounds) for name in BEHAVIOURS if name != "telling"):
+        beside, ends = honest_s(name)
+        alone.append(honest_s(None)[0])
+        # Alone right before and right after: the machine may have other work.
+        ratio = beside / statistics.mean(alone[-2:])
+        told = f"{beside:.1f} s, x {ratio:.2f}; {len(ends)} ended after {ends[0]:.1f} s"
+        rows.append((f"beside {name}", told, f"x {ALLOWED}"))
+        print(*rows[-1], flush=True)
+    spread = f"{min(alone):.1f} to {max(alone):.1f} s"
+    print_table("An honest job beside hostile ones", [("alone", spread, ""), *rows])
 
 
 if __name__ == "__main__":
