@@ -23,6 +23,9 @@ IMPORT_ROOT = Path(__file__).parents[1]
 PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ")
 # Python's names for where it has its own modules, and those of others.
 INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
+# Modes of folders that lead to a process's own: a user of its own gets through the first without
+# seeing a name in it.
+PASSABLE, LISTABLE = 0o711, 0o755
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,28 @@ def libraries() -> tuple[str, ...]:
     native = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     found = (*inside, *packages, *(path for path in native if Path(path).is_absolute()))
     return tuple(dict.fromkeys(path for path in found if Path(path).exists()))
+
+
+def make_folder(path: Path, mode: int) -> None:
+    """With just this mode, whatever the umask is.
+
+    Raises: FileExistsError, whose mode stays.
+    """
+    path.mkdir()
+    path.chmod(mode)
+
+
+def ensure_folder(path: Path, mode: int) -> None:
+    """Make it, and what it is in, or take it as it is: another may have made it at the same time.
+
+    Raises: FileExistsError where it is something else.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        make_folder(path, mode)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
 
 
 def _of_the_interpreter() -> Iterable[str]:

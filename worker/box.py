@@ -29,7 +29,11 @@ from worker.kernel.system_calls import ARCHITECTURES
 
 # Users that systemd, too, hands out for a while: nobody's files belong to them.
 FIRST_USER, USERS = 61184, 4336
-TO_CHANGE_USER = (Capability.SETUID, Capability.SETGID, Capability.CHOWN, Capability.KILL)
+# For the box, and for its starter: it ends what runs under another user, and reads its files.
+TO_CHANGE_USER = (
+    *(Capability.SETUID, Capability.SETGID, Capability.CHOWN),
+    *(Capability.KILL, Capability.DAC_OVERRIDE, Capability.FOWNER),
+)
 # What Linux gives by itself, and a thread takes as its share.
 STACK_BYTES = 8 * 2**20
 # Address space beyond memory: libraries, mapped files, what allocators set aside. Its tables take

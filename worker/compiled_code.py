@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.confinement import environment
+from app.confinement import LISTABLE, ensure_folder, environment
 from worker.engine.coding import kept
 
 MODULE = "worker.engine.coding.compiling"
@@ -27,7 +27,7 @@ class CompiledCode:
     def kept_below(cls, home: Path) -> "CompiledCode":
         """Beside its sources, or in `home` where those cannot be written."""
         folder = kept.beside_the_sources() or home / kept.named_after_sources()
-        folder.mkdir(parents=True, exist_ok=True)
+        ensure_folder(folder, LISTABLE)
         return cls(folder)
 
     def begin(self) -> None:

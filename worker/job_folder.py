@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from app.confinement import LISTABLE, PASSABLE, ensure_folder, make_folder
 from worker.engine.order import INPUTS, OUTPUTS, SCRATCH
 from worker.removal import remove_tree
 
 # No training keeps more states than this; what is beyond was not left by one.
 MOST_STATES = 1_000
+# Who it belongs to alone, before the box gives it to a user of its own.
+PRIVATE = 0o700
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,10 @@ class JobFolder:
     @classmethod
     def made_in(cls, home: Path) -> Self:
         folder = cls(home / secrets.token_hex(8))
-        folder.path.mkdir(mode=0o711)
-        folder.inputs.mkdir(mode=0o755)
+        make_folder(folder.path, PASSABLE)
+        make_folder(folder.inputs, LISTABLE)
         for part in folder.writable:
-            part.mkdir(mode=0o700)
+            make_folder(part, PRIVATE)
         return folder
 
     @property
@@ -49,6 +52,11 @@ class JobFolder:
         return self.path / "checkpoints"
 
     @property
+    def session(self) -> Path:
+        """Says which processes are at work here, to those who come after a dead worker."""
+        return self.path / "session"
+
+    @property
     def writable(self) -> tuple[Path, ...]:
         return self.outputs, self.scratch, self.states
 
@@ -58,7 +66,7 @@ class JobFolder:
         The child's right to write hangs on the folder itself, not on its name; an attempt that was
         taken for dead loses its own.
         """
-        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+        ensure_folder(kept.parent, PASSABLE)
         if kept.is_dir():
             self._take_over(kept)
             remove_tree(kept)

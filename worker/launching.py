@@ -17,6 +17,7 @@ from worker.compiled_code import CompiledCode
 from worker.cores import Cores
 from worker.job_folder import JobFolder
 from worker.limits import Limits, child_environment
+from worker.sessions import Session
 
 Enclose = Callable[[Confinement, Sequence[str], int], list[str]]
 
@@ -66,6 +67,8 @@ class Launcher:
             raise
         finally:
             os.close(writing)
+        if session := Session.of(process.pid):
+            session.write(folder.session)
         with suppress(OSError):  # it died meanwhile; reading from it says so
             os.sched_setaffinity(process.pid, cores)
         return Child(process, reading, self.limits, folder)

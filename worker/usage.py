@@ -13,7 +13,7 @@ PROCESSES = Path("/proc")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 BLOCK_BYTES = 512
 # Fields of /proc/<pid>/stat behind the name, which may hold anything.
-SESSION_AT, THREADS_AT, RESIDENT_AT = 3, 17, 21
+SESSION_AT, THREADS_AT, STARTED_AT, RESIDENT_AT = 3, 17, 19, 21
 # Nobody's folders nest so deep; what does is there to trap who looks.
 DEEPEST = 64
 # A job that holds more open is not looked through to the end.
@@ -47,6 +47,12 @@ def use_of_session(leader: int) -> SessionUse:
             tasks += int(fields[THREADS_AT])
             resident += int(fields[RESIDENT_AT]) * PAGE_BYTES
     return SessionUse(tuple(pids), tasks, resident)
+
+
+def started_at(pid: int) -> int | None:
+    """In ticks of the kernel since it was started; None where there is no such process."""
+    fields = _status_of(pid)
+    return int(fields[STARTED_AT]) if fields else None
 
 
 def kill_session(leader: int) -> None:

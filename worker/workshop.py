@@ -15,6 +15,7 @@ from typing import IO
 
 from app.accounts.quotas import Quotas
 from app.blobs.store import BlobStore
+from app.confinement import PASSABLE, ensure_folder, make_folder
 from app.database.engine import Database
 from app.database.migrate import upgrade
 from app.jobs.leases import JobLeases
@@ -26,10 +27,12 @@ from app.uploads.store import UploadStore
 from worker.cleaning import Cleaner
 from worker.cores import shares_of_this_machine
 from worker.disk import Disk
+from worker.job_folder import JobFolder
 from worker.launching import Launcher
 from worker.limits import Limits
 from worker.removal import remove_tree
 from worker.selftest import BoxReport, self_test
+from worker.sessions import Session
 from worker.spares import Spares
 
 log = logging.getLogger(__name__)
@@ -145,11 +148,11 @@ def standing_of(box: BoxReport, settings: Settings) -> Standing:
 @contextmanager
 def own_folder(root: Path, name: str) -> Iterator[Path]:
     """A folder for this worker's jobs, locked while it lives and gone afterwards."""
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ensure_folder(root, PASSABLE)
     sweep_folders(root)
     folder = root / name
     with _own_lock(root / f"{name}.lock"):
-        folder.mkdir(mode=0o700)
+        make_folder(folder, PASSABLE)
         try:
             yield folder
         finally:
@@ -157,12 +160,20 @@ def own_folder(root: Path, name: str) -> Iterator[Path]:
 
 
 def sweep_folders(root: Path) -> None:
-    """Remove what dead workers left; a lock that can be had has lost its owner."""
+    """End and remove what dead workers left; a lock that can be had has lost its owner."""
     for lock_path in root.glob("*.lock"):
         with lock_path.open("a") as lock:
             if _try_lock(lock) and _is_at(lock_path, lock):
-                remove_tree(lock_path.with_suffix(""))
+                folder = lock_path.with_suffix("")
+                _end_sessions(folder)
+                remove_tree(folder)
                 lock_path.unlink(missing_ok=True)
+
+
+def _end_sessions(folder: Path) -> None:
+    for job in folder.glob("*"):
+        if session := Session.read(JobFolder(job).session):
+            session.end()
 
 
 def _own_lock(path: Path) -> IO[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from app.client.credentials import without_key
+from app.confinement import PASSABLE, ensure_folder
 from app.embedded.broker import (
     find_server,
     make_private,
@@ -27,6 +28,7 @@ from app.embedded.signals import StopSignals
 from app.embedded.supervisor import Pids, Say, Supervisor
 from app.settings import Settings, socket_url
 
+PRIVATE, KEPT_FROM_OTHERS = 0o700, 0o077
 START_LIMIT_S = 120.0
 API_GRACE_S = 8.0
 BROKER_GRACE_S = 8.0
@@ -58,6 +60,7 @@ class Stack:
         Raises: HomeInUse, StackNotStarted.
         """
         open_home(self.home)
+        os.umask(KEPT_FROM_OTHERS)
         with hold(self.home), listening(self.host, self.port) as listener, StopSignals() as signals:
             url = f"http://{_authority(self.host, listener.getsockname()[1])}"
             supervisor = Supervisor(
@@ -86,10 +89,13 @@ class Stack:
 def open_home(home: Path) -> None:
     """Make the folder, for this user alone, or take it as it is.
 
+    Root's jobs have users of their own. Those get through the folder to theirs; everything else in
+    it is for root alone.
+
     Raises: StackNotStarted if it cannot be used.
     """
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_folder(home, PASSABLE if os.getuid() == 0 else PRIVATE)
     except OSError as error:
         raise _unusable(home, error.strerror or "cannot be made") from error
     if not os.access(home, os.R_OK | os.W_OK | os.X_OK):

@@ -14,7 +14,14 @@ from typing import BinaryIO, Protocol
 
 from pydantic import ValidationError
 
-from app.confinement import CANNOT_CONFINE, Confinement, command, environment
+from app.confinement import (
+    CANNOT_CONFINE,
+    PASSABLE,
+    Confinement,
+    command,
+    ensure_folder,
+    environment,
+)
 from app.errors import RejectedUpload, Unavailable
 from app.recipes.facts import DatasetOptions
 from app.uploads.inspector.order import Inspection, InspectionOrder
@@ -108,7 +115,7 @@ class Inspector:
 
     def _folder(self) -> Path:
         try:
-            self.scratch.mkdir(parents=True, exist_ok=True)
+            ensure_folder(self.scratch, PASSABLE)
             return Path(tempfile.mkdtemp(dir=self.scratch))
         except OSError as error:
             raise _not_started(error) from error

@@ -28,6 +28,8 @@ STATUS = Path("/proc/self/status")
 
 class Capability(IntEnum):
     CHOWN = 0
+    DAC_OVERRIDE = 1
+    FOWNER = 3
     KILL = 5
     SETGID = 6
     SETUID = 7

@@ -40,6 +40,15 @@ def fork_bomb(folder: Path, emit: Emit) -> None:
             time.sleep(0.01)
 
 
+def orphans(folder: Path, emit: Emit) -> None:
+    """Processes that do not go with their parent."""
+    for _ in range(3):
+        if os.fork() == 0:
+            time.sleep(120)
+            os._exit(0)
+    time.sleep(120)
+
+
 def thread_bomb(folder: Path, emit: Emit) -> None:
     while True:
         try:
@@ -122,6 +131,7 @@ BEHAVIOURS: dict[str, Callable[[Path, Emit], None]] = {
     "endless": endless,
     "memory-bomb": memory_bomb,
     "fork-bomb": fork_bomb,
+    "orphans": orphans,
     "thread-bomb": thread_bomb,
     "large-file": large_file,
     "nameless-file": nameless_file,

@@ -87,6 +87,24 @@ def test_hostile_training_ends_at_its_limit_and_leaves_nothing(
     assert worker.poll() is None
 
 
+def test_what_a_child_of_a_killed_worker_had_forked_is_ended_by_the_next(farm: Farm) -> None:
+    work = farm.home / "work"
+    killed = farm.start_worker(PENJING_WARM_SPARE="0")
+    job = farm.submit("orphans")
+    wait_until(lambda: len(processes_in(work)) == 4, "the child has forked")
+    left = set(processes_in(work))
+    [folder] = work.glob("*/*/scratch")
+
+    killed.kill()
+    killed.wait()
+    wait_until(lambda: len(processes_in(work)) == 3, "the child itself is dead")
+    farm.jobs.request_cancel(DEFAULT_TENANT, job.id, job.created_at)
+    farm.start_worker(PENJING_WARM_SPARE="0")
+
+    assert not left & set(processes_in(work))
+    assert not folder.exists()
+
+
 def test_words_of_a_child_tell_no_paths(farm: Farm) -> None:
     farm.start_worker(PENJING_WARM_SPARE="0")
     job = farm.wait_for(farm.submit("telling"), JobState.FAILED)
