@@ -14,6 +14,7 @@ from app.client import Client
 from app.embedded.stack import API_GRACE_S, BROKER_GRACE_S, WORKER_MARGIN_S
 from app.jobs.job import JobState
 from app.settings import Settings
+from tests.e2e.faults.test_endless_models import assert_time_ends_an_endless_graph
 from tests.e2e.stacks import (
     MODEL,
     PENJING,
@@ -246,3 +247,7 @@ def test_inspect_says_what_an_uploaded_model_is(up: Up) -> None:
         model_id = client.upload_model(MODEL).id
     ended = penjing("inspect", model_id, "--json", home=up.home)
     assert json.loads(ended.stdout)["inspection"]["parameter_count"] == 431_080
+
+
+def test_model_that_never_ends_is_ended_in_time(up: Up) -> None:
+    assert_time_ends_an_endless_graph(up)

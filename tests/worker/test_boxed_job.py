@@ -29,10 +29,29 @@ WHOLE = {
     },
     "outputs": ["keras", "tflite", "packed", "c_array"],
 }
+# Trained by two processes, which speak by pipes and shared memory.
+DIVIDED = {
+    "recipe": {
+        "seed": 7,
+        "steps": [
+            {
+                "technique": "fine_tuning",
+                "epochs": 1,
+                "gradient_quantization": {
+                    "num_bits": 4,
+                    "workers": 2,
+                    "compare_with_float32": False,
+                },
+            },
+        ],
+    },
+    "outputs": ["keras", "tflite"],
+}
+AT_LENGTH = [pytest.param(recipe, marks=pytest.mark.hostile) for recipe in (WHOLE, DIVIDED)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [QUICK, pytest.param(WHOLE, marks=pytest.mark.hostile)])
+@pytest.mark.parametrize("recipe", [QUICK, *AT_LENGTH])
 def test_boxed_job_gives_the_same_files_and_figures(tmp_path: Path, recipe: dict[str, Any]) -> None:
     cores = frozenset(os.sched_getaffinity(0))
     found = []

@@ -20,7 +20,7 @@ LIMITS = {
     "PENJING_JOB_FILES": "2000",
     "PENJING_JOB_OUTPUT_BYTES": str(128 * MIB),
 }
-QUICK = ["memory-bomb", "fork-bomb", "many-files", "output-bomb"]
+QUICK = ["memory-bomb", "fork-bomb", "large-file", "many-files", "output-bomb"]
 CODES = {
     "endless": "run_time_exceeded",
     "memory-bomb": "out_of_memory",
@@ -67,7 +67,11 @@ def processes_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "behaviours", [QUICK, *(pytest.param([name], marks=pytest.mark.hostile) for name in CODES)]
+    "behaviours",
+    [
+        pytest.param(QUICK, id="quick"),
+        *(pytest.param([name], id=name, marks=pytest.mark.hostile) for name in CODES),
+    ],
 )
 def test_hostile_training_ends_at_its_limit_and_leaves_nothing(
     farm: Farm, behaviours: list[str]
