@@ -31,6 +31,8 @@ TIMES = frozenset(
     }
 )
 MEMORY = frozenset({"peak_memory_bytes"})
+# No job here takes so long, however busy the machine is.
+LONGEST_S = 600.0
 BOXED: Enclose = command
 
 
@@ -120,7 +122,10 @@ def run(starter: Launcher, recipe: dict[str, Any], cores: Cores) -> Run:
 
 
 def await_word(child: Child, word: str) -> None:
+    until = time.monotonic() + LONGEST_S
     while (events := child.read(10)) is not None:
+        if time.monotonic() > until:
+            raise SystemExit(f"the child did not say {word!r} within {LONGEST_S:g} s")
         for event in events:
             if event.event == "error":
                 raise SystemExit(f"the job failed: {event.problem}")
