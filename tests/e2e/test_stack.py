@@ -251,3 +251,10 @@ def test_inspect_says_what_an_uploaded_model_is(up: Up) -> None:
 
 def test_model_that_never_ends_is_ended_in_time(up: Up) -> None:
     assert_time_ends_an_endless_graph(up)
+
+
+def test_home_opens_nothing_to_others_but_the_way_to_folders_of_jobs(up: Up) -> None:
+    modes = {path.name: path.stat().st_mode & 0o077 for path in up.home.iterdir()}
+    assert {"penjing.db", "logs", "run"} < set(modes)
+    assert {name for name, mode in modes.items() if mode} <= {"work", "inspections"}
+    assert modes["work"] == 0o011
