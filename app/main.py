@@ -17,6 +17,8 @@ from app.accounts.store import AccountStore
 from app.api.application import make_application
 from app.api.checks import make_checks
 from app.api.deps import Services
+from app.api.readiness import Readiness
+from app.api.watching import Watcher
 from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.database.migrate import upgrade
@@ -75,6 +77,7 @@ async def run(
             housekeeping.cancel()
             with suppress(asyncio.CancelledError):
                 await housekeeping
+            await services.watcher.close()
             await services.uploads.close()
             await services.rates.close()
     finally:
@@ -87,9 +90,20 @@ def wire(
     blobs = BlobStore(settings.resolved_blobs)
     quotas = Quotas.from_settings(settings)
     uploads, jobs = UploadStore(database, quotas), JobStore(database, quotas)
+    accounts = AccountService(AccountStore(database), clock)
+    job_service = JobService(
+        database=database, store=jobs, queue=queue, uploads=uploads, clock=clock
+    )
+    checks = make_checks(
+        database,
+        settings.resolved_broker_url,
+        blobs,
+        clock,
+        inspects=settings.inspect_uploads,
+    )
     return Services(
         settings=settings,
-        accounts=AccountService(AccountStore(database), clock),
+        accounts=accounts,
         blobs=blobs,
         uploads=UploadService(
             store=uploads,
@@ -100,16 +114,11 @@ def wire(
             max_bytes=settings.max_upload_bytes,
             wait_s=settings.inspection_wait_s,
         ),
-        jobs=JobService(database=database, store=jobs, queue=queue, uploads=uploads, clock=clock),
+        jobs=job_service,
         rates=rates_of(settings.resolved_broker_url),
         audit=AuditLog(database, clock),
-        checks=make_checks(
-            database,
-            settings.resolved_broker_url,
-            blobs,
-            clock,
-            inspects=settings.inspect_uploads,
-        ),
+        watcher=Watcher(accounts, job_service),
+        readiness=Readiness(checks, clock),
         clock=clock,
     )
 

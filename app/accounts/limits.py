@@ -20,6 +20,11 @@ class TooManyRequests(Limited):
     title = "More requests than are allowed a minute"
 
 
+class TooManyStreams(Limited):
+    code = "too_many_streams"
+    title = "More event streams and waits than are allowed at a time"
+
+
 class QuotaStorage(PenjingError):
     code = "quota_storage"
     title = "The tenant's storage is full"

@@ -1,7 +1,7 @@
 """The use cases of accounts: make a key, say who holds one, revoke it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -71,12 +71,11 @@ class AccountService:
         self._note_use(key, now)
         return Principal(key.tenant_id, key.id, key.scopes)
 
-    def is_still_good(self, principal: Principal) -> bool:
-        """Whether the key that let somebody in would do so again, now."""
-        if principal.key_id is None:
-            return True
-        key = self.store.by_id(principal.key_id)
-        return key is not None and key.state(self.clock()) is KeyState.ACTIVE
+    def good_ones(self, key_ids: Collection[str]) -> set[str]:
+        """Those of these keys, by their ids, that would let somebody in again, now."""
+        keys = self.store.by_ids(key_ids) if key_ids else []
+        now = self.clock()
+        return {key.id for key in keys if key.state(now) is KeyState.ACTIVE}
 
     def issue(self, tenant_id: str, wish: KeyWish) -> tuple[ApiKey, str]:
         """Make a key. Returns: it as it is kept, and its text, which nobody can read again."""

@@ -1,6 +1,7 @@
 """Tenants and keys as database rows."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
@@ -119,6 +120,12 @@ class AccountStore:
     def by_id(self, key_id: str) -> ApiKey | None:
         """Whosever it is: for who operates the service, on its own database."""
         return self._key(api_keys.c.id == key_id)
+
+    def by_ids(self, key_ids: Collection[str]) -> list[ApiKey]:
+        """Whosever they are: for keys that were given, and let somebody in."""
+        with self.database.read() as connection:
+            rows = connection.execute(select(api_keys).where(api_keys.c.id.in_(key_ids)))
+            return [_key_of(row) for row in rows.mappings()]
 
     def all_keys(self) -> list[ApiKey]:
         """Of all tenants, newest first: for who operates the service, on its own database."""

@@ -7,7 +7,7 @@ from functools import partial
 from kombu.connection import Connection
 from sqlalchemy import text
 
-from app.api.deps import Check
+from app.api.readiness import Check
 from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.errors import Unavailable

@@ -1,6 +1,6 @@
 """What the handlers are given. `app.main` puts it together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -10,13 +10,12 @@ from fastapi import Depends, Request
 from app.accounts.audit import AuditLog
 from app.accounts.rates import RateStore
 from app.accounts.service import AccountService
+from app.api.readiness import Readiness
+from app.api.watching import Watcher
 from app.blobs.store import BlobStore
 from app.jobs.service import JobService
 from app.settings import Settings
 from app.uploads.service import UploadService
-
-# One thing the service depends on: says how it is, or raises.
-Check = Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Services:
     jobs: JobService
     rates: RateStore
     audit: AuditLog
-    checks: Mapping[str, Check]
+    watcher: Watcher
+    readiness: Readiness
     clock: Callable[[], datetime]
 
 

@@ -2,24 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app.api.deps import ServicesDep
 from app.api.paging import PageView
 from app.api.rendering import event_view
 from app.api.scopes import Reader
+from app.api.watching import Watch
 from app.jobs.rows import JobEvent
 from app.jobs.views import EventView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-POLL_S = 0.25
 HEARTBEAT_S = 10.0
 RECONNECT_MS = 1000
 EVENTS_A_READ = 500
@@ -67,26 +68,42 @@ async def read_events(
         return Response(status_code=204)
     # X-Accel-Buffering: nginx would hold events back.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    is_good = partial(services.accounts.is_still_good, principal)
-    told = stream(news, start, is_good)
-    return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+    watch = services.watcher.begin(principal, job_id, is_for_events=True)
+    end = partial(services.watcher.end, watch)
+    return Told(stream(news, start, watch), end, headers)
+
+
+class Told(StreamingResponse):
+    """A stream that is watched for until it ends, however it ends, begun or not."""
+
+    def __init__(
+        self, told: AsyncIterator[bytes], end: Callable[[], None], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(told, media_type="text/event-stream", headers=headers)
+        self._end = end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._end()
 
 
 def wants_json(accept: str) -> bool:
     return "application/json" in accept and "text/event-stream" not in accept
 
 
-async def stream(news: News, after: int, is_good: Callable[[], bool]) -> AsyncIterator[bytes]:
+async def stream(news: News, after: int, watch: Watch) -> AsyncIterator[bytes]:
     """Every event after this one, as soon as it is stored, until the job is final.
 
     It ends, too, as soon as the key that it was asked for with is not good any more.
-
-    A poll takes a thread for one short query; while it waits, the stream holds none.
+    While nothing happens to its job, a stream asks nothing and holds no thread.
     """
     loop = asyncio.get_running_loop()
     spoke_at = loop.time()
     yield b"retry: %d\n\n" % RECONNECT_MS
-    while await run_in_threadpool(is_good):
+    while watch.is_key_good:
+        watch.rest()
         events, is_final = await run_in_threadpool(news, after, EVENTS_A_READ)
         for event in events:
             yield frame(event)
@@ -96,10 +113,9 @@ async def stream(news: News, after: int, is_good: Callable[[], bool]) -> AsyncIt
             continue
         if is_final:
             return
-        if loop.time() - spoke_at >= HEARTBEAT_S:
+        while not await watch.is_woken(spoke_at + HEARTBEAT_S - loop.time()):
             yield b": still here\n\n"
             spoke_at = loop.time()
-        await asyncio.sleep(POLL_S)
 
 
 def frame(event: JobEvent) -> bytes:

@@ -15,6 +15,7 @@ from app.api.guards import refuse_nul_in_body
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.rendering import artifact_view, job_etag, job_path, job_view
 from app.api.scopes import Reader, Submitter
+from app.api.watching import Watch
 from app.jobs.job import Job, JobState
 from app.jobs.listing import JobFilter
 from app.jobs.request import JobRequest
@@ -25,7 +26,8 @@ from app.reports.report import Report
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
-POLL_S = 0.25
+# How often it is asked whether somebody is still there who waits.
+PRESENT_S = 0.25
 
 
 def checked_body(body: JobRequest) -> JobRequest:
@@ -113,8 +115,13 @@ async def get_job(
     """Read a job. With `Prefer: wait`, once it is final or other than `If-None-Match`."""
     wait_s = preferred_wait_s(prefer)
     read = partial(_read, services, principal.tenant_id, job_id)
-    is_good = partial(services.accounts.is_still_good, principal)
-    details = await _awaited(read, is_good, wait_s or 0.0, if_none_match, request)
+    details = await run_in_threadpool(read)
+    if wait_s and not _is_told(details, if_none_match):
+        watch = services.watcher.begin(principal, job_id, is_for_events=False)
+        try:
+            details = await _awaited(read, watch, wait_s, if_none_match, request)
+        finally:
+            services.watcher.end(watch)
     headers = {"ETag": job_etag(details), "Cache-Control": "no-cache"}
     if wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
@@ -168,9 +175,15 @@ def _shown(services: Services, job: Job) -> JobView:
     return job_view(details, services.clock())
 
 
+def _is_told(details: JobDetails, known_etag: str | None) -> bool:
+    """Whether there is something to say now to who knows this much."""
+    is_news = known_etag is not None and none_match(known_etag, job_etag(details))
+    return details.job.state.is_final or is_news
+
+
 async def _awaited(
     read: Callable[[], JobDetails],
-    is_good: Callable[[], bool],
+    watch: Watch,
     wait_s: float,
     known_etag: str | None,
     request: Request,
@@ -182,14 +195,16 @@ async def _awaited(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
     while True:
+        watch.rest()
         details = await run_in_threadpool(read)
-        is_news = known_etag is not None and none_match(known_etag, job_etag(details))
-        if details.job.state.is_final or is_news or loop.time() >= deadline:
+        if _is_told(details, known_etag) or loop.time() >= deadline:
             return details
-        if await request.is_disconnected():
-            return details
-        await asyncio.sleep(min(POLL_S, max(0.0, deadline - loop.time())))
-        if not await run_in_threadpool(is_good):
+        while not await watch.is_woken(min(PRESENT_S, deadline - loop.time())):
+            if await request.is_disconnected():
+                return details
+            if loop.time() >= deadline:
+                break
+        if not watch.is_key_good:
             raise Unauthenticated("the key was revoked, or has expired, while it waited")
 
 

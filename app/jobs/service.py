@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +14,7 @@ from app.database.engine import Database
 from app.errors import IllegalTransition, NotFound, NotReady, PenjingError, RequestInFlight
 from app.jobs.job import Job, JobState
 from app.jobs.listing import JobFilter, JobPage, list_jobs
+from app.jobs.marks import JobMark, marks_of
 from app.jobs.queue import Queue
 from app.jobs.request import JobRequest
 from app.jobs.rows import Artifact, JobEvent
@@ -123,6 +124,10 @@ class JobService:
         """Events after this one, and whether the job was final before they were read."""
         is_final = self.store.state_of(tenant_id, job_id).is_final
         return self.store.events(tenant_id, job_id, after, limit), is_final
+
+    def marks(self, job_ids: Collection[str], placed: Collection[str]) -> dict[str, JobMark]:
+        """Where jobs stand, whosever they are: for who was let in to them."""
+        return marks_of(self.database, job_ids, placed)
 
     def report(self, tenant_id: str, job_id: str) -> dict[str, Any]:
         """Raises: NotFound; NotReady, NoReport where there is none."""

@@ -1,5 +1,9 @@
 """Health, readiness and version."""
 
+import asyncio
+import threading
+import time
+
 import pytest
 
 from app.errors import Unavailable
@@ -40,7 +44,7 @@ async def test_worker_counts_while_it_was_seen_lately(api: Api) -> None:
 async def test_service_is_ready_when_every_check_passes(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(api.services.checks, "broker", lambda: "answers")
+    monkeypatch.setitem(api.services.readiness.checks, "broker", lambda: "answers")
     WorkerPresence(api.services.jobs.database).beat("worker-1", api.clock())
     answer = await api.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
@@ -58,9 +62,59 @@ async def test_blob_store_fails_when_its_folder_cannot_be_written(
 async def test_check_that_raises_a_named_error_gives_its_words(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(api.services.checks, "database", unavailable)
+    monkeypatch.setitem(api.services.readiness.checks, "database", unavailable)
     check = (await api.get("/readyz")).json()["checks"]["database"]
     assert check == {"status": "failing", "detail": "gone fishing"}
+
+
+async def test_checks_run_once_for_everybody_who_asks_within_a_second(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[float] = []
+    monkeypatch.setitem(api.services.readiness.checks, "database", lambda: noted(runs))
+
+    answers = await asyncio.gather(*(api.get("/readyz") for _ in range(60)))
+    assert len({answer.text for answer in answers}) == 1
+    assert len(runs) == 1
+
+    api.clock.advance(2)
+    await api.get("/readyz")
+    assert len(runs) == 2
+
+
+async def test_checks_that_hang_keep_nobody_else_waiting(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    for name in api.services.readiness.checks:
+        monkeypatch.setitem(api.services.readiness.checks, name, lambda: str(go_on.wait(10)))
+    waiting = [asyncio.create_task(api.get("/readyz")) for _ in range(60)]
+    try:
+        async with asyncio.timeout(2):
+            assert (await api.get("/v1/me")).status_code == 200
+        assert not any(one.done() for one in waiting)
+    finally:
+        go_on.set()
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+
+
+async def test_round_of_checks_goes_on_when_who_asked_first_has_gone(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setitem(api.services.readiness.checks, "database", lambda: str(go_on.wait(10)))
+    first = asyncio.create_task(api.get("/readyz"))
+    second = asyncio.create_task(api.get("/readyz"))
+    await asyncio.sleep(0.1)
+    first.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    assert (await second).json()["checks"]["database"]["status"] == "ok"
+
+
+def noted(runs: list[float]) -> str:
+    runs.append(time.monotonic())
+    return "answers"
 
 
 async def test_version_names_the_package(api: Api) -> None:

@@ -5,9 +5,6 @@ import asyncio
 import httpx
 import pytest
 
-from app.api import jobs as polling
-from app.jobs.job import Job
-from app.jobs.service import JobService
 from tests.app.api import given
 from tests.app.api.conftest import Api
 
@@ -70,30 +67,29 @@ async def test_wait_ends_with_the_job_as_it_is_when_the_time_is_up(api: Api) -> 
     assert answer.headers["preference-applied"] == "wait=1"
 
 
-async def test_wait_ends_when_the_caller_has_gone(
-    api: Api, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reads, read = 0, JobService.get
-
-    def counted(jobs: JobService, tenant_id: str, job_id: str) -> Job:
-        nonlocal reads
-        reads += 1
-        return read(jobs, tenant_id, job_id)
-
-    monkeypatch.setattr(JobService, "get", counted)
-    monkeypatch.setattr(polling, "POLL_S", 0.01)
+async def test_wait_ends_when_the_caller_has_gone(api: Api, url: str) -> None:
+    watcher = api.services.watcher
     job = await given.a_job(api)
     _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
     head = f"GET /v1/jobs/{job['id']} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=60\r\n\r\n"
     writer.write(head.encode())
     async with asyncio.timeout(10):
-        while reads < 3:  # noqa: ASYNC110 - the server reads when it likes
+        while not len(watcher):  # noqa: ASYNC110 - the server reads when it likes
             await asyncio.sleep(0.01)
         writer.close()
-        before = 0
-        while reads > before:
-            before = reads
-            await asyncio.sleep(0.3)
+        while len(watcher):  # noqa: ASYNC110 - the server reads when it likes
+            await asyncio.sleep(0.01)
+
+
+async def test_wait_returns_when_the_job_has_moved_up_in_the_queue(api: Api) -> None:
+    first, second = await given.a_job(api), await given.a_job(api)
+    etag = (await api.get(f"/v1/jobs/{second['id']}")).headers["etag"]
+    headers = {"Prefer": "wait=30", "If-None-Match": etag}
+    waiting = asyncio.create_task(api.get(f"/v1/jobs/{second['id']}", headers=headers))
+    await asyncio.sleep(0.1)
+    given.started(api, first["id"])
+    async with asyncio.timeout(5):
+        assert (await waiting).json()["queue_position"] == 1
 
 
 async def test_read_does_not_wait_when_it_is_not_asked_to(api: Api) -> None:

@@ -65,7 +65,7 @@ class Breakage:
             if kind.__module__.startswith("app.") and not isinstance(part, BaseModel):
                 for name in public_methods(kind):
                     patches.setattr(kind, name, self.fail)
-        checks: Any = api.services.checks
+        checks: Any = api.services.readiness.checks
         for name in checks:
             patches.setitem(checks, name, self.fail)
 

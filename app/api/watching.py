@@ -1,0 +1,138 @@
+"""Everybody who waits for news of a job: looked up for all of them at once, so many at a time.
+
+One round asks for all watched jobs and for all keys that watch, in a query each, and wakes those
+whose job has moved. Only they read, so that who waits for what does not happen costs nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import anyio.to_thread
+
+from app.accounts.limits import TooManyStreams
+from app.accounts.principal import Principal
+from app.accounts.service import AccountService
+from app.jobs.marks import JobMark
+from app.jobs.service import JobService
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25
+MOST_WATCHES = 256
+MOST_OF_ONE = 32
+RETRY_AFTER_S = 5.0
+
+
+@dataclass(eq=False)
+class Watch:
+    """One who waits. What it is woken by, it reads itself: a wake says no more than "look again".
+
+    It takes its own look after `rest`; what moves from then on wakes it, so that nothing that
+    happens between two looks is missed.
+    """
+
+    principal: Principal
+    job_id: str
+    is_for_events: bool
+    is_key_good: bool = True
+    _seen: object = None
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def rest(self) -> None:
+        self._moved.clear()
+
+    def wake(self) -> None:
+        self._moved.set()
+
+    async def is_woken(self, within_s: float) -> bool:
+        """Whether there may be news, as soon as there may be."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._moved.wait(), max(0.0, within_s))
+        return self._moved.is_set()
+
+    def hear(self, mark: JobMark | None, *, is_key_good: bool) -> None:
+        """What one round found of the job and of the key."""
+        self.is_key_good = is_key_good
+        told = (mark.event_count, mark.is_final) if mark and self.is_for_events else mark
+        if told != self._seen or not is_key_good:
+            self._seen = told
+            self.wake()
+
+
+class Watcher:
+    """Those who wait in this process, and the one task that looks for them while there are any."""
+
+    def __init__(self, accounts: AccountService, jobs: JobService) -> None:
+        self._accounts = accounts
+        self._jobs = jobs
+        self._watches: set[Watch] = set()
+        self._polling: asyncio.Task[None] | None = None
+        # Its own thread: whatever else is busy, who was let in is looked after.
+        self._thread = anyio.CapacityLimiter(1)
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def begin(self, principal: Principal, job_id: str, *, is_for_events: bool) -> Watch:
+        """Let one more in; whoever calls this calls `end`.
+
+        Raises: TooManyStreams.
+        """
+        same = sum(one.principal.tenant_id == principal.tenant_id for one in self._watches)
+        if same >= MOST_OF_ONE:
+            raise _too_many(f"this tenant has {same} of them open, and may have {MOST_OF_ONE}")
+        if len(self._watches) >= MOST_WATCHES:
+            raise _too_many(f"all tenants together have {MOST_WATCHES} of them open; that is all")
+        watch = Watch(principal, job_id, is_for_events)
+        self._watches.add(watch)
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
+        return watch
+
+    def end(self, watch: Watch) -> None:
+        self._watches.discard(watch)
+
+    async def close(self) -> None:
+        if self._polling is not None:
+            self._polling.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._polling
+
+    async def _poll(self) -> None:
+        while self._watches:
+            watches = list(self._watches)
+            try:
+                await self._look_for(watches)
+            except Exception:
+                # Each finds out by its own look, and says so to who waits.
+                log.exception("watches.failed")
+                for watch in watches:
+                    watch.wake()
+            await asyncio.sleep(POLL_S)
+
+    async def _look_for(self, watches: Collection[Watch]) -> None:
+        good_keys, marks = await anyio.to_thread.run_sync(
+            self._found, watches, limiter=self._thread
+        )
+        for watch in watches:
+            key_id = watch.principal.key_id
+            is_key_good = key_id is None or key_id in good_keys
+            watch.hear(marks.get(watch.job_id), is_key_good=is_key_good)
+
+    def _found(self, watches: Collection[Watch]) -> tuple[set[str], dict[str, JobMark]]:
+        key_ids = {one.principal.key_id for one in watches if one.principal.key_id is not None}
+        placed = {one.job_id for one in watches if not one.is_for_events}
+        # Keys last: what was found before a revocation is told to nobody after it.
+        marks = self._jobs.marks({one.job_id for one in watches}, placed)
+        return self._accounts.good_ones(key_ids), marks
+
+
+def _too_many(detail: str) -> TooManyStreams:
+    return TooManyStreams(
+        f"event streams and waits are limited at a time: {detail}",
+        RETRY_AFTER_S,
+        hint="Close some, or read the job without waiting; one stream tells all of a job.",
+    )
