@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.errors import Cancelled, PenjingError, Problem, RunTimeExceeded
+from app.errors import Cancelled, EngineFault, PenjingError, Problem, RunTimeExceeded
 from app.jobs.job import Job
 from app.jobs.request import JobRequest
 from worker.checkpoints import checkpoint_folder
@@ -92,8 +92,16 @@ def _follow(attempt: Attempt) -> None:
         journal.write(events)
         if last := _last_word(events):
             if last.problem is not None:
-                raise ReportedFailure(attempt.shop.clean.problem(last.problem), journal.phase)
+                raise _failure(attempt, last.problem)
             return
+
+
+def _failure(attempt: Attempt, said: Problem) -> Exception:
+    """What the child failed of, by its own word; cancelled it is only if that was asked for."""
+    problem = attempt.shop.clean.problem(said)
+    if problem.code == Cancelled.code and not attempt.hold.cancel_requested:
+        return EngineFault("the child says that it was cancelled, and nobody asked for that")
+    return ReportedFailure(problem, attempt.journal.phase)
 
 
 def _last_word(events: list[Event]) -> Event | None:

@@ -1,6 +1,6 @@
-"""Words of a child, made fit for others: no paths of this machine, and of a bounded length.
+"""Words of a child, made fit for others: no paths, nothing that steers a terminal, no endless text.
 
-A model is a program: what its child says of it is what a stranger says.
+A model is a program: what its child says of it is what a stranger says, codes of errors included.
 """
 
 import re
@@ -10,15 +10,53 @@ from pathlib import Path
 from typing import Any
 
 from app.confinement import IMPORT_ROOT
-from app.errors import Complaint, Problem
+from app.errors import (
+    ChildCrashed,
+    Complaint,
+    Invalid,
+    JobError,
+    Malformed,
+    PenjingError,
+    Problem,
+    QueueTimeExceeded,
+    RejectedUpload,
+    RunTimeExceeded,
+    UnsupportedFormat,
+    WorkerLost,
+)
+from app.recipes.check import ImpossibleRecipe
+from app.recipes.task import LabelsDoNotFit
 from worker.engine.foreign import PATH
 
 LONGEST_TEXT = 2_000
 MOST_COMPLAINTS = 100
-CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 UNKNOWN_CODE = "engine_fault"
+# What an engine finds wrong beside its own failures: with a recipe, a file or a data set.
+COMPLAINTS = (
+    Invalid,
+    ImpossibleRecipe,
+    LabelsDoNotFit,
+    Malformed,
+    RejectedUpload,
+    UnsupportedFormat,
+)
+# What only a worker finds out, from outside.
+SAID_BY_WORKERS = (ChildCrashed, RunTimeExceeded, QueueTimeExceeded, WorkerLost)
+# Control characters, and those that turn the direction of writing.
+STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 # What tells a traceback from a sentence.
 TRACEBACK = re.compile(r"Traceback.*", re.DOTALL)
+
+
+def _of_the_engine(family: type[PenjingError]) -> frozenset[str]:
+    """Codes of a family of errors as far as `app.errors` declares it: others are the worker's."""
+    own = {family.code} if family.__module__ == JobError.__module__ else set()
+    return frozenset(own).union(*map(_of_the_engine, family.__subclasses__()))
+
+
+CODES = (_of_the_engine(JobError) | {kind.code for kind in COMPLAINTS}) - {
+    kind.code for kind in SAID_BY_WORKERS
+}
 
 
 class Cleaner:
@@ -33,12 +71,12 @@ class Cleaner:
 
     def text(self, said: str, longest: int = LONGEST_TEXT) -> str:
         """Without paths, whatever characters the folders of this machine have in their names."""
-        return self._places.sub("<path>", said)[:longest]
+        return STEERING.sub(" ", self._places.sub("<path>", said))[:longest]
 
     def problem(self, problem: Problem) -> Problem:
         """What a child says of its own failure."""
         return Problem(
-            code=problem.code if CODE.fullmatch(problem.code) else UNKNOWN_CODE,
+            code=problem.code if problem.code in CODES else UNKNOWN_CODE,
             title=self._sentence(problem.title),
             detail=self._sentence(problem.detail),
             stage=problem.stage and self._sentence(problem.stage),
@@ -62,5 +100,5 @@ class Cleaner:
         return said
 
     def _sentence(self, said: str) -> str:
-        plain = TRACEBACK.sub("", self.text(said, len(said)))
+        plain = self.text(TRACEBACK.sub("", said), len(said))
         return PATH.sub("<path>", plain).strip()[:LONGEST_TEXT]

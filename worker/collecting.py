@@ -20,7 +20,8 @@ from worker.engine.order import OUTPUTS, RESULT, Artifact, Result
 from worker.errors import OutputLimitExceeded
 from worker.job_folder import JobFolder
 
-RESULT_LIMIT_BYTES = 64 << 20
+# Reading it holds up all threads of the worker, and every view of the job carries it.
+RESULT_LIMIT_BYTES = 4 << 20
 MOST_ARTIFACTS = 32
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -40,7 +41,9 @@ def read_result(folder: JobFolder) -> Result:
                 f"the job's report has more than {RESULT_LIMIT_BYTES >> 20} MiB",
                 hint="A model of fewer layers has a shorter one.",
             )
-        return Result.model_validate_json(said)
+        result = Result.model_validate_json(said)
+        # As it will be stored: NaN becomes null there, which not every figure may be.
+        return Result.model_validate_json(result.model_dump_json())
     except (OSError, ValidationError) as error:
         raise EngineFault("the child said it was done, but left no readable result") from error
 
@@ -95,7 +98,7 @@ def plain_file(folder: JobFolder, path: PurePath) -> Iterator[BinaryIO]:
 
     Raises: OSError where there is none.
     """
-    if path.parts[:1] != (OUTPUTS,) or ".." in path.parts:
+    if path.parts[:1] != (OUTPUTS,) or ".." in path.parts or "\0" in str(path):
         raise FileNotFoundError(f"not inside {OUTPUTS}/")
     place = os.open(folder.path, FOLDER)
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.accounts.principal import DEFAULT_TENANT
+from app.errors import EngineFault
 from app.jobs.job import Job, JobState
 from tests.worker.conftest import PROLOGUE, Desk
 from worker.children import Child
@@ -35,6 +36,16 @@ def test_attempt_leaves_no_folder_behind(desk: Desk) -> None:
     desk.do("artifact.write_bytes(b'tiny'); leave()")
 
     assert list(desk.shop.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", ["cancelled", "run_time_exceeded", "quota_run_seconds"])
+def test_child_decides_nothing_that_only_others_know(desk: Desk, code: str) -> None:
+    problem = EngineFault("so I say").as_problem().model_copy(update={"code": code})
+
+    job = desk.do(f"say('error', problem={problem.model_dump(mode='json')!r})")
+
+    assert job.state is JobState.FAILED
+    assert error_of(job)[0] == "engine_fault"
 
 
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGSEGV", "SIGABRT"])

@@ -42,6 +42,26 @@ def test_problem_has_no_path_no_traceback_and_no_made_up_code(clean: Cleaner) ->
     assert told.errors == (Complaint(pointer="/recipe/steps/0", detail="see <path>"),)
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        *((code, code) for code in ("step_failed", "cancelled", "labels_do_not_fit")),
+        *((code, "engine_fault") for code in ("run_time_exceeded", "worker_lost", "free_money")),
+        ("quota_run_seconds", "engine_fault"),
+    ],
+)
+def test_problem_keeps_the_codes_that_a_child_can_mean(
+    clean: Cleaner, code: str, told: str
+) -> None:
+    said = EngineFault("bad").as_problem().model_copy(update={"code": code})
+
+    assert clean.problem(said).code == told
+
+
+def test_text_steers_no_terminal(clean: Cleaner) -> None:
+    assert clean.text("a\x1b[31m\nb\u202ec\x9bd") == "a [31m b c d"
+
+
 def test_data_is_cleaned_at_every_depth(clean: Cleaner) -> None:
     said = {"warnings": [f"in {HOME}/x", 3, None], "nested": {"deep": f"{HOME}"}}
 

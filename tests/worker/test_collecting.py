@@ -43,6 +43,10 @@ def link_a_file(folder: JobFolder) -> str:
     return "out/a.tflite"
 
 
+def hold_a_zero(folder: JobFolder) -> str:
+    return "out/a\0b.tflite"
+
+
 def climb(folder: JobFolder) -> str:
     return "out/../../secret.tflite"
 
@@ -51,7 +55,7 @@ def be_absolute(folder: JobFolder) -> str:
     return str(folder.path.parent / "secret.tflite")
 
 
-@pytest.mark.parametrize("lead_out", [link_a_folder, link_a_file, climb, be_absolute])
+@pytest.mark.parametrize("lead_out", [link_a_folder, link_a_file, hold_a_zero, climb, be_absolute])
 def test_artifact_that_lies_elsewhere_is_refused(
     folder: JobFolder, lead_out: Callable[[JobFolder], str]
 ) -> None:
@@ -89,6 +93,17 @@ def test_report_without_end_is_refused(folder: JobFolder, monkeypatch: pytest.Mo
     (folder.outputs / "result.json").write_text("x" * 11)
 
     with pytest.raises(OutputLimitExceeded):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_report_that_could_not_be_read_again_is_refused(folder: JobFolder, number: str) -> None:
+    sound = RESULT.model_dump_json()
+    ratio = f'"size_ratio":{RESULT.report.delta.size_ratio}'
+    assert ratio in sound
+    (folder.outputs / "result.json").write_text(sound.replace(ratio, f'"size_ratio":{number}'))
+
+    with pytest.raises(EngineFault, match="no readable result"):
         read_result(folder)
 
 
