@@ -34,6 +34,13 @@ WEIGHTS = frozenset({"Const", "ReadVariableOp"})
 MAX_STEPS = 1_000
 
 
+class Made(NamedTuple):
+    """What an operator says of the outputs it has: null where it does not say it."""
+
+    dtypes: tuple[str, ...] | None = None
+    shapes: tuple[tuple[int | None, ...] | None, ...] | None = None
+
+
 class Node(NamedTuple):
     """One operator. `calls` are the functions that its attributes name.
 
@@ -47,6 +54,7 @@ class Node(NamedTuple):
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
     texts: tuple[bytes, ...] = ()
+    made: Made = Made()
 
     @property
     def data_inputs(self) -> tuple[str, ...]:

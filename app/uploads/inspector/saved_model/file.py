@@ -9,8 +9,9 @@ from app.recipes.facts import Head, ModelFacts, ModelFormat, TensorSpec
 from app.recipes.saved_model_files import GRAPH, members_by_file
 from app.recipes.tensor_graph import Graph, activation, maker_and_index
 from app.uploads.archive import open_archive
+from app.uploads.inspector.saved_model.attributes import CUSTOM_GRADIENT
 from app.uploads.inspector.saved_model.contents import Contents, size_of
-from app.uploads.inspector.saved_model.graph import CUSTOM_GRADIENT, GraphReader
+from app.uploads.inspector.saved_model.graph import GraphReader
 from app.uploads.inspector.saved_model.messages import (
     COLLECTION,
     GRADIENT,

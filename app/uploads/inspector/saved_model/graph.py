@@ -1,23 +1,29 @@
 """The graph of a SavedModel as plain values: nodes, functions, signatures; every name looked at."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
 
 from app.errors import RejectedUpload
-from app.recipes.tensor_graph import Function, Graph, Node
+from app.recipes.tensor_graph import Function, Graph, Made, Node
+from app.uploads.inspector.saved_model.attributes import (
+    Attributes,
+    check_calls_nothing,
+    check_text,
+    functions_in,
+    read_made,
+)
 from app.uploads.inspector.saved_model.messages import (
     ARGUMENT,
+    ARGUMENT_ATTRIBUTES,
     ATTRIBUTE,
+    ATTRIBUTES,
     FUNCTION,
-    FUNCTION_NAME,
     FUNCTION_SIGNATURE,
     GRAPH,
     LIBRARY,
-    LIST,
     MAP,
     NODE,
 )
+from app.uploads.inspector.saved_model.names import check_device, checked_name, checked_tensor
 from app.uploads.inspector.saved_model.tensors import full_shape, read_constant, read_type
 from app.uploads.inspector.saved_model.wire import Message, Wire, broken
 
@@ -27,27 +33,9 @@ MAX_FUNCTIONS = 20_000
 MAX_MADE_UP_BYTES = 64 * 2**20
 # Functions that TensorFlow may call in each other's place; Keras 2 writes about ten for an LSTM.
 MAX_PEERS = 50
-MAX_NAME_LENGTH = 1_000
-# What TensorFlow allows in names of nodes, functions and arguments; all of it can be shown.
-NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._\\/>-]*")
-# What Python calls a function without a name, which TensorFlow makes a part of its own.
-NAMELESS = "<lambda>"
-TENSOR = re.compile(r"\^?[A-Za-z0-9._][A-Za-z0-9._\\/>-]*(:[a-z][a-z0-9_]*)?(:[0-9]{1,5})?")
-DEVICE = re.compile(
-    r"(/job:localhost/replica:0/task:0)?(/(device:)?[CG]PU:(\*|[0-9]{1,2}))?", re.IGNORECASE
-)
-CUSTOM_GRADIENT = re.compile(r"CustomGradient-[0-9]+|PartitionedCall-[0-9]+")
 VARIABLE = "VarHandleOp"
 CALL = "StatefulPartitionedCall"
-
-
-class Attributes(NamedTuple):
-    """What is kept of a node's attributes; all of them were read."""
-
-    calls: tuple[str, ...]
-    shape: tuple[int, ...] | None
-    dtype: str | None
-    texts: tuple[bytes, ...]
+WHOLE = "the graph"
 
 
 class GraphReader:
@@ -76,7 +64,7 @@ class GraphReader:
             functions[function.name] = function
             if len(functions) > MAX_FUNCTIONS:
                 raise RejectedUpload(f"the SavedModel has more than {MAX_FUNCTIONS} functions")
-        nodes = self._node_map(graph.many("nodes"), "the graph")
+        nodes = self._node_map(graph.many("nodes"), WHOLE)
         called = {
             name: one._replace(nodes=_with_calls_by_name(one.nodes, functions))
             for name, one in functions.items()
@@ -99,17 +87,22 @@ class GraphReader:
         nodes = self._node_map(function.many("nodes"), what)
         if set(nodes) & set(arguments):
             raise broken(what, "a node is called as an argument is")
-        results = tuple(_checked_tensor(returned[one].text("value"), what) for one in outputs)
+        results = tuple(checked_tensor(returned[one].text("value"), what) for one in outputs)
         return Function(name, arguments, results, nodes)
 
     def _note_implements(self, name: str, function: Message) -> None:
-        attributes = self._wire.map(function.many("attributes"), MAP, f"function {name!r}")
-        for key, entry in attributes.items():
-            value = self._wire.read(entry.data("value"), ATTRIBUTE, f"function {name!r}")
-            if "function" in value:
-                raise broken(f"function {name!r}", f"its attribute {key[:80]!r} names a function")
-            if key == "api_implements":
-                self._note_peer(value.text("bytes"), name)
+        what = f"function {name!r}"
+        attributes = self._wire.map(function.many("attributes"), MAP, what)
+        check_calls_nothing(self._wire, attributes, what)
+        if "api_implements" in attributes:
+            entry = attributes["api_implements"]
+            value = self._wire.read(entry.data("value"), ATTRIBUTE, what)
+            self._note_peer(value.text("bytes"), name)
+        for data in function.many("argument_attributes"):
+            argument = self._wire.read(data, ARGUMENT_ATTRIBUTES, what)
+            said = self._wire.read(argument.data("value"), ATTRIBUTES, what)
+            entries = self._wire.map(said.many("attributes"), MAP, what)
+            check_calls_nothing(self._wire, entries, f"an argument of {what}")
 
     def _note_peer(self, implemented: str, name: str) -> None:
         peers = self.interchangeable.setdefault(implemented, [])
@@ -146,23 +139,27 @@ class GraphReader:
         name = checked_name(node.text("name"), "node")
         what = f"node {name!r} in {where}"
         operator = checked_name(node.text("operator"), "operator")
-        if not DEVICE.fullmatch(node.text("device")):
-            raise broken(what, "it is placed on a device that is not this machine's CPU or GPU")
-        kept = self._attributes(node, operator, what)
-        inputs = tuple(_checked_tensor(one, what) for one in node.texts("inputs"))
+        check_device(node.text("device"), what)
+        kept = self._attributes(node, operator, what, is_outer=where == WHOLE)
+        inputs = tuple(checked_tensor(one, what) for one in node.texts("inputs"))
         return Node(name, operator, inputs, *kept)
 
-    def _attributes(self, node: Message, operator: str, what: str) -> Attributes:
+    def _attributes(self, node: Message, operator: str, what: str, *, is_outer: bool) -> Attributes:
+        """Of a node; `is_outer`: one that a signature may name."""
         calls: list[str] = []
         shape: tuple[int, ...] | None = None
         dtype: str | None = None
         texts: tuple[bytes, ...] = ()
-        for key, entry in self._wire.map(node.many("attributes"), MAP, what).items():
-            value = self._wire.read(entry.data("value"), ATTRIBUTE, what)
+        entries = self._wire.map(node.many("attributes"), MAP, what)
+        values = {
+            key: self._wire.read(entry.data("value"), ATTRIBUTE, what)
+            for key, entry in entries.items()
+        }
+        for key, value in values.items():
             if len(value.names()) > 1:
                 raise broken(what, f"its attribute {key[:80]!r} has several values")
-            _check_text(key, value, what)
-            calls += self._called(value, what)
+            check_text(self._wire, key, value, what)
+            calls += functions_in(self._wire, value, what)
             if "tensor" in value:
                 constant = read_constant(self._wire, value.data("tensor"), f"constant {what}")
                 self._count_made_up(constant.unstored_bytes, what)
@@ -171,18 +168,8 @@ class GraphReader:
                 shape = full_shape(self._wire, value.data("shape"), what)
             elif operator == VARIABLE and key == "dtype":
                 dtype = read_type(value.number("type"), what)
-        return Attributes(tuple(calls), shape, dtype, texts)
-
-    def _called(self, value: Message, what: str) -> Iterator[str]:
-        names = [value.data("function")] if "function" in value else []
-        if "list" in value:
-            listed = self._wire.read(value.data("list"), LIST, what)
-            if "tensor" in listed:
-                raise broken(what, "an attribute of it is a list of tensors")
-            names += listed.many("function")
-        for data in names:
-            called = self._wire.read(data, FUNCTION_NAME, what)
-            yield checked_name(called.text("name"), "function")
+        made = read_made(self._wire, operator, values, what) if is_outer else Made()
+        return Attributes(tuple(calls), shape, dtype, texts, made)
 
     def _count_made_up(self, unstored_bytes: int, what: str) -> None:
         self._made_up_bytes += unstored_bytes
@@ -203,27 +190,3 @@ def _with_calls_by_name(
         else node
         for name, node in nodes.items()
     }
-
-
-def checked_name(name: str, what: str) -> str:
-    """Raises: RejectedUpload where a name is none that TensorFlow gives, or cannot be shown."""
-    if len(name) > MAX_NAME_LENGTH or not NAME.fullmatch(name.replace(NAMELESS, "_")):
-        raise RejectedUpload(
-            f"the SavedModel has a {what} that is called {name[:80]!r}",
-            hint=f"Names are letters, digits and . _ / > - \\, at most {MAX_NAME_LENGTH} of them.",
-        )
-    return name
-
-
-def _checked_tensor(name: str, what: str) -> str:
-    if len(name) > 2 * MAX_NAME_LENGTH or not TENSOR.fullmatch(name):
-        raise broken(what, f"it takes {name[:80]!r}, which is no name of a tensor")
-    return name
-
-
-def _check_text(key: str, value: Message, what: str) -> None:
-    """Texts that decide how TensorFlow runs a node."""
-    if key == "executor_type" and value.data("bytes"):
-        raise broken(what, "it asks for an executor of its own")
-    if key == "_gradient_op_type" and not CUSTOM_GRADIENT.fullmatch(value.text("bytes")):
-        raise broken(what, f"its gradient is the unknown {value.text('bytes')[:80]!r}")

@@ -85,6 +85,8 @@ FUNCTION: Schema = {
     7: _many("argument_attributes"),
     8: _many("resource_argument_ids"),
 }
+ARGUMENT_ATTRIBUTES: Schema = {1: Spec("argument", NUMBER), 2: Spec("value", BYTES)}
+ATTRIBUTES: Schema = {1: _many("attributes")}
 FUNCTION_SIGNATURE: Schema = {
     1: Spec("name", BYTES),
     2: _many("inputs"),
@@ -167,6 +169,20 @@ TENSOR: Schema = {
 SHAPE: Schema = {2: _many("dimensions"), 3: Spec("is_unknown", NUMBER)}
 DIMENSION: Schema = {1: Spec("size", NUMBER), 2: Spec("name", BYTES)}
 
+# How a function is to be run, a text in an attribute. Left out is what picks optimizers by name.
+CONFIGURATION: Schema = {
+    1: _many("device_counts"),
+    2: Spec("threads", NUMBER),
+    5: Spec("threads_between", NUMBER),
+    6: Spec("gpu", BYTES),
+    7: Spec("may_move", NUMBER),
+    8: Spec("log_placement", NUMBER),
+    10: Spec("graph", BYTES),
+    16: Spec("experimental", BYTES),
+    18: Spec("other_devices", BYTES),
+}
+GRAPH_OPTIONS: Schema = {3: Spec("optimizer", BYTES)}
+
 OBJECTS: Schema = {1: _many("objects"), 2: _many("functions")}
 # What is left out of SAVED_OBJECT: assets (5), what a registered class makes of its own data
 # (14, 16). Keras 2 registers its classes by name (13); nothing here loads by that name.
@@ -199,6 +215,8 @@ VARIABLE: Schema = {
     6: Spec("name", BYTES),
     7: Spec("device", BYTES),
 }
+
+RESOURCE: Schema = {1: Spec("device", BYTES)}
 
 BUNDLE_HEADER: Schema = {
     1: Spec("shards", NUMBER),

@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from app.recipes.tensor_graph import Graph
-from app.uploads.inspector.saved_model.graph import checked_name
 from app.uploads.inspector.saved_model.messages import (
     CHILD,
     MAP,
     OBJECTS,
     PLAIN_OBJECT,
+    RESOURCE,
     SAVED_OBJECT,
     VARIABLE,
 )
+from app.uploads.inspector.saved_model.names import check_device, checked_name
 from app.uploads.inspector.saved_model.saver import Saver
 from app.uploads.inspector.saved_model.tensors import full_shape, read_type
 from app.uploads.inspector.saved_model.wire import Wire, broken
@@ -65,6 +66,8 @@ def read_objects(wire: Wire, data: bytes, graph: Graph, saver: Saver) -> Objects
         children.append(_children(wire, read.many("children"), count, what))
         if "plain" in read:
             _check_kind(wire, read.data("plain"), what)
+        if "resource" in read:
+            check_device(wire.read(read.data("resource"), RESOURCE, what).text("device"), what)
         if "variable" in read:
             variables[number] = _variable(wire, read.data("variable"), what)
     return Objects(tuple(children), variables)
@@ -90,6 +93,7 @@ def _check_kind(wire: Wire, data: bytes, what: str) -> None:
 def _variable(wire: Wire, data: bytes, what: str) -> Variable:
     variable = wire.read(data, VARIABLE, what)
     name = variable.text("name")
+    check_device(variable.text("device"), what)
     return Variable(
         name=checked_name(name, "variable") if name else what,
         shape=full_shape(wire, variable.data("shape"), what),

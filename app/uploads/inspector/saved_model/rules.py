@@ -1,6 +1,8 @@
 """What a graph may compute with: operators on lists, calls that lead somewhere and end."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from app.errors import RejectedUpload
 from app.recipes.tensor_graph import Function, Graph, Node, maker_and_index
@@ -13,6 +15,13 @@ MAX_CALL_DEPTH = 100
 MAX_INLINED = 2_000_000
 
 Interchangeable = Mapping[str, list[str]]
+
+
+class Extent(NamedTuple):
+    """A function with all that it calls: how many operators, and how many calls in each other."""
+
+    operators: int
+    depth: int
 
 
 def check_operators(graph: Graph, saver: Saver) -> None:
@@ -31,7 +40,7 @@ def check_operators(graph: Graph, saver: Saver) -> None:
 
 
 def check_references(graph: Graph) -> None:
-    """Every tensor that is taken is made, and every function that is called is there.
+    """Every tensor that is taken is made, by nothing that waits for it; all functions are there.
 
     Raises: RejectedUpload.
     """
@@ -49,11 +58,11 @@ def check_calls(graph: Graph, interchangeable: Interchangeable) -> None:
     Raises: RejectedUpload.
     """
     peers = {name: names for names in interchangeable.values() for name in names}
-    sizes: dict[str, int] = {}
+    extents: dict[str, Extent] = {}
     for name in graph.functions:
-        _measure(graph, name, peers, sizes)
+        _measure(graph, name, peers, extents)
     called = (name for node in graph.nodes.values() for name in node.calls)
-    total = len(graph.nodes) + sum(sizes[name] for name in called)
+    total = len(graph.nodes) + sum(extents[name].operators for name in called)
     if total > MAX_INLINED:
         raise RejectedUpload(
             f"the functions of the SavedModel call each other so often that it has {total} "
@@ -90,6 +99,30 @@ def _check_scope(
         for name in node.calls:
             if name not in graph.functions:
                 raise broken(f"node {node.name!r} in {where}", f"it calls {name!r}, no function")
+    _check_order(nodes, where)
+
+
+def _check_order(nodes: Mapping[str, Node], where: str) -> None:
+    """They can be computed one after the other."""
+    makers = {
+        name: {maker_and_index(tensor)[0] for tensor in node.inputs} & nodes.keys()
+        for name, node in nodes.items()
+    }
+    takers: dict[str, list[str]] = {}
+    for name, needed in makers.items():
+        for maker in needed:
+            takers.setdefault(maker, []).append(name)
+    missing = {name: len(needed) for name, needed in makers.items()}
+    ready = deque(name for name, count in missing.items() if count == 0)
+    while ready:
+        name = ready.popleft()
+        del missing[name]
+        for taker in takers.get(name, ()):
+            missing[taker] -= 1
+            if missing[taker] == 0:
+                ready.append(taker)
+    if missing:
+        raise broken(f"node {next(iter(missing))!r} in {where}", "it waits for what it makes")
 
 
 def _check_made(
@@ -101,28 +134,23 @@ def _check_made(
 
 
 def _measure(
-    graph: Graph, start: str, peers: Mapping[str, list[str]], sizes: dict[str, int]
+    graph: Graph, start: str, peers: Mapping[str, list[str]], extents: dict[str, Extent]
 ) -> None:
-    """How many operators each function has with all that it calls; deepest calls first."""
+    """The extent of a function, after those of all that it calls."""
     path: dict[str, Iterator[str]] = {}
-    if start not in sizes:
+    if start not in extents:
         path[start] = _called(graph.functions[start], peers)
     while path:
         name, rest = next(reversed(path.items()))
-        called = next((one for one in rest if one not in sizes), None)
+        called = next((one for one in rest if one not in extents), None)
         if called is None:
             del path[name]
-            sizes[name] = _inlined(graph.functions[name], sizes)
+            extents[name] = _extent(graph.functions[name], peers, extents)
             continue
         if called in path:
             raise RejectedUpload(
                 f"the function {called!r} of the SavedModel calls itself, by way of {name!r}",
                 hint="Repetition is done with while loops.",
-            )
-        if len(path) >= MAX_CALL_DEPTH:
-            raise RejectedUpload(
-                f"the functions of the SavedModel call each other {MAX_CALL_DEPTH} deep "
-                f"(at {called!r})"
             )
         path[called] = _called(graph.functions[called], peers)
 
@@ -133,6 +161,19 @@ def _called(function: Function, peers: Mapping[str, list[str]]) -> Iterator[str]
             yield from peers.get(name, (name,))
 
 
-def _inlined(function: Function, sizes: Mapping[str, int]) -> int:
-    called = (name for node in function.nodes.values() for name in node.calls)
-    return min(len(function.nodes) + sum(sizes[name] for name in called), 2 * MAX_INLINED)
+def _extent(
+    function: Function, peers: Mapping[str, list[str]], extents: Mapping[str, Extent]
+) -> Extent:
+    """Raises: RejectedUpload where the calls go too deep."""
+    operators, depth = len(function.nodes), 0
+    for node in function.nodes.values():
+        for name in node.calls:
+            either = [extents[one] for one in peers.get(name, (name,))]
+            operators += max(one.operators for one in either)
+            depth = max(depth, *(one.depth for one in either))
+    if depth >= MAX_CALL_DEPTH:
+        raise RejectedUpload(
+            f"the functions of the SavedModel call each other more than {MAX_CALL_DEPTH} deep "
+            f"(from {function.name!r})"
+        )
+    return Extent(min(operators, 2 * MAX_INLINED), depth + 1)

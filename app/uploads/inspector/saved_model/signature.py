@@ -1,5 +1,6 @@
 """What goes into a SavedModel and comes out: the signature that others call it by."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from app.recipes.saved_model_files import (
     chosen_signature,
     in_order,
 )
-from app.recipes.tensor_graph import Graph, maker_and_index
+from app.recipes.tensor_graph import Graph, Made, maker_and_index
 from app.uploads.inspector.saved_model.messages import MAP, SIGNATURE, TENSOR_INFO
 from app.uploads.inspector.saved_model.tensors import read_shape, read_type
 from app.uploads.inspector.saved_model.wire import Message, Wire, broken
@@ -18,6 +19,9 @@ from app.uploads.names import is_showable
 
 MAX_PORTS = 100
 MAX_NAME_LENGTH = 200
+# In one row of an input: 4 GiB in float32.
+MAX_ROW_VALUES = 2**30
+HOW_TO_SIGN = "Export it with model.export, or give tf.saved_model.save the argument signatures=."
 NOT_TENSORS = frozenset({"resource", "variant"})
 
 
@@ -42,11 +46,12 @@ def read_signature(wire: Wire, entries: list[bytes], graph: Graph) -> Signature:
     """
     signatures = wire.map(entries, MAP, "signatures")
     chosen = chosen_signature(signatures)
+    if not set(signatures) - {INIT_SIGNATURE}:
+        raise RejectedUpload("the SavedModel was saved without signatures", hint=HOW_TO_SIGN)
     if chosen is None:
         raise RejectedUpload(
             f"the SavedModel has {len(signatures)} signatures, none called {DEFAULT_SIGNATURE!r}",
-            hint="Export it with model.export, or give tf.saved_model.save the argument "
-            "signatures=.",
+            hint=HOW_TO_SIGN,
         )
     read = {
         name: wire.read(entry.data("value"), SIGNATURE, f"signature {name[:80]!r}")
@@ -91,10 +96,32 @@ def _port(wire: Wire, name: str, data: bytes, graph: Graph) -> Port:
     dtype = read_type(info.number("dtype"), what)
     if dtype in NOT_TENSORS:
         raise broken(what, f"a {dtype} is nothing to give or take")
-    return Port(name, tensor, read_shape(wire, info.data("shape"), what), dtype)
+    port = Port(name, tensor, read_shape(wire, info.data("shape"), what), dtype)
+    _check_made(port, graph.nodes[maker_and_index(tensor)[0]].made, what)
+    return port
+
+
+def _check_made(port: Port, made: Made, what: str) -> None:
+    """A signature says the same of a tensor as the operator that makes it.
+
+    Both are the file's own word; what the operator really makes shows when it is run.
+    """
+    _, index = maker_and_index(port.tensor)
+    says: tuple[tuple[object, tuple[object, ...] | None], ...] = (
+        (port.dtype, made.dtypes),
+        (port.shape, made.shapes),
+    )
+    for said, outputs in says:
+        if outputs is not None and (index >= len(outputs) or outputs[index] != said):
+            raise broken(what, f"it says {said}; the graph says otherwise of {port.tensor[:80]!r}")
 
 
 def _check_input(port: Port) -> None:
+    if math.prod(axis or 1 for axis in port.shape or ()) > MAX_ROW_VALUES:
+        raise RejectedUpload(
+            f"a row of the input {port.name!r} has the shape {list(port.shape or ())[1:]}; "
+            f"at most {MAX_ROW_VALUES} values are taken"
+        )
     if not port.shape:
         raise RejectedUpload(
             f"the shape of the input {port.name!r} is not known, or has no batch axis",

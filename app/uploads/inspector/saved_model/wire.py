@@ -53,6 +53,9 @@ class Message:
     def names(self) -> tuple[str, ...]:
         return tuple(self._values)
 
+    def values(self, name: str) -> list[Value]:
+        return self._values.get(name, [])
+
     def data(self, name: str) -> bytes:
         """Empty where the field is not there, as in proto3."""
         value = self._values.get(name, [b""])[0]
@@ -157,6 +160,20 @@ def varint(data: bytes, at: int, what: str) -> tuple[int, int]:
     if number >= 1 << 64:
         raise broken(what, "a number in it is too large")
     return number, at
+
+
+def numbers(message: Message, name: str) -> list[int]:
+    """The values of a repeated number, packed or not."""
+    found: list[int] = []
+    for value in message.values(name):
+        if isinstance(value, int):
+            found.append(signed(value))
+            continue
+        at = 0
+        while at < len(value):
+            number, at = varint(value, at, message.what)
+            found.append(signed(number))
+    return found
 
 
 def signed(number: int) -> int:

@@ -18,9 +18,10 @@ from app.recipes.saved_model_files import GRAPH, INDEX, shard_name
 from app.uploads.inspector.saved_model import messages as m
 from app.uploads.inspector.saved_model.file import read_saved_model
 from app.uploads.inspector.saved_model.table import read_table
-from app.uploads.inspector.saved_model.wire import Wire
+from app.uploads.inspector.saved_model.wire import Kind, Schema, Wire
 from tests.app.uploads.inspector.saved_models import (
     FLOAT,
+    INT,
     PLACEHOLDER,
     SERVING,
     SOFTMAX,
@@ -106,13 +107,7 @@ def test_read_saved_model_follows_a_function_that_stands_in_the_place_of_an_oper
     assert read(saved_model(content)).heads[0].activation == "softmax"
 
 
-def test_read_saved_model_is_not_led_round_in_circles() -> None:
-    circle = (node("y", "Identity", "z"), node("z", "Identity", "y"))
-    facts = read(saved_model(graph(PLACEHOLDER, *circle)))
-    assert facts.heads[0].activation == "other"
-
-
-def chain(length: int, calls: int = 1) -> bytes:
+def chain(length: int, calls: int = 1, *, is_innermost_first: bool = False) -> bytes:
     """Functions f0, f1, ... of which each calls the next one some times."""
     functions = [
         function(
@@ -123,7 +118,8 @@ def chain(length: int, calls: int = 1) -> bytes:
     ]
     last = function(f"f{length}")
     call = node("y", "PartitionedCall", "x", f=calling("f0"))
-    return graph(PLACEHOLDER, call, functions=[*functions, last])
+    ordered = [*functions, last]
+    return graph(PLACEHOLDER, call, functions=ordered[::-1] if is_innermost_first else ordered)
 
 
 CALL = node("c", "PartitionedCall", "x", f=calling("f"))
@@ -131,6 +127,19 @@ SELF = function("f", CALL)
 READ = node("r", "ReadFile", "x")
 LISTED = encoded(m.LIST, function=[encoded(m.FUNCTION_NAME, name="f")])
 BRANCHES = encoded(m.ATTRIBUTE, list=LISTED)
+
+
+def named(number: int, schema: Schema, **values: Any) -> bytes:
+    """One field that holds a message."""
+    return field(number, Kind.BYTES, encoded(schema, **values))
+
+
+def with_argument(**attributes: bytes) -> bytes:
+    """A function whose first argument has attributes."""
+    value = encoded(m.ATTRIBUTES, attributes=mapped(attributes))
+    return function("f") + named(7, m.ARGUMENT_ATTRIBUTES, argument=0, value=value)
+
+
 REFUSED_GRAPHS: dict[str, tuple[bytes, str]] = {
     "operator": (graph(PLACEHOLDER, SOFTMAX, READ), "'ReadFile' is not allowed .node 'r' in the g"),
     "operator of an uncalled function": (
@@ -171,7 +180,54 @@ REFUSED_GRAPHS: dict[str, tuple[bytes, str]] = {
         ),
         "calls itself",
     ),
-    "calls too deep": (chain(200), "call each other 100 deep"),
+    "calls too deep": (chain(200), "call each other more than 100 deep"),
+    "calls too deep, the innermost first": (
+        chain(100, is_innermost_first=True),
+        "call each other more than 100 deep",
+    ),
+    "nodes that wait for each other": (
+        graph(PLACEHOLDER, node("y", "Identity", "z"), node("z", "Identity", "y")),
+        "node 'y' in the graph: it waits for what it makes",
+    ),
+    "nodes of a function that wait for each other": (
+        graph(
+            PLACEHOLDER,
+            SOFTMAX,
+            functions=[function("f", node("a", "Relu", "b"), node("b", "Relu", "x", "^a"))],
+        ),
+        "node 'a' in function 'f': it waits for what it makes",
+    ),
+    "function that an argument names": (
+        graph(PLACEHOLDER, SOFTMAX, functions=[with_argument(_a=calling("f"))]),
+        "an argument of function 'f': its attribute '_a' names a function",
+    ),
+    "functions that an attribute of a function lists": (
+        graph(
+            PLACEHOLDER,
+            SOFTMAX,
+            functions=[function("f") + named(5, m.MAP, key="_a", value=BRANCHES)],
+        ),
+        "function 'f': its attribute '_a' names a function",
+    ),
+    "configuration that is none": (
+        graph(
+            PLACEHOLDER,
+            node("y", "Softmax", "x", config_proto=encoded(m.ATTRIBUTE, bytes=b"\xff" * 99)),
+        ),
+        "the configuration of node 'y'",
+    ),
+    "configuration with optimizers of its own": (
+        graph(
+            PLACEHOLDER,
+            node(
+                "y",
+                "Softmax",
+                "x",
+                config_proto=encoded(m.ATTRIBUTE, bytes=field(10, 2, field(10, 2, b""))),
+            ),
+        ),
+        "the configuration of node 'y' in the graph: it has a field 10",
+    ),
     "calls too many": (chain(30, calls=2), "call each other so often"),
     "call that leads nowhere": (
         graph(PLACEHOLDER, node("y", "PartitionedCall", "x", f=calling("f"))),
@@ -324,6 +380,10 @@ def objects(**values: Any) -> dict[str, Any]:
     return {"objects": encoded(m.OBJECTS, objects=[encoded(m.SAVED_OBJECT, **values)])}
 
 
+SHAPED = node("x", "Placeholder", shape=encoded(m.ATTRIBUTE, shape=shape(-1, 5)))
+THREE_AND_FIVE = encoded(m.ATTRIBUTE, list=encoded(m.LIST, shape=[shape(-1, 5), shape(-1, 3)]))
+INTEGERS = encoded(m.ATTRIBUTE, list=encoded(m.LIST, type=[INT]))
+NOTHING = encoded(m.ATTRIBUTE, list=b"")
 DEFAULTED = SERVING["serving_default"] + field(4, 2, b"")
 REFUSED_META: dict[str, tuple[dict[str, Any], str]] = {
     "tags": ({"meta_info": encoded(m.META_INFO, tags=["serve", "gpu"])}, "tagged 'serve, gpu'"),
@@ -332,7 +392,35 @@ REFUSED_META: dict[str, tuple[dict[str, Any], str]] = {
         {"signatures": mapped({"a": SERVING["serving_default"], "b": b""})},
         "has 2 signatures, none called 'serving_default'",
     ),
-    "no signature": ({"signatures": []}, "has 0 signatures"),
+    "no signature": ({"signatures": []}, "was saved without signatures"),
+    "no signature but what runs at load": (
+        {"signatures": mapped({"__saved_model_init_op": signature({}, {"op": info("x:0")})})},
+        "was saved without signatures",
+    ),
+    "a row without end": (
+        {
+            "signatures": mapped(
+                {"s": signature({"x": info("x:0", -1, 2**30, 2)}, {"y": info("y:0", 3)})}
+            )
+        },
+        "a row of the input 'x' has the shape",
+    ),
+    "an input of another length": (
+        {"graph": graph(SHAPED, SOFTMAX)},
+        "it says .None, 4.; the graph says otherwise of 'x:0'",
+    ),
+    "an output of another length": (
+        {"graph": graph(PLACEHOLDER, node("y", "Softmax", "x", _output_shapes=THREE_AND_FIVE))},
+        "it says .None, 3.; the graph says otherwise of 'y:0'",
+    ),
+    "an output of another type": (
+        {"graph": graph(PLACEHOLDER, node("y", "Softmax", "x", Tout=INTEGERS))},
+        "it says float32; the graph says otherwise of 'y:0'",
+    ),
+    "an output that a call does not have": (
+        {"graph": graph(PLACEHOLDER, node("y", "Softmax", "x", Tout=NOTHING))},
+        "it says float32; the graph says otherwise of 'y:0'",
+    ),
     "values for inputs": (
         {"signatures": mapped({"serving_default": DEFAULTED})},
         "a field 4 that is not known",
@@ -376,6 +464,10 @@ REFUSED_META: dict[str, tuple[dict[str, Any], str]] = {
     "a child that is not there": (
         objects(children=[encoded(m.CHILD, object=7, name="a")]),
         "its child 7 is not there",
+    ),
+    "a resource on another machine": (
+        objects(resource=encoded(m.RESOURCE, device="/job:evil")),
+        "on a device that is not this machine's",
     ),
     "a variable without values": (
         objects(variable=encoded(m.VARIABLE, name="w", dtype=FLOAT, shape=shape(2))),
