@@ -160,7 +160,7 @@ def _model_rows(facts: ModelFacts) -> list[tuple[str, str]]:
     for layer in facts.layers:
         count = figures.count_text(layer.parameter_count)
         rows.append(("layer", f"{layer.name} ({layer.class_name}, {count} parameters)"))
-    return rows
+    return rows + [("note", note) for note in facts.notes]
 
 
 def _dataset_rows(facts: DatasetFacts) -> list[tuple[str, str]]:

@@ -77,7 +77,7 @@ class Head(Facts):
 
 
 class ModelFacts(Facts):
-    """Inspection of an uploaded model."""
+    """Inspection of an uploaded model. `notes` say what could not be known of it, and why."""
 
     format: ModelFormat
     class_name: str
@@ -90,6 +90,7 @@ class ModelFacts(Facts):
     is_recurrent: bool
     is_quantized: bool
     keras_version: str | None
+    notes: tuple[str, ...] = ()
 
 
 class InputArray(Facts):

@@ -60,7 +60,9 @@ def compiled_losses(
 
 def compiled_loss(loss: Any) -> CompiledLoss | None:
     """What one loss says of its output."""
-    name = snake_case(_name(loss))
+    if is_own(loss):
+        return None
+    name = snake_case(loss_name(loss))
     return "regression" if name in REGRESSION else CLASSES.get(name)
 
 
@@ -69,10 +71,24 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def _name(loss: Any) -> str:
+def is_own(loss: Any) -> bool:
+    """Whether it is the author's, whatever it is called: Keras writes where its own ones are."""
+    if not isinstance(loss, Mapping) or loss.get("class_name") == "function":
+        return False
+    registered = loss.get("registered_name")
+    return registered is not None and not str(loss.get("module")).startswith("keras.")
+
+
+def loss_name(loss: Any) -> str:
+    """As written: of a function, or of a class, with the package it is registered in."""
     if isinstance(loss, str):
         return loss
     if not isinstance(loss, Mapping):
         return ""
-    is_function = loss.get("class_name") == "function"
-    return str(loss.get("config") if is_function else loss.get("class_name"))
+    if loss.get("class_name") == "function":
+        return str(loss.get("config"))
+    config = loss.get("config")
+    if loss.get("class_name") == "LossFunctionWrapper" and isinstance(config, Mapping):
+        # Keras 2 wrapped functions so.
+        return str(config.get("fn"))
+    return str(loss.get("registered_name") or loss.get("class_name"))

@@ -137,8 +137,9 @@ def _values_or_refuse(head: Head, labels: LabelArray) -> Task:
     if head.compiled_loss is None:
         raise LabelsDoNotFit(
             f"output {head.output!r} ends in an activation that is none of softmax, sigmoid or "
-            "linear, and the model carries no compiled loss, so what it predicts cannot be told",
-            hint="Compile the model with its loss before saving, or give real-valued labels.",
+            "linear, and the model carries no compiled loss that is known here, so what it "
+            "predicts cannot be told",
+            hint="Compile the model with a loss of Keras, or give real-valued labels.",
         )
     kind = {
         "binary_crossentropy": TaskKind.BINARY_CLASSIFICATION,
@@ -178,8 +179,9 @@ def _one_unit(head: Head, labels: LabelArray) -> Task:
     if two_classes and head.activation == "linear" and head.compiled_loss is None:
         raise LabelsDoNotFit(
             f"output {head.output!r} is one linear unit and the labels are 0 and 1: that may be a "
-            "logit of two classes or a value, and the model carries no compiled loss",
-            hint="Compile the model with its loss before saving (from_logits=True for a logit).",
+            "logit of two classes or a value, and the model carries no compiled loss that is known "
+            "here",
+            hint="Compile the model with a loss of Keras (from_logits=True for a logit).",
         )
     if head.activation == "softmax":
         raise LabelsDoNotFit(

@@ -9,11 +9,6 @@ from app.uploads.inspector.keras_sizes import check_channels
 from app.uploads.inspector.keras_walk import Spot, refused
 from app.uploads.inspector.shown import shown
 
-# Called alike, and called otherwise: a layer takes a list, an operation one tensor after the other.
-LAYERS_AND_OPERATIONS = frozenset(
-    {"Add", "Average", "Dot", "Maximum", "Minimum", "Multiply", "Reshape", "Subtract"}
-)
-
 
 def is_body(value: Any) -> bool:
     """Whether it is a model that says which layers it has."""
@@ -50,20 +45,7 @@ def _check_layers(spot: Spot) -> None:
             raise refused(spot, f"{shown(layer['class_name'])} ({shown(name)}) is no layer")
         if name in seen:
             raise refused(spot, f"two layers are called {shown(name)}")
-        if _is_misplaced(layer):
-            raise refused(
-                spot,
-                f"{shown(layer['class_name'])} ({shown(name)}) is an operation of keras.ops, which "
-                "a .h5 file does not tell from the layer of that name: Keras cannot load it",
-                "Save the model with model.save('name.keras').",
-            )
         seen.add(name)
-
-
-def _is_misplaced(layer: Config) -> bool:
-    """Whether an operation was saved without saying so: all but layers leave `trainable` out."""
-    is_unplaced = layer.get("module") is None and layer["class_name"] in LAYERS_AND_OPERATIONS
-    return is_unplaced and "trainable" not in layer["config"]
 
 
 def _check_refs(spot: Spot, graph: Graph) -> None:

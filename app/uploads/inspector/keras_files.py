@@ -15,10 +15,12 @@ from app.recipes.facts import LayerSpec, ModelFacts, ModelFormat, TensorSpec
 from app.recipes.keras_activations import sure_activation
 from app.recipes.keras_chains import removable_units
 from app.recipes.keras_graph import Config, layer_name
+from app.recipes.keras_places import put_back
 from app.uploads.archive import open_archive
 from app.uploads.formats import KERAS_MEMBERS, WEIGHTS_MEMBER
 from app.uploads.inspector.hdf5 import count_not_finite, open_hdf5, stored_arrays
 from app.uploads.inspector.hdf5_attributes import check_attributes
+from app.uploads.inspector.keras_compiled import loss_notes
 from app.uploads.inspector.keras_names import MODELS
 from app.uploads.inspector.keras_rules import check_config, is_quantized
 from app.uploads.inspector.keras_weights import (
@@ -77,6 +79,7 @@ def read_h5(file: BinaryIO) -> ModelFacts:
                 hint="Save the whole model with model.save('name.keras'), not its weights alone.",
             )
         config = _parsed("model_config", _attribute(hdf5, "model_config"))
+        put_back(config)
         compile_config = _parsed("training_config", _attribute(hdf5, "training_config"))
         version = _attribute(hdf5, "keras_version")
         sizes = _weight_sizes(hdf5)
@@ -197,6 +200,7 @@ def _facts(
             is_recurrent=keras_config.is_recurrent(config),
             is_quantized=is_quantized(config),
             keras_version=str(version) if VERSION.fullmatch(str(version)) else None,
+            notes=tuple(loss_notes(compile_config)),
         )
     except CONFIG_ERRORS as error:
         raise RejectedUpload(

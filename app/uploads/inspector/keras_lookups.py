@@ -15,7 +15,6 @@ from app.uploads.inspector.shown import shown
 NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 INPUT_NAME = re.compile(r"[\w.:+\-=,#()\[\] ]{1,200}")
 INPUT_HINT = ", those of inputs all letters, spaces and : + = , # ( ) [ ] as well"
-IDENTIFIER = re.compile(r"[A-Za-z_]\w{0,100}")
 # Look nothing up: values that JSON has no form for.
 VALUES = frozenset(
     {
@@ -29,9 +28,11 @@ VALUES = frozenset(
         "__tuple__",
     }
 )
+LAMBDAS = frozenset({"Lambda", "__lambda__"})
+# Mean something else than a class of that name.
+NO_CLASSES = VALUES | LAMBDAS | {"CompositeTensor", "TypeSpec", "__typespec__", "function"}
 LOOKUPS = frozenset({"IntegerLookup", "StringLookup", "TextVectorization"})
 OWN_LAYERS_HINT = "Build the model from Keras' own layers, Sequential or Functional."
-COMPILED_HINT = "Save the model uncompiled, or compiled with losses and metrics of Keras alone."
 
 
 def is_named(value: Any) -> bool:
@@ -46,12 +47,12 @@ def is_layer(value: Any) -> bool:
     return names.is_layer(value.get("module"), value["class_name"])
 
 
-def check_lookup(spot: Spot, *, is_compiled: bool = False) -> None:
+def check_lookup(spot: Spot, hint: str | None = None) -> None:
     """Refuse what is on no list.
 
     Args:
         spot: a named dict.
-        is_compiled: it is part of what a model was compiled with, which is never loaded here.
+        hint: what to do about it, where that is not a matter of layers.
 
     Raises: RejectedUpload.
     """
@@ -61,28 +62,25 @@ def check_lookup(spot: Spot, *, is_compiled: bool = False) -> None:
         raise refused(spot, "the model's configuration has a class name that is no text")
     if class_name in VALUES:
         return
-    if class_name in ("Lambda", "__lambda__"):
+    if class_name in LAMBDAS:
         raise refused(
             spot,
             f"the model has a Lambda ({_shown_name(found)}): Python code inside a file",
-            "Replace it by a layer that Keras itself has, or by keras.ops, and save again.",
+            hint or "Replace it by a layer that Keras itself has, or by keras.ops, and save again.",
         )
     if class_name == "function":
-        _check_function(spot, is_compiled=is_compiled)
+        _check_function(spot, hint)
         return
     known = names.UNPLACED if module is None else names.CLASSES.get(str(module), frozenset())
-    if is_compiled and module is None:
-        # Keras 2.11 wrote its own optimizers so.
-        class_name = class_name.removeprefix("Custom>")
     if class_name not in known:
         raise refused(
             spot,
             f"the model uses {_full_name(module, class_name)} ({_shown_name(found)}), which is "
             "not among the layers and objects that can be loaded here",
-            COMPILED_HINT if is_compiled else OWN_LAYERS_HINT,
+            hint or OWN_LAYERS_HINT,
         )
     registered = found.get("registered_name")
-    if registered not in (None, class_name, found["class_name"]):
+    if registered not in (None, class_name):
         raise refused(spot, f"{shown(registered)} is a custom class; only Keras' own can be loaded")
 
 
@@ -127,20 +125,16 @@ def check_vocabulary(spot: Spot) -> None:
     )
 
 
-def _check_function(spot: Spot, *, is_compiled: bool) -> None:
+def _check_function(spot: Spot, hint: str | None) -> None:
     name, module = spot.value.get("config"), spot.value.get("module")
-    # What the author called a loss or metric of their own.
-    is_own = is_compiled and module == "builtins" and IDENTIFIER.fullmatch(str(name))
     is_known = str(name) in names.FUNCTIONS.get(str(module), frozenset())
     registered = spot.value.get("registered_name")
-    if is_own or (is_known and registered in (None, "function", name)):
+    if is_known and registered in (None, "function", name):
         return
     raise refused(
         spot,
         f"the model's configuration names the function {_full_name(module, name)}",
-        COMPILED_HINT
-        if is_compiled
-        else "Only Keras' activations, losses and metrics can be named.",
+        hint or "Only Keras' activations, losses and metrics can be named.",
     )
 
 

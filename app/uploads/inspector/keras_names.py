@@ -6,6 +6,8 @@ What is missing is missing for a reason: a layer or operation that calls a funct
 A test holds the lists against the Keras installed: a name that a new version adds fails it.
 """
 
+from app.recipes.keras_places import PLACES
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -104,59 +106,6 @@ METRIC_FUNCTIONS = _words("""
     pearson_correlation poisson sparse_categorical_accuracy sparse_categorical_crossentropy
     sparse_top_k_categorical_accuracy squared_hinge top_k_categorical_accuracy
 """)
-NUMPY_OPERATIONS = _words("""
-    Abs Absolute Add All AllClose Amax Amin Angle Any Append Arange Arccos Arccosh Arcsin
-    Arcsinh Arctan Arctan2 Arctanh Argmax Argmin Argpartition Argsort Array ArraySplit Average
-    Bincount BitwiseAnd BitwiseInvert BitwiseLeftShift BitwiseNot BitwiseOr BitwiseRightShift
-    BitwiseXor BroadcastTo Cbrt Ceil Clip Concatenate Conj Conjugate Copy Corrcoef Correlate Cos
-    Cosh CountNonzero Cross Cumprod Cumsum Deg2rad Diag Diagflat Diagonal Diff Digitize Divide
-    DivideNoNan Dot Dsplit Dstack Einsum EmptyLike Equal Exp Exp2 ExpandDims Expm1 Fabs Flip
-    Fliplr Flipud Floor FloorDivide Fmax Fmin Fmod Full FullLike Gcd Geomspace GetItem Greater
-    GreaterEqual Heaviside Histogram Hsplit Hstack Hypot I0 Imag Inner IsIn Isclose Isfinite
-    Isinf Isnan Isneginf Isposinf Isreal Kron Lcm Ldexp LeftShift Less LessEqual Linspace Log
-    Log10 Log1p Log2 Logaddexp Logaddexp2 LogicalAnd LogicalNot LogicalOr LogicalXor Logspace
-    Matmul Max Maximum Mean Median Meshgrid Min Minimum Mod Moveaxis Multiply NanToNum Nanargmax
-    Nanargmin Nancumprod Nancumsum Nanmax Nanmean Nanmedian Nanmin Nanpercentile Nanprod
-    Nanquantile Nanstd Nansum Nanvar Ndim Negative Nextafter Nonzero NotEqual OnesLike Outer Pad
-    Percentile Power Prod Ptp Quantile Rad2deg Ravel Real Reciprocal Repeat Reshape RightShift
-    Roll Rot90 Round SearchSorted Select Sign Signbit Sin Sinc Sinh Size Slogdet Sort Split Sqrt
-    Square Squeeze Stack Std Subtract Sum Swapaxes Take TakeAlongAxis Tan Tanh Tensordot Tile
-    Trace Transpose Trapezoid Tril Triu TrueDivide Trunc Unique UnravelIndex Vander Var Vdot
-    View Vsplit Vstack Where ZerosLike
-""")
-NN_OPERATIONS = _words("""
-    AveragePool BatchNorm BinaryCrossentropy CTCDecode
-    CTCLoss CategoricalCrossentropy Celu Conv ConvTranspose DepthToSpace DepthwiseConv
-    DotProductAttention Elu Fold Gelu Glu HardShrink HardSigmoid HardSilu HardTanh LayerNorm
-    LeakyRelu LogSigmoid LogSoftmax MaxPool Moments MultiHot Normalize OneHot PSNR Polar RMSNorm
-    Relu Relu6 Selu SeparableConv Sigmoid Silu SoftShrink Softmax Softplus Softsign SpaceToDepth
-    SparseCategoricalCrossentropy SparsePlus SparseSigmoid Sparsemax Squareplus TanhShrink
-    Threshold Unfold
-""")
-MATH_OPERATIONS = _words("""
-    CDist Erf Erfc Erfinv ExtractSequences FFT FFT2 IFFT2 IRFFT ISTFT InTopK Logdet Logsumexp
-    RFFT Rsqrt STFT SegmentMax SegmentMin SegmentProd SegmentSum TopK ViewAsComplex ViewAsReal
-""")
-LINALG_OPERATIONS = _words("""
-    Cholesky CholeskyInverse Det Eig Eigh Inv Lstsq LuFactor MatrixRank Norm Pinv Qr SVD Solve
-    SolveTriangular
-""")
-IMAGE_OPERATIONS = _words("""
-    AffineTransform CropImages ElasticTransform ExtractPatches GaussianBlur HSVToRGB
-    MapCoordinates PadImages PerspectiveTransform RGBToGrayscale RGBToHSV Resize SSIM
-    ScaleAndTranslate SobelEdges
-""")
-CORE_OPERATIONS = _words("""
-    Cast ConvertToTensor SaturateCast Scatter ScatterUpdate Slice SliceUpdate StopGradient
-    Unstack
-""")
-EINOPS_OPERATIONS = _words("""
-    Rearrange
-""")
-ACTIVATION_OPERATIONS = _words("Mish ReLU")
-# Rounds to a range that is written beside it.
-QUANTIZER_OPERATIONS = _words("FakeQuantWithMinMaxVars")
-
 CLASSES: dict[str, frozenset[str]] = {
     "keras": MODELS | POLICIES,
     "keras.models": MODELS,
@@ -173,18 +122,7 @@ CLASSES: dict[str, frozenset[str]] = {
     "keras.quantizers": QUANTIZERS,
     "keras.random": _words("SeedGenerator"),
     "keras.regularizers": REGULARIZERS,
-    # Layers that networks of keras.applications have to themselves.
-    "keras.src.applications.convnext": _words("LayerScale StochasticDepth"),
-    "keras.src.applications.inception_resnet_v2": _words("CustomScaleLayer"),
-    "keras.src.activations.activations": ACTIVATION_OPERATIONS,
-    "keras.src.ops.core": CORE_OPERATIONS,
-    "keras.src.ops.einops": EINOPS_OPERATIONS,
-    "keras.src.ops.image": IMAGE_OPERATIONS,
-    "keras.src.ops.linalg": LINALG_OPERATIONS,
-    "keras.src.ops.math": MATH_OPERATIONS,
-    "keras.src.ops.nn": NN_OPERATIONS,
-    "keras.src.ops.numpy": NUMPY_OPERATIONS,
-    "keras.src.quantizers.quantizers": QUANTIZER_OPERATIONS,
+    **PLACES,
 }
 MODEL_MODULES = tuple(module for module, known in CLASSES.items() if known >= MODELS)
 LAYER_MODULES = ("keras.layers", "keras.src.applications.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.recipes.keras_graph import Config
 from app.uploads.inspector.keras_bodies import check_body, is_body
+from app.uploads.inspector.keras_compiled import check_compiled
 from app.uploads.inspector.keras_lookups import (
     check_layer_name,
     check_lookup,
@@ -38,14 +39,14 @@ def check_config(config: Config, compile_config: Config | None, *, stored_values
     Args:
         config: a model's.
         compile_config: what it was compiled with. It is read here and never loaded, so it may name
-            the author's own functions, as Keras writes them.
+            the author's own classes and functions, as Keras writes them.
         stored_values: how many weight values the file holds; the layers may declare no more.
 
     Raises: RejectedUpload naming the layer or object and where it stands.
     """
     for spot in spots(compile_config or {}):
         if is_named(spot.value):
-            check_lookup(spot, is_compiled=True)
+            check_compiled(spot)
         _check_values(spot)
     found = list(spots(config))
     is_packed = any(_is_quantizing(spot.value) for spot in found if is_named(spot.value))

@@ -49,6 +49,7 @@ def read_tflite(file: BinaryIO) -> ModelFacts:
 
 
 def _facts(subgraphs: tuple[Subgraph, ...]) -> ModelFacts:
+    _check_variables(subgraphs)
     main = subgraphs[0]
     weights = {
         tensor.buffer: tensor
@@ -56,7 +57,7 @@ def _facts(subgraphs: tuple[Subgraph, ...]) -> ModelFacts:
         for tensor in subgraph.tensors
         if tensor.is_weight
     }
-    layers = tuple(_layer(main, operator) for operator in main.operators)
+    layers = tuple(_layer(subgraphs, operator) for operator in main.operators)
     return ModelFacts(
         format=ModelFormat.TFLITE,
         class_name="TFLite",
@@ -82,15 +83,38 @@ def _spec(subgraph: Subgraph, port: Port) -> TensorSpec:
     return TensorSpec(name=port.name, shape=tensor.signature[1:], dtype=tensor.type)
 
 
-def _layer(subgraph: Subgraph, operator: Operator) -> LayerSpec:
-    """An operator, called after what it makes."""
-    made = subgraph.tensors[operator.outputs[0]].name if operator.outputs else operator.name
-    constants = {
-        tensor.buffer: tensor.size
-        for tensor in (subgraph.tensors[index] for index in operator.inputs if index >= 0)
-        if tensor.is_weight
-    }
+def _layer(subgraphs: tuple[Subgraph, ...], operator: Operator) -> LayerSpec:
+    """An operator of the main graph, called after what it makes, with the weights of its loops."""
+    main = subgraphs[0]
+    made = main.tensors[operator.outputs[0]].name if operator.outputs else operator.name
+    used = [main.tensors[index] for index in operator.inputs if index >= 0]
+    used += [tensor for called in _called(subgraphs, operator) for tensor in called.tensors]
+    constants = {tensor.buffer: tensor.size for tensor in used if tensor.is_weight}
     return LayerSpec(name=made, class_name=operator.name, parameter_count=sum(constants.values()))
+
+
+def _called(subgraphs: tuple[Subgraph, ...], operator: Operator) -> list[Subgraph]:
+    """Every subgraph that it runs, and that those run, once each."""
+    reached = dict.fromkeys(operator.calls)
+    pending = list(reached)
+    while pending:
+        operators = subgraphs[pending.pop()].operators
+        more = {index for each in operators for index in each.calls} - reached.keys()
+        reached |= dict.fromkeys(more)
+        pending.extend(more)
+    return [subgraphs[index] for index in reached]
+
+
+def _check_variables(subgraphs: tuple[Subgraph, ...]) -> None:
+    """Raises: RejectedUpload where weights were left out: every interpreter fails at them."""
+    found = {operator.name for subgraph in subgraphs for operator in subgraph.operators}
+    if "READ_VARIABLE" in found and "ASSIGN_VARIABLE" not in found:
+        raise RejectedUpload(
+            "the model reads variables that nothing in the file sets: its weights were not "
+            "converted with it",
+            hint="Convert the model with TFLiteConverter.from_keras_model or from_saved_model, or "
+            "freeze its variables first.",
+        )
 
 
 def _head(subgraph: Subgraph, port: Port) -> Head:

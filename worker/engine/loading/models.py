@@ -16,7 +16,7 @@ from app.errors import ModelNotLoadable
 from app.recipes import keras_config
 from app.recipes.facts import Head, ModelFormat, TensorSpec
 from worker.engine.foreign import first_line, is_out_of_memory
-from worker.engine.loading.keras2 import as_keras3
+from worker.engine.loading.keras_h5 import readable
 from worker.engine.loading.precision import in_float32
 from worker.engine.order import ModelFile
 
@@ -118,13 +118,13 @@ def _load_h5(path: Path) -> keras.Model:
             hint="Save the whole model with model.save, not with save_weights.",
         )
     config = json.loads(written)
-    readable = as_keras3(config)
-    if readable == config:
+    as_read = readable(config)
+    if as_read == config:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copyfile(path, Path(folder) / "model.h5"))
         with h5py.File(copy, "r+") as file:
-            file.attrs["model_config"] = json.dumps(readable)
+            file.attrs["model_config"] = json.dumps(as_read)
         return keras.saving.load_model(copy, compile=False, safe_mode=True)
 
 

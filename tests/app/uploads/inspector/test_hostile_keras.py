@@ -277,9 +277,65 @@ def test_read_keras_takes_the_bare_parts_that_the_hostile_files_are_made_of() ->
     read_keras(archive(functional(operation("Tile", repeats=[1, 2]), tensor()), WEIGHTS))
 
 
-def test_read_keras_takes_what_authors_compiled_their_own_models_with() -> None:
-    own = function("my_loss", "builtins", registered_name="my_loss")
-    read_keras(archive(sequential(dense(), compile_config={"loss": own}), WEIGHTS))
+def own(class_name: str, module: str | None = None, **extra: Any) -> Json:
+    return {"module": module, "class_name": class_name, "config": {"name": "x"}, **extra}
+
+
+# What Keras 3, and Keras 2 in .h5 files, write for a loss of the author's own, and its name.
+OWN_LOSSES: dict[str, tuple[Any, str]] = {
+    "a function": (function("my_loss", "builtins", registered_name="function"), "my_loss"),
+    "a registered function": (function("pack>my_loss", "builtins"), "pack>my_loss"),
+    "a class": (own("MyLoss", registered_name="MyLoss"), "MyLoss"),
+    "a registered class": (own("MyLoss", registered_name="my-pack>MyLoss"), "my-pack>MyLoss"),
+    "a class of a package": (own("MyLoss", "mine.losses", registered_name="MyLoss"), "MyLoss"),
+    "a class in .h5": ({"class_name": "pack>MyLoss", "config": {}}, "pack>MyLoss"),
+    "a class called like one of Keras": (
+        own("MeanSquaredError", "mine", registered_name="mine>MeanSquaredError"),
+        "mine>MeanSquaredError",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OWN_LOSSES)
+def test_read_keras_takes_what_authors_compiled_their_own_models_with(case: str) -> None:
+    loss, name = OWN_LOSSES[case]
+    metrics = [own("Mine", registered_name="Mine")]
+    compiled = {"loss": {"x": loss}, "metrics": metrics, "optimizer": own("pack>MySGD")}
+    facts = read_keras(archive(sequential(dense(), compile_config=compiled), WEIGHTS))
+    assert facts.heads[0].compiled_loss is None
+    assert len(facts.notes) == 1
+    assert f"compiled with '{name}'; that loss is not known here: name one" in facts.notes[0]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        function("abort", "os"),
+        function("system", "posix"),
+        function("eval", "builtins"),
+        function("get_file", "keras.utils"),
+        function("x;y", "builtins"),
+        function("my_loss", "mine/../os"),
+        own("Popen", "subprocess"),
+        own("object", "builtins"),
+        own("Lambda", "keras.layers"),
+        own("TorchModuleWrapper", "keras.layers"),
+        own("MyLoss", registered_name="<b>"),
+        own("My Loss"),
+        own("__lambda__"),
+        own("TypeSpec"),
+    ],
+)
+def test_read_keras_refuses_to_be_compiled_with_what_no_author_wrote(loss: Json) -> None:
+    config = sequential(dense(), compile_config={"loss": loss})
+    told = refusal(read_keras, archive(config, WEIGHTS))
+    assert told.endswith("(at /loss)")
+
+
+def test_read_keras_refuses_own_classes_where_they_would_be_loaded() -> None:
+    """Keras loads what a nested model was compiled with."""
+    inner = {**sequential(dense()), "compile_config": {"loss": own("MyLoss")}}
+    assert "the model uses 'MyLoss'" in refusal(read_keras, archive(sequential(inner), WEIGHTS))
 
 
 def test_read_keras_counts_a_shared_layer_once() -> None:

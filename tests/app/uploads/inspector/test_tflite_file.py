@@ -2,7 +2,9 @@
 
 float32, float16, int8: `Input((4,), name="pixels")`, Dense(8, relu), Dense(3, softmax); the latter
 two with `Optimize.DEFAULT` and float16 types or a representative data set. two_by_two: inputs
-`left` (4) and `right` (2) concatenated, then Dense(1) and Dense(2, sigmoid).
+`left` (4) and `right` (2) concatenated, then Dense(1) and Dense(2, sigmoid). lstm: `Input((5, 3),
+batch_size=1)`, LSTM(4), Dense(2); unset_variables: the same from a concrete function that was not
+frozen.
 """
 
 from pathlib import Path
@@ -42,6 +44,22 @@ def test_read_tflite_tells_whether_float_weights_are_gone(name: str, is_quantize
 def test_read_tflite_lists_operators_with_their_weights() -> None:
     layers = [(layer.class_name, layer.parameter_count) for layer in read("float32").layers]
     assert layers == [("FULLY_CONNECTED", 32), ("FULLY_CONNECTED", 24), ("SOFTMAX", 0)]
+
+
+def test_read_tflite_counts_the_weights_inside_a_loop() -> None:
+    facts = read("lstm")
+    inside, state, dense = 4 * 4 * (3 + 4 + 1), 4, 4 * 2 + 2
+    assert facts.is_recurrent
+    # The state that it begins with is stored as well.
+    assert facts.parameter_count == inside + state + dense
+    counts = [(layer.class_name, layer.parameter_count) for layer in facts.layers]
+    assert ("WHILE", inside + state) in counts
+    assert sum(count for _, count in counts if count) == facts.parameter_count
+
+
+def test_read_tflite_refuses_a_model_whose_weights_were_left_out() -> None:
+    with pytest.raises(RejectedUpload, match="variables that nothing in the file sets"):
+        read("unset_variables")
 
 
 def test_read_tflite_names_ports_as_the_signature_does() -> None:

@@ -120,6 +120,20 @@ def test_load_model_leaves_the_file_as_it_is_when_it_drops_keywords(tmp_path: Pa
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("key", [(..., 0), (0, ..., None), (slice(None), ..., slice(1, None, 2))])
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_load_model_reads_the_ellipsis_that_keras_writes_into_h5(key: Any, tmp_path: Path) -> None:
+    inputs = keras.Input((4, 3))
+    model = keras.Model(inputs, inputs[key] * 2)
+    path = tmp_path / "model.h5"
+    model.save(path)
+
+    loaded = load_model(path, ModelFormat.H5)
+
+    x = np.random.default_rng(0).standard_normal((2, 4, 3)).astype("float32")
+    np.testing.assert_array_equal(loaded(x), model(x))
+
+
 def test_load_model_refuses_a_lambda(tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x + 1)]).save(path)
