@@ -30,6 +30,7 @@ from app.settings import Settings
 from app.uploads.inspecting import Inspector, Inspects, Uninspected
 from app.uploads.service import UploadService
 from app.uploads.store import UploadStore
+from app.uploads.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ HOUSEKEEPING_EVERY_S = 300.0
 SWEEP_AGE_S = 900.0
 # At a time; each may take inspection_memory_bytes beside this process.
 MOST_INSPECTIONS = 2
+# Uploads of one tenant that wait for that.
+MOST_WAITING = 32
 
 
 def utc_now() -> datetime:
@@ -109,6 +112,7 @@ def wire(
             store=uploads,
             blobs=blobs,
             inspector=make_inspector(settings),
+            turns=Turns(MOST_INSPECTIONS, MOST_WAITING),
             clock=clock,
             is_in_use=uses,
             max_bytes=settings.max_upload_bytes,
@@ -132,7 +136,6 @@ def make_inspector(settings: Settings) -> Inspects:
         limit_s=settings.inspection_limit_s,
         memory_bytes=settings.inspection_memory_bytes,
         file_bytes=settings.max_upload_bytes,
-        concurrency=asyncio.Semaphore(MOST_INSPECTIONS),
         allows_unconfined=settings.allow_unconfined,
     )
 

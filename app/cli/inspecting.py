@@ -105,7 +105,6 @@ def _inspected(path: Path, file_format: str, options: DatasetOptions) -> Facts:
             limit_s=settings.inspection_limit_s,
             memory_bytes=settings.inspection_memory_bytes,
             file_bytes=settings.max_upload_bytes,
-            concurrency=asyncio.Semaphore(1),
             allows_unconfined=settings.allow_unconfined,
         )
         answer = asyncio.run(inspector.inspect(path.absolute(), file_format, options))

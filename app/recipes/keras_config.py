@@ -10,7 +10,7 @@ A config is taken as well formed; what is not raises `KeyError`, `TypeError`, `I
 from collections.abc import Iterator
 
 from app.recipes.facts import Head, TensorSpec
-from app.recipes.keras_ends import end_of
+from app.recipes.keras_ends import ends_of
 from app.recipes.keras_graph import Config, Graph, Shape, is_model
 from app.recipes.keras_losses import compiled_losses
 
@@ -61,7 +61,7 @@ def heads(config: Config, compile_config: Config | None) -> tuple[Head, ...]:
     """
     graph = Graph.of(config)
     losses = compiled_losses((compile_config or {}).get("loss"), graph.outputs, graph.output_keys)
-    ends = [end_of(graph, ref) for ref in graph.outputs]
+    ends = ends_of(graph, graph.outputs)
     return tuple(
         Head(
             output=ref.layer,

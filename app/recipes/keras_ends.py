@@ -5,7 +5,7 @@ layer that makes the promise. A step it cannot vouch for ends it with "other": a
 would measure logits as probabilities.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from app.recipes.facts import Activation
@@ -80,17 +80,19 @@ PROMISES: dict[str, Activation] = {
 OTHER = End("other", None)
 
 
-def end_of(graph: Graph, ref: Ref) -> End:
-    """The end of one tensor of a graph. Its `units` are the tensor's last axis, if known."""
-    return _Walk(graph).end(ref, 0)
+def ends_of(graph: Graph, refs: Iterable[Ref]) -> list[End]:
+    """The ends of tensors of a graph. Their `units` are the tensors' last axes, if known."""
+    walk = _Walk(graph)
+    return [walk.end(ref, 0) for ref in refs]
 
 
 class _Walk:
-    """A walk back from one tensor; each tensor is visited once, however often it is used."""
+    """A walk back from tensors; each tensor is visited once, however often it is used."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.seen: dict[Ref, End] = {}
+        self.inner: dict[str, _Walk] = {}
 
     def end(self, ref: Ref, depth: int) -> End:
         if ref not in self.seen:
@@ -106,7 +108,7 @@ class _Walk:
         if layer is None or not feeds:
             return OTHER
         if is_model(layer):
-            return _end_of_model(layer, ref.output)
+            return self._end_inside(ref)
         kind = layer["class_name"]
         looked_at = feeds if kind in LOOKING_BACK else ()
         before = [self.end(feed, depth + 1) for feed in looked_at]
@@ -116,6 +118,13 @@ class _Walk:
             return _merged(kind, before)
         return _end_of_layer(layer, before[0] if before else OTHER)
 
+    def _end_inside(self, ref: Ref) -> End:
+        """Of a nested model's output."""
+        if ref.layer not in self.inner:
+            self.inner[ref.layer] = _Walk(self.graph.inner(ref.layer))
+        inside = self.inner[ref.layer]
+        return inside.end(inside.graph.outputs[ref.output], 0)
+
     def _reshaped(self, ref: Ref, before: End) -> End:
         """Softmax sums to one over the last axis: only where that axis stays does it still."""
         shape = self.graph.shape(ref)
@@ -123,11 +132,6 @@ class _Walk:
         if before.activation == "softmax" and (width is None or width != before.units):
             return OTHER
         return End(before.activation, width)
-
-
-def _end_of_model(model: Config, index: int) -> End:
-    inner = Graph.of(model)
-    return end_of(inner, inner.outputs[index])
 
 
 def _end_of_layer(layer: Config, before: End) -> End:
@@ -154,7 +158,10 @@ def _end_of_layer(layer: Config, before: End) -> End:
 
 def _end_of_wrapped(layer: Config) -> End:
     """Of the layer in a TimeDistributed: it runs on each step alone, so its end is the whole's."""
-    return _end_of_model(layer, 0) if is_model(layer) else _end_of_layer(layer, OTHER)
+    if not is_model(layer):
+        return _end_of_layer(layer, OTHER)
+    inner = Graph.of(layer)
+    return ends_of(inner, inner.outputs[:1])[0]
 
 
 def _unless_channels_first(end: End, is_channels_first: bool) -> End:

@@ -67,8 +67,9 @@ class Graph:
     output_keys: tuple[str, ...] | None
     calls: Mapping[tuple[str, int], tuple[Ref, ...]]
     known_shapes: Mapping[Ref, Shape]
-    # Sums of sums lead to the same tensor on many ways; each is gone once.
-    _worked_out: dict[Ref, Shape] = field(default_factory=dict, compare=False, repr=False)
+    # Sums of sums lead to the same tensor on many ways; each is gone once, known or not.
+    _worked_out: dict[Ref, Shape | None] = field(default_factory=dict, compare=False, repr=False)
+    _inner: dict[str, "Graph"] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -132,28 +133,50 @@ class Graph:
         dtype = layer["config"].get("dtype") if layer else None
         return dtype if isinstance(dtype, str) else "float32"
 
-    def shape(self, ref: Ref, depth: int = 0) -> Shape | None:
-        """With its batch axis: as a later layer saw it, or worked out for simple layers."""
-        if ref in self.known_shapes:
-            return self.known_shapes[ref]
-        if ref not in self._worked_out and (shape := self._shape_of_call(ref, depth)):
-            self._worked_out[ref] = shape
-        return self._worked_out.get(ref)
+    def inner(self, name: str) -> "Graph":
+        """Of a model that is a layer here; made once, however often it is called."""
+        if name not in self._inner:
+            self._inner[name] = Graph.of(self.layers[name])
+        return self._inner[name]
 
-    def _shape_of_call(self, ref: Ref, depth: int) -> Shape | None:
+    def shape(self, ref: Ref) -> Shape | None:
+        """With its batch axis: as a later layer saw it, or worked out for simple layers."""
+        pending = [] if ref in self._worked_out else [ref]
+        while pending:
+            current = pending[-1]
+            before = [feed for feed in self._asked(current) if feed not in self._worked_out]
+            if current in self._worked_out or not before:
+                pending.pop()
+                self._worked_out[current] = self._found_shape(current)
+                continue
+            # What leads back to itself finds this, and is not gone round again.
+            self._worked_out[current] = None
+            pending.extend(before)
+        return self._worked_out[ref]
+
+    def _asked(self, ref: Ref) -> tuple[Ref, ...]:
+        """The tensors whose shapes that of this one is worked out from."""
+        layer = self.layers.get(ref.layer)
+        if ref in self.known_shapes or layer is None or is_model(layer):
+            return ()
         feeds = self.feeds(ref)
-        if depth > MAX_DEPTH or not feeds:
-            return None
+        return feeds if layer["class_name"] in SAME_SHAPE else feeds[:1]
+
+    def _found_shape(self, ref: Ref) -> Shape | None:
+        """From what it is fed, all of which was worked out."""
+        feeds = self.feeds(ref)
+        if ref in self.known_shapes or not feeds:
+            return self.known_shapes.get(ref)
         layer = self.layers[ref.layer]
         if is_model(layer):
-            inner = Graph.of(layer)
-            return inner.shape(inner.outputs[ref.output], depth + 1)
-        fed = self.shape(feeds[0], depth + 1) or _built_shape(layer)
+            inner = self.inner(ref.layer)
+            return inner.shape(inner.outputs[ref.output])
+        fed = self._worked_out.get(feeds[0]) or _built_shape(layer)
         if fed is None:
             return None
         # What merges several may widen the first to the size of another.
         is_merge = layer["class_name"] in SAME_SHAPE
-        if is_merge and any(self.shape(other, depth + 1) != fed for other in feeds[1:]):
+        if is_merge and any(self._worked_out.get(other) != fed for other in feeds[1:]):
             return None
         return _shape_after(layer, fed)
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -51,18 +51,25 @@ class CannotConfine(Unavailable):
     retryable = False
 
 
+# Whoever inspects takes it while a child runs; that of `AT_ONCE` is never waited for.
+Turn = AbstractAsyncContextManager[None]
+AT_ONCE: Turn = nullcontext()
+
+
 class Inspects(Protocol):
     """Says what a file is, or why it is refused."""
 
     async def inspect(
-        self, path: Path, file_format: str, options: DatasetOptions
+        self, path: Path, file_format: str, options: DatasetOptions, turn: Turn = AT_ONCE
     ) -> Inspection: ...
 
 
 class Uninspected:
     """Lets in whatever the door recognized, and knows nothing of it."""
 
-    async def inspect(self, path: Path, file_format: str, options: DatasetOptions) -> Inspection:
+    async def inspect(
+        self, path: Path, file_format: str, options: DatasetOptions, turn: Turn = AT_ONCE
+    ) -> Inspection:
         return Inspection()
 
 
@@ -77,18 +84,20 @@ class Inspector:
     limit_s: float
     memory_bytes: int
     file_bytes: int
-    concurrency: asyncio.Semaphore
     allows_unconfined: bool = False
 
-    async def inspect(self, path: Path, file_format: str, options: DatasetOptions) -> Inspection:
+    async def inspect(
+        self, path: Path, file_format: str, options: DatasetOptions, turn: Turn = AT_ONCE
+    ) -> Inspection:
         """What the child says of a file. That it crashed or took too long is an answer too.
 
-        Raises: Unavailable where no child can be started, CannotConfine where none can be confined.
+        Raises: Unavailable where no child can be started, CannotConfine where none can be confined,
+            and whatever waiting for the turn raises.
         """
         order = InspectionOrder(format=file_format, options=options)
         # Opened at once: the file may get its final name while this waits for its turn.
         with path.open("rb") as file:
-            async with self.concurrency:
+            async with turn:
                 return await self._run(file, order)
 
     async def _run(self, file: BinaryIO, order: InspectionOrder) -> Inspection:

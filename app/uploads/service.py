@@ -17,6 +17,7 @@ from app.uploads.inspecting import Inspects
 from app.uploads.inspector.order import Inspection
 from app.uploads.names import display_name
 from app.uploads.store import IsInUse, UploadPage, UploadStore
+from app.uploads.turns import Turns
 from app.uploads.upload import Upload, UploadStatus
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class UploadService:
     store: UploadStore
     blobs: BlobStore
     inspector: Inspects
+    turns: Turns
     clock: Callable[[], datetime]
     is_in_use: IsInUse
     max_bytes: int
@@ -59,9 +61,10 @@ class UploadService:
 
         Returns: the upload, ready, or still inspecting where that takes longer than `wait_s`.
         Raises: Invalid, UnsupportedFormat, RejectedUpload, TooLarge, QuotaStorage, StorageFull,
-            Unavailable;
+            TooManyInspections, Unavailable;
             in all these cases, and where `batches` raises, nothing is kept.
         """
+        self.turns.require_place(label.tenant_id)
         room = await asyncio.to_thread(self.room, label.tenant_id)
         name = display_name(label.name or label.filename or label.kind)
         with self.blobs.writer() as writer:
@@ -69,7 +72,9 @@ class UploadService:
             claimed = label.filename or label.name or ""
             found = await asyncio.to_thread(recognize, writer.path, label.kind, claimed)
             inspecting = asyncio.create_task(
-                self.inspector.inspect(writer.path, found, label.options)
+                self.inspector.inspect(
+                    writer.path, found, label.options, self.turns.of(label.tenant_id)
+                )
             )
             try:
                 upload = await self._keep(writer, label, name, found, inspecting)
@@ -177,7 +182,8 @@ class UploadService:
     async def _inspect_kept(self, upload: Upload) -> Inspection:
         try:
             path = self.blobs.path(upload.sha256)
-            return await self.inspector.inspect(path, upload.format, upload.options)
+            turn = self.turns.of(upload.tenant_id, is_new=False)
+            return await self.inspector.inspect(path, upload.format, upload.options, turn)
         except FileNotFoundError:
             gone = RejectedUpload("its bytes are gone from the store", hint="Upload it again.")
             return Inspection(problem=gone.as_problem())

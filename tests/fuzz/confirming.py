@@ -37,5 +37,4 @@ def _inspector(scratch: Path) -> Inspector:
         limit_s=LIMIT_S,
         memory_bytes=MEMORY_BYTES,
         file_bytes=MEMORY_BYTES,
-        concurrency=asyncio.Semaphore(1),
     )

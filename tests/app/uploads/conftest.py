@@ -12,11 +12,12 @@ from app.database.engine import Database
 from app.database.tables import metadata
 from app.errors import RejectedUpload
 from app.recipes.facts import DatasetOptions
-from app.uploads.inspecting import Inspector
+from app.uploads.inspecting import AT_ONCE, Inspector, Turn
 from app.uploads.inspector.order import Inspection, InspectionOrder
 from app.uploads.inspector.read import read
 from app.uploads.service import UploadService
 from app.uploads.store import UploadStore
+from app.uploads.turns import Turns
 from tests.app.conftest import add_default_tenant
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -27,7 +28,9 @@ MakeService = Callable[..., UploadService]
 class InPlaceInspector(Inspector):
     """Reads in this process: as the child does, without the second it takes to start one."""
 
-    async def inspect(self, path: Path, file_format: str, options: DatasetOptions) -> Inspection:
+    async def inspect(
+        self, path: Path, file_format: str, options: DatasetOptions, turn: Turn = AT_ONCE
+    ) -> Inspection:
         order = InspectionOrder(format=file_format, options=options)
         # The child opens the file at once and answers later.
         with path.open("rb") as file:
@@ -63,7 +66,6 @@ def make_inspector(kind: type[Inspector], scratch: Path) -> Inspector:
         limit_s=30,
         memory_bytes=2**30,
         file_bytes=2**30,
-        concurrency=asyncio.Semaphore(2),
     )
 
 
@@ -86,6 +88,7 @@ def make_service(uploads: UploadStore, blobs: BlobStore, tmp_path: Path) -> Make
             store=uploads,
             blobs=blobs,
             inspector=inspector or make_inspector(InPlaceInspector, tmp_path),
+            turns=Turns(2, 32),
             clock=lambda: NOW,
             is_in_use=lambda connection, tenant_id, upload_id: False,
             max_bytes=max_bytes,

@@ -30,6 +30,7 @@ from app.uploads.inspecting import Inspector
 from app.uploads.inspector.order import Inspection
 from app.uploads.service import Label, UploadService
 from app.uploads.store import UploadStore
+from app.uploads.turns import TooManyInspections, Turns
 from app.uploads.upload import Upload, UploadStatus
 from tests.app.uploads.conftest import InPlaceInspector, make_inspector
 
@@ -287,6 +288,20 @@ def test_receive_keeps_nothing_when_the_inspector_cannot_be_started(
     scratch = tmp_path / "plain file" / "scratch"
     with pytest.raises(Unavailable, match="could be started"):
         receive(make_service(inspector=replace(inspector, scratch=scratch)))
+    assert files(blobs) == []
+
+
+def test_receive_reads_nothing_from_a_tenant_with_too_many_waiting(
+    make_service: MakeService, blobs: BlobStore
+) -> None:
+    service = replace(make_service(), turns=Turns(1, 0))
+
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("it was read")
+        yield b""
+
+    with pytest.raises(TooManyInspections):
+        asyncio.run(service.receive(label(), unread()))
     assert files(blobs) == []
 
 
