@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -14,6 +15,10 @@ from app.errors import Malformed
 PREFIX = "PENJING_"
 # The part of a URL's scheme before any `+driver`.
 DATABASES = ("sqlite", "postgresql", "postgres")
+# Clocks that count microseconds have no finer rates.
+MOST_A_MINUTE = 1_000_000
+# Active ones that a tenant makes for itself: more would only be a way around what one may.
+MOST_KEYS = 100
 BROKERS = ("redis", "rediss", "sentinel")
 
 
@@ -73,13 +78,26 @@ class Settings(BaseModel):
         description="Seconds that one tenant's jobs run a month (UTC); null = any.",
     )
     rate_limit_requests: int = Field(
-        600, ge=0, description="Requests of one key a minute; 0 = any number."
+        600, ge=0, le=MOST_A_MINUTE, description="Requests of one key a minute; 0 = any number."
     )
     rate_limit_uploads: int = Field(
-        60, ge=0, description="Uploads of one key a minute; 0 = any number."
+        60, ge=0, le=MOST_A_MINUTE, description="Uploads of one key a minute; 0 = any number."
+    )
+    rate_limit_tenant_keys: int = Field(
+        5,
+        ge=0,
+        le=MOST_KEYS,
+        description="All keys of a tenant together may ask as often as so many; 0 = any number.",
     )
     rate_limit_refused_keys: int = Field(
-        20, ge=0, description="Wrong keys from one address a minute; 0 = any number."
+        20,
+        ge=0,
+        le=MOST_A_MINUTE,
+        description="Wrong keys from one address a minute; 0 = any number.",
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (),
+        description="Addresses and networks, by commas, whose X-Forwarded-For is believed.",
     )
     audit_days: int = Field(365, ge=1, description="How long the audit log is kept.")
 
@@ -125,6 +143,13 @@ class Settings(BaseModel):
         if not isinstance(given, str):
             return given
         return {name.strip().lower() for name in given.split(",") if name.strip()}
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _are_networks(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        return tuple(part.strip() for part in given.split(",") if part.strip())
 
     @field_validator("database_url")
     @classmethod

@@ -1,19 +1,22 @@
 """Who changed what, and who was refused: rows that are added and read, and dropped when old.
 
-An entry names things by their ids; it holds no body, no name that a caller chose, and no secret.
+An entry names things by their ids; it holds no body, no name and no secret. Of what a caller wrote
+it holds one thing: the id that it gave its request, in 128 letters, digits and `._:-` at most.
 """
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select
+from sqlalchemy import Connection, RowMapping, ScalarSelect, delete, insert, select
 
 from app.database.engine import Database
 from app.database.tables import audit_log
 from app.errors import Malformed
+from app.ids import new_id
 
-MOST_SEQ = 2**63 - 1
+CURSOR = re.compile(r"aud_[0-9a-f]{26}")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Entry:
 class AuditRecord:
     """An entry as it was written."""
 
-    seq: int
+    id: str
     at: datetime
     entry: Entry
 
@@ -63,18 +66,20 @@ class AuditLog:
             add_entry(connection, entry, self.clock())
 
     def page(self, tenant_id: str, limit: int, cursor: str | None) -> AuditPage:
-        """Newest first. A cursor is the last number of the page before.
+        """Newest first. A cursor is the last id of the page before.
+
+        The order is that of `seq`, a number which is for nobody to see: it counts all tenants.
 
         Raises: Malformed for a cursor that is not one of ours.
         """
         theirs = select(audit_log).where(audit_log.c.tenant_id == tenant_id)
         if cursor is not None:
-            theirs = theirs.where(audit_log.c.seq < _seq_of(cursor))
+            theirs = theirs.where(audit_log.c.seq < _place_of(tenant_id, cursor))
         query = theirs.order_by(audit_log.c.seq.desc()).limit(limit + 1)
         with self.database.read() as connection:
             rows = connection.execute(query).mappings().all()
         items = [_record_of(row) for row in rows[:limit]]
-        return AuditPage(items, str(items[-1].seq) if len(rows) > limit else None)
+        return AuditPage(items, items[-1].id if len(rows) > limit else None)
 
     def latest(self, limit: int, tenant_ids: Collection[str] | None = None) -> list[AuditRecord]:
         """Newest first, of these tenants or of everybody: for who operates the service."""
@@ -93,17 +98,19 @@ class AuditLog:
 
 def add_entry(connection: Connection, entry: Entry, now: datetime) -> None:
     """In the transaction of what it tells of, where there is one."""
-    connection.execute(insert(audit_log).values(at=now, **vars(entry)))
+    connection.execute(insert(audit_log).values(id=new_id("aud"), at=now, **vars(entry)))
 
 
 def _record_of(row: RowMapping) -> AuditRecord:
     entry = Entry(**{field.name: row[field.name] for field in fields(Entry)})
-    return AuditRecord(row["seq"], row["at"], entry)
+    return AuditRecord(row["id"], row["at"], entry)
 
 
-def _seq_of(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdecimal()) or int(cursor[:20]) > MOST_SEQ:
+def _place_of(tenant_id: str, cursor: str) -> ScalarSelect[int]:
+    """Null, before which there is nothing, for one that is not of this tenant or was forgotten."""
+    if not CURSOR.fullmatch(cursor):
         raise Malformed(
             "this cursor is not one that a list gave out", hint="Start again without a cursor."
         )
-    return int(cursor)
+    theirs = (audit_log.c.tenant_id == tenant_id) & (audit_log.c.id == cursor)
+    return select(audit_log.c.seq).where(theirs).scalar_subquery()

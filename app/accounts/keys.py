@@ -26,6 +26,13 @@ class Unauthenticated(PenjingError):
     title = "Who asks is not known"
 
 
+def no_longer_good() -> Unauthenticated:
+    return Unauthenticated(
+        "the key was revoked, or has expired, while the request was under way",
+        hint="Nothing was done. Ask an admin of your tenant for a new key.",
+    )
+
+
 class KeyState(StrEnum):
     ACTIVE = "active"
     EXPIRED = "expired"

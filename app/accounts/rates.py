@@ -49,7 +49,7 @@ class Rate:
 
     @property
     def cost_us(self) -> int:
-        return SPAN_US // self.per_minute
+        return max(1, SPAN_US // self.per_minute)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from app.accounts.keys import (
     digest_of,
     is_text_of,
     new_text,
+    no_longer_good,
     prefix_of,
 )
 from app.accounts.principal import Principal, Scope
@@ -77,8 +78,21 @@ class AccountService:
         now = self.clock()
         return {key.id for key in keys if key.state(now) is KeyState.ACTIVE}
 
-    def issue(self, tenant_id: str, wish: KeyWish) -> tuple[ApiKey, str]:
-        """Make a key. Returns: it as it is kept, and its text, which nobody can read again."""
+    def require_still_good(self, principal: Principal) -> None:
+        """Raises: Unauthenticated."""
+        if not self.is_still_good(principal):
+            raise no_longer_good()
+
+    def issue(
+        self, tenant_id: str, wish: KeyWish, maker: Principal | None = None
+    ) -> tuple[ApiKey, str]:
+        """Make a key, for a `maker` of the tenant, or for who operates the service.
+
+        What a key makes ends with it at the latest, and a tenant's own have an upper number.
+
+        Returns: it as it is kept, and its text, which nobody can read again.
+        Raises: Unauthenticated where the maker's key is not good any more, TooManyKeys.
+        """
         now, text = self.clock(), new_text()
         key = ApiKey(
             id=new_id("key"),
@@ -92,8 +106,10 @@ class AccountService:
             revoked_at=None,
             last_used_at=None,
         )
-        self.store.add(key)
-        return key, text
+        if maker is None:
+            self.store.add(key)
+            return key, text
+        return self.store.add_made(key, maker.key_id), text
 
     def get(self, tenant_id: str, key_id: str) -> ApiKey:
         """Raises: NotFound."""

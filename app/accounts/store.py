@@ -2,22 +2,28 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, RowMapping, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.accounts.keys import ApiKey
+from app.accounts.keys import ApiKey, KeyState, no_longer_good
 from app.accounts.principal import Scope
 from app.database.engine import Database
 from app.database.tables import api_keys, tenants
-from app.errors import Malformed, NotFound
+from app.errors import Conflict, Malformed, NotFound
 from app.ids import new_id
+from app.settings import MOST_KEYS
 
 CURSOR = re.compile(r"key_[0-9a-f]{26}")
 # Precise enough to see that a key is in use, rare enough to cost nothing.
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
+
+
+class TooManyKeys(Conflict):
+    code = "too_many_keys"
+    title = "The tenant has as many keys as it may"
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,23 @@ class AccountStore:
 
     def add(self, key: ApiKey) -> None:
         with self.database.write() as connection:
-            connection.execute(insert(api_keys).values({**vars(key), "scopes": sorted(key.scopes)}))
+            _insert(connection, key)
+
+    def add_made(self, key: ApiKey, maker_id: str | None) -> ApiKey:
+        """Add a key that another one makes, if that is good at this very moment.
+
+        Returns: it, ending no later than its maker.
+        Raises: Unauthenticated, TooManyKeys.
+        """
+        with self.database.write() as connection:
+            # Who makes a key of this tenant, or revokes the maker, waits for the end of this.
+            tenant = select(tenants.c.id).where(tenants.c.id == key.tenant_id)
+            connection.execute(tenant.with_for_update())
+            if maker_id is not None:
+                key = _ending_with(_locked(connection, maker_id), key)
+            _require_room(connection, key)
+            _insert(connection, key)
+        return key
 
     def get(self, tenant_id: str, key_id: str) -> ApiKey:
         """Raises: NotFound."""
@@ -151,6 +173,40 @@ class AccountStore:
         with self.database.read() as connection:
             row = connection.execute(select(api_keys).where(which)).mappings().one_or_none()
         return _key_of(row) if row else None
+
+
+def _insert(connection: Connection, key: ApiKey) -> None:
+    connection.execute(insert(api_keys).values({**vars(key), "scopes": sorted(key.scopes)}))
+
+
+def _locked(connection: Connection, key_id: str) -> ApiKey | None:
+    query = select(api_keys).where(api_keys.c.id == key_id).with_for_update()
+    row = connection.execute(query).mappings().one_or_none()
+    return _key_of(row) if row else None
+
+
+def _ending_with(maker: ApiKey | None, key: ApiKey) -> ApiKey:
+    """Raises: Unauthenticated where the maker is not good any more."""
+    if maker is None or maker.state(key.created_at) is not KeyState.ACTIVE:
+        raise no_longer_good()
+    if maker.expires_at is None:
+        return key
+    return replace(key, expires_at=min(maker.expires_at, key.expires_at or maker.expires_at))
+
+
+def _require_room(connection: Connection, key: ApiKey) -> None:
+    """Raises: TooManyKeys."""
+    expires_at = api_keys.c.expires_at
+    is_active = api_keys.c.revoked_at.is_(None) & or_(
+        expires_at.is_(None), expires_at > key.created_at
+    )
+    query = select(func.count()).where(api_keys.c.tenant_id == key.tenant_id, is_active)
+    if connection.execute(query).scalar_one() >= MOST_KEYS:
+        raise TooManyKeys(
+            f"{MOST_KEYS} keys of the tenant are good, which is all it may have",
+            hint="Revoke those that nobody uses any more; GET /v1/api-keys says when each was "
+            "last used.",
+        )
 
 
 def _owned(tenant_id: str, key_id: str) -> ColumnElement[bool]:

@@ -33,9 +33,12 @@ def get_me(principal: Reader, services: ServicesDep) -> MeView:
 def create_api_key(
     body: KeyRequest, principal: Admin, services: ServicesDep, response: Response
 ) -> NewKeyView:
-    """Make a key of the tenant; its text is in this answer and nowhere else."""
+    """Make a key of the tenant; its text is in this answer and nowhere else.
+
+    It ends with the key that makes it, at the latest.
+    """
     refuse_nul_in_body(body.model_dump(mode="json"))
-    key, text = services.accounts.issue(principal.tenant_id, body.as_wish())
+    key, text = services.accounts.issue(principal.tenant_id, body.as_wish(), principal)
     response.headers.update({"Location": f"{PATH}/{key.id}", "Cache-Control": "no-store"})
     return NewKeyView(**dict(key_view(services, key)), key=text)
 

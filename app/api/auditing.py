@@ -9,9 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.accounts.audit import Entry
 from app.accounts.principal import Principal
+from app.api.addresses import address_of
 from app.api.deps import Services
 from app.api.origins import SAFE_METHODS
-from app.api.rate_limits import address_of
 from app.api.request_id import request_id_of
 
 log = logging.getLogger(__name__)
@@ -70,13 +70,14 @@ def route_name(scope: Scope) -> str | None:
 
 def entry_of(scope: Scope, status: int, headers: Headers, name: str | None) -> Entry:
     principal: Principal | None = scope.get("state", {}).get("principal")
+    services: Services = scope["app"].state.services
     return Entry(
         action=action_of(name),
         status=status,
         tenant_id=principal.tenant_id if principal else None,
         key_id=principal.key_id if principal else None,
         object_id=object_id_of(scope, headers),
-        address=address_of(scope),
+        address=address_of(scope, services.settings.trusted_proxies),
         request_id=request_id_of(scope),
     )
 

@@ -1,5 +1,6 @@
 """Data sets: upload, list, read, download, delete."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -42,7 +43,14 @@ async def upload_dataset(
     room = await run_in_threadpool(services.uploads.room, principal.tenant_id)
     incoming = await incoming_file(request, room)
     options = DatasetOptions.model_validate(query.model_dump(exclude={"name"}))
-    label = Label(principal.tenant_id, UploadKind.DATASET, query.name, incoming.filename, options)
+    label = Label(
+        principal.tenant_id,
+        UploadKind.DATASET,
+        query.name,
+        incoming.filename,
+        options,
+        partial(services.accounts.require_still_good, principal),
+    )
     upload = await services.uploads.receive(label, incoming.batches)
     response.headers["Location"] = f"{PATH}/{upload.id}"
     return dataset_view(upload)

@@ -1,5 +1,7 @@
 """Models: upload, list, read, download, delete."""
 
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
@@ -33,7 +35,14 @@ async def upload_model(
     """
     room = await run_in_threadpool(services.uploads.room, principal.tenant_id)
     incoming = await incoming_file(request, room)
-    label = Label(principal.tenant_id, UploadKind.MODEL, name, incoming.filename, DatasetOptions())
+    label = Label(
+        principal.tenant_id,
+        UploadKind.MODEL,
+        name,
+        incoming.filename,
+        DatasetOptions(),
+        partial(services.accounts.require_still_good, principal),
+    )
     upload = await services.uploads.receive(label, incoming.batches)
     response.headers["Location"] = f"{PATH}/{upload.id}"
     return model_view(upload)

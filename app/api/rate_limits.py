@@ -1,10 +1,10 @@
-"""How often a key may ask, and an address be refused; said in every answer that was counted.
+"""How often a key and a tenant may ask, and an address be refused; said where it was counted.
 
 `RateLimit` and `RateLimit-Policy` are those of draft-ietf-httpapi-ratelimit-headers. Who needs no
 key is not counted: a client on the same machine polls as often as it likes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
@@ -14,13 +14,15 @@ from app.accounts.limits import TooManyRequests
 from app.accounts.principal import Principal
 from app.accounts.rates import Rate, Taken
 from app.api import problems
+from app.api.addresses import address_of
 from app.api.deps import Services
 
 WINDOW_S = 60
+OF_ALL_KEYS = "tenant_"
 
 
 class RateLimits:
-    """ASGI middleware, inside of who says who asks: counts the requests and uploads of a key."""
+    """ASGI middleware, inside of who says who asks: counts requests and uploads."""
 
     def __init__(self, app: ASGIApp, uploads: frozenset[str]) -> None:
         self.app = app
@@ -33,31 +35,41 @@ class RateLimits:
             return
         services: Services = scope["app"].state.services
         is_upload = scope["method"] == "POST" and scope["path"] in self.uploads
-        taken = [
-            await count(services, rate, principal.key_id)
-            for rate in rates_of(services, is_upload=is_upload)
-        ]
+        taken, refused = [], None
+        for rate, whose in rates_of(services, principal, is_upload=is_upload):
+            taken.append(await count(services, rate, whose))
+            # What is refused by one count is no part of the next.
+            if not taken[-1].is_allowed:
+                refused = taken[-1]
+                break
 
         async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start" and taken:
                 MutableHeaders(scope=message).update(headers_of(taken))
             await send(message)
 
-        refused = next((one for one in taken if not one.is_allowed), None)
         if refused is None:
             await self.app(scope, receive, send_counted)
             return
-        answer = await problems.answer_to(Request(scope), too_many(refused, "this key"))
+        answer = await problems.answer_to(Request(scope), too_many(refused, who(refused.rate)))
         await answer(scope, receive, send_counted)
 
 
-def rates_of(services: Services, *, is_upload: bool) -> list[Rate]:
-    """What this request counts as; 0 = not counted."""
+def rates_of(
+    services: Services, principal: Principal, *, is_upload: bool
+) -> Iterator[tuple[Rate, str]]:
+    """What this request counts as, and for whom: for its key, then for all keys of its tenant."""
     settings = services.settings
-    wanted = [("requests", settings.rate_limit_requests)]
+    wanted = {"requests": settings.rate_limit_requests}
     if is_upload:
-        wanted.append(("uploads", settings.rate_limit_uploads))
-    return [Rate(name, per_minute) for name, per_minute in wanted if per_minute]
+        wanted["uploads"] = settings.rate_limit_uploads
+    for whose, prefix, times in (
+        (principal.key_id or "", "", 1),
+        (principal.tenant_id, OF_ALL_KEYS, settings.rate_limit_tenant_keys),
+    ):
+        for name, per_minute in wanted.items():
+            if per_minute * times:
+                yield Rate(prefix + name, per_minute * times), whose
 
 
 async def count(services: Services, rate: Rate, whose: str) -> Taken:
@@ -69,19 +81,20 @@ async def refusal_of_address(services: Services, scope: Scope) -> TooManyRequest
     if not services.settings.rate_limit_refused_keys:
         return None
     rate = Rate("refused_keys", services.settings.rate_limit_refused_keys)
-    taken = await count(services, rate, address_of(scope) or "unknown")
+    taken = await count(
+        services, rate, address_of(scope, services.settings.trusted_proxies) or "unknown"
+    )
     return None if taken.is_allowed else too_many(taken, "this address")
 
 
-def address_of(scope: Scope) -> str | None:
-    """As the server saw it, or as a proxy it trusts says."""
-    return scope["client"][0] if scope.get("client") else None
+def who(rate: Rate) -> str:
+    return "all keys of this tenant" if rate.name.startswith(OF_ALL_KEYS) else "this key"
 
 
-def too_many(taken: Taken, who: str) -> TooManyRequests:
-    what = taken.rate.name.replace("_", " ")
+def too_many(taken: Taken, whose: str) -> TooManyRequests:
+    what = taken.rate.name.removeprefix(OF_ALL_KEYS).replace("_", " ")
     return TooManyRequests(
-        f"{who} may have {taken.rate.per_minute} {what} a minute",
+        f"{whose} may have {taken.rate.per_minute} {what} a minute",
         taken.retry_after_s,
         hint="Wait as long as Retry-After says; 'Prefer: wait=30' and the event stream of a job "
         "tell of news without asking again and again.",

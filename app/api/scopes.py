@@ -8,9 +8,12 @@ from collections.abc import Collection
 from typing import Annotated
 
 from fastapi import Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBearer, SecurityScopes
 
 from app.accounts.principal import Principal, Scope
+from app.api.deps import ServicesDep
+from app.api.origins import SAFE_METHODS
 from app.errors import Forbidden
 
 # Only says in the OpenAPI document how a key is sent; `Authentication` has read it before.
@@ -36,13 +39,21 @@ class ScopeMissing(Forbidden):
 
 
 async def admitted(
-    request: Request, needed: SecurityScopes, _documented: Annotated[object, Security(BEARER)]
+    request: Request,
+    needed: SecurityScopes,
+    services: ServicesDep,
+    _documented: Annotated[object, Security(BEARER)],
 ) -> Principal:
-    """Raises: ScopeMissing."""
+    """Who asks, if it may; before a change once more, since its body may have taken its time.
+
+    Raises: ScopeMissing; Unauthenticated where the key is not good any more.
+    """
     principal: Principal = request.state.principal
     for scope in map(Scope, needed.scopes):
         if not principal.may(scope):
             raise ScopeMissing(scope, principal.scopes)
+    if request.method not in SAFE_METHODS and principal.key_id is not None:
+        await run_in_threadpool(services.accounts.require_still_good, principal)
     return principal
 
 

@@ -1,6 +1,6 @@
 """What every answer tells a browser: how little it may do with it."""
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DATA_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -48,6 +48,6 @@ def add_security_headers(headers: MutableHeaders, scope: Scope) -> None:
         headers.setdefault(name, value)
     is_page = headers.get("Content-Type", "").startswith("text/html")
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else DATA_POLICY)
-    if scope["scheme"] == "https":
+    if "https" in (scope["scheme"], Headers(scope=scope).get("x-forwarded-proto")):
         # Not over plain HTTP, where browsers ignore it and a laptop's port would be locked out.
         headers.setdefault("Strict-Transport-Security", f"max-age={YEAR_S}")

@@ -34,7 +34,7 @@ class UsageView(BaseModel):
 class AuditView(BaseModel):
     """One change or refusal."""
 
-    seq: int
+    id: str
     at: datetime
     key_id: str | None = Field(description="Null where no key was asked for.")
     action: str = Field(description="`noun.verb`.")
@@ -84,7 +84,7 @@ def read_audit_log(
         link_next(request, response, cursor=page.next_cursor)
     items = [
         AuditView(
-            seq=record.seq,
+            id=record.id,
             at=record.at,
             key_id=record.entry.key_id,
             action=record.entry.action,

@@ -87,7 +87,7 @@ def change_of(text: str) -> tuple[str, Any]:
 def as_json(record: AuditRecord, names: dict[str, str]) -> dict[str, Any]:
     entry = vars(record.entry)
     tenant = names.get(record.entry.tenant_id or "", record.entry.tenant_id)
-    return {"seq": record.seq, "at": record.at.isoformat(), "tenant": tenant, **entry}
+    return {"id": record.id, "at": record.at.isoformat(), "tenant": tenant, **entry}
 
 
 def audit_table(found: list[dict[str, Any]]) -> Table:

@@ -206,7 +206,7 @@ workers = Table(
     metadata,
     Column("name", String(255), primary_key=True),
     Column("seen_at", UtcDateTime, nullable=False),
-    Column("confinement", String(16), nullable=False, server_default="confined"),
+    Column("confinement", String(16), nullable=False, server_default="unknown"),
 )
 
 # How long the jobs of a tenant ran in a month ("2026-01", UTC), by the ends of their attempts.
@@ -224,6 +224,8 @@ audit_log = Table(
     metadata,
     # SQLite counts in 64 bits by itself, and only under this name.
     Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    # Shown instead of `seq`, which counts what all tenants do.
+    Column("id", Id, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     # Null where nobody was recognized.
     Column("tenant_id", Id),
@@ -233,6 +235,7 @@ audit_log = Table(
     Column("status", Integer, nullable=False),
     Column("address", String(64)),
     Column("request_id", String(128)),
+    UniqueConstraint("id"),
     Index(None, "tenant_id", "seq"),
     Index(None, "at"),
 )

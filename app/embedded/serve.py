@@ -18,7 +18,12 @@ CUT_STREAMS_AFTER_S = 2
 def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[1]))
     config = uvicorn.Config(
-        create_app(), timeout_graceful_shutdown=CUT_STREAMS_AFTER_S, log_config=None
+        create_app(),
+        timeout_graceful_shutdown=CUT_STREAMS_AFTER_S,
+        log_config=None,
+        # Whose word counts is the setting `trusted_proxies`; uvicorn would take anybody's on this
+        # machine.
+        proxy_headers=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -12,11 +12,15 @@ MEMORY = timedelta(days=1)
 
 
 class Standing(StrEnum):
-    """Whether what a worker runs is confined; one that cannot do it takes no jobs."""
+    """Whether what a worker runs is confined; one that cannot do it takes no jobs.
+
+    One that does not say so is older than the question.
+    """
 
     CONFINED = "confined"
     UNCONFINED = "unconfined"
     TAKES_NONE = "takes_none"
+    UNKNOWN = "unknown"
 
 
 class WorkerPresence:

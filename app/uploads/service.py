@@ -27,13 +27,19 @@ PREFIXES = {UploadKind.MODEL: "mdl", UploadKind.DATASET: "dst"}
 
 @dataclass(frozen=True)
 class Label:
-    """What comes beside the bytes. `filename` is what the client calls its file, if it says so."""
+    """What comes beside the bytes. `filename` is what the client calls its file, if it says so.
+
+    Args:
+        require_good: asked when all bytes are there, and raises where the sender may not do so any
+            more.
+    """
 
     tenant_id: str
     kind: UploadKind
     name: str | None
     filename: str | None
     options: DatasetOptions
+    require_good: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class UploadService:
         Returns: the upload, ready, or still inspecting where that takes longer than `wait_s`.
         Raises: Invalid, UnsupportedFormat, RejectedUpload, TooLarge, QuotaStorage, StorageFull,
             TooManyInspections, Unavailable;
-            in all these cases, and where `batches` raises, nothing is kept.
+            in all these cases, and where `batches` or `require_good` raises, nothing is kept.
         """
         self.turns.require_place(label.tenant_id)
         room = await asyncio.to_thread(self.room, label.tenant_id)
@@ -160,6 +166,7 @@ class UploadService:
         if inspection and inspection.problem:
             problem = inspection.problem
             raise RejectedUpload(problem.detail, hint=problem.hint, errors=problem.errors)
+        await asyncio.to_thread(label.require_good)
         blob = await asyncio.to_thread(writer.commit)
         upload = Upload(
             id=new_id(PREFIXES[label.kind]),

@@ -53,3 +53,16 @@ def test_broker_lies_in_the_home_when_its_path_has_letters_that_urls_reserve() -
     path = url.removeprefix("redis+socket://")
     assert not set("?#; ") & set(path)
     assert unquote(path) == str(ODD / "run" / "broker.sock")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RATE_LIMIT_REQUESTS", "100000000"),
+        ("TRUSTED_PROXIES", "my-proxy"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+    ],
+)
+def test_limits_and_proxies_that_cannot_be_are_refused(name: str, value: str) -> None:
+    with pytest.raises(Malformed, match=f"PENJING_{name}"):
+        Settings.from_environment({f"PENJING_{name}": value})

@@ -162,3 +162,8 @@ def test_broker_url_is_read_as_celery_means_it(given: str, read: str) -> None:
 def test_sentinels_are_not_asked(caplog: pytest.LogCaptureFixture) -> None:
     assert isinstance(rates_of("sentinel://a:1"), MemoryRates)
     assert "rates.store_unknown" in caplog.messages
+
+
+def test_no_rate_is_so_high_that_one_costs_nothing() -> None:
+    rate = Rate("requests", 10**9)
+    assert Taken.of(rate, 60_000_000 - rate.cost_us).is_allowed

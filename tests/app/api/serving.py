@@ -14,7 +14,14 @@ import httpx
 
 ROOT = Path(__file__).parents[3]
 START_LIMIT_S = 30.0
-UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app")
+UVICORN = (
+    sys.executable,
+    "-m",
+    "uvicorn",
+    "--factory",
+    "app.main:create_app",
+    "--no-proxy-headers",
+)
 
 
 def free_port() -> int:

@@ -5,7 +5,9 @@ import threading
 import time
 
 import pytest
+from sqlalchemy import insert
 
+from app.database.tables import workers
 from app.errors import Unavailable
 from app.jobs.presence import Standing, WorkerPresence
 from tests.app.api.conftest import Api
@@ -133,6 +135,7 @@ def unavailable() -> str:
         ([Standing.CONFINED], "ok", "every job is confined"),
         ([Standing.CONFINED, Standing.TAKES_NONE], "ok", "every job is confined"),
         ([Standing.CONFINED, Standing.UNCONFINED], "ok", "UNCONFINED"),
+        ([Standing.CONFINED, Standing.UNKNOWN], "failing", "does not say whether it confines"),
         ([Standing.TAKES_NONE], "failing", "no worker is there that can confine its jobs"),
     ],
 )
@@ -155,3 +158,10 @@ async def test_worker_that_takes_no_jobs_may_take_them_again(api: Api) -> None:
     presence.beat("worker-1", api.clock(), Standing.CONFINED)
 
     assert presence.standings(api.clock(), 30) == {"worker-1": Standing.CONFINED}
+
+
+async def test_worker_that_does_not_know_the_question_is_not_trusted(api: Api) -> None:
+    database = api.services.jobs.database
+    with database.write() as connection:
+        connection.execute(insert(workers).values(name="of old", seen_at=api.clock()))
+    assert WorkerPresence(database).standings(api.clock(), 60) == {"of old": Standing.UNKNOWN}

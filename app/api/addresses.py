@@ -1,0 +1,34 @@
+"""Where a request came from: what the socket says, and proxies as far as they are trusted."""
+
+import ipaddress
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+HEADER = "x-forwarded-for"
+
+
+def address_of(scope: Scope, trusted: Sequence[IPv4Network | IPv6Network]) -> str | None:
+    """The peer; where that is a trusted proxy, whom it names, and so on from the right.
+
+    Everything left of the first address that nobody trusts is the caller's own words. Null for what
+    is no address.
+    """
+    peer = scope.get("client")
+    address = _address(peer[0]) if peer else None
+    given = Headers(scope=scope).getlist(HEADER)
+    hops = [hop for line in given for hop in line.split(",")]
+    while address and hops and any(address in network for network in trusted):
+        address = _address(hops.pop())
+    return str(address) if address else None
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    # A zone (fe80::1%eth0) may be any text, and means nothing to anybody else.
+    try:
+        found = ipaddress.ip_address(text.strip().partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
