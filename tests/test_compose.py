@@ -91,7 +91,7 @@ def test_read_only_service_can_write_where_it_works(name: str) -> None:
     home = re.search(r"PENJING_HOME=(\S+)", (ROOT / "Dockerfile").read_text())
     assert home
     assert home[1] in SERVICES[name]["volumes"]
-    assert SERVICES[name]["tmpfs"] == ["/tmp:mode=1777"]
+    assert SERVICES[name]["tmpfs"] == ["/tmp:mode=1777,size=256m"]
 
 
 @each_of_ours
