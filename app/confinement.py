@@ -45,6 +45,8 @@ class Confinement:
         cpu_s: processor time of each process.
         sees_processes: it may read what /proc tells all users of all processes, such as their
             command lines. TensorFlow has to.
+        starts_processes: it may start others, which its limits do not count together; threads it
+            may start anyway.
         channels: file descriptors that reach the program, beside its standard three.
         is_optional: go on where the kernel cannot do it, having done what it can.
     """
@@ -58,6 +60,7 @@ class Confinement:
     address_bytes: int | None = None
     cpu_s: int | None = None
     sees_processes: bool = True
+    starts_processes: bool = True
     channels: tuple[int, ...] = ()
     is_optional: bool = False
 

@@ -238,7 +238,8 @@ def filter_calls(order: BoxOrder, abi: int) -> tuple[bool, tuple[str, ...]]:
         if machine() not in ARCHITECTURES or not order.has_filter:
             raise OSError(f"the system calls of {machine()} are not known, or not to be filtered")
         own_pid = None if signals_stay_inside else os.getpid()
-        seccomp.install(seccomp.program_for(machine(), own_pid))
+        starts = order.confinement.starts_processes
+        seccomp.install(seccomp.program_for(machine(), own_pid, starts_processes=starts))
     except OSError as error:
         _unless_optional(order, f"system calls cannot be filtered: {error}", SECCOMP_HINT)
         return False, ("SYSTEM CALLS ARE NOT FILTERED",)

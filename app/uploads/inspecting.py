@@ -3,27 +3,25 @@
 import asyncio
 import logging
 import os
-import shutil
 import signal
 import sys
 import tempfile
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, BinaryIO, Protocol
 
 from pydantic import ValidationError
 
 from app.confinement import (
     CANNOT_CONFINE,
-    PASSABLE,
     Confinement,
     command,
-    ensure_folder,
     environment,
 )
 from app.errors import RejectedUpload, Unavailable
 from app.recipes.facts import DatasetOptions
+from app.uploads.archive import HARMLESS_BYTES, MAX_RATIO
 from app.uploads.inspector.order import Inspection, InspectionOrder
 
 log = logging.getLogger(__name__)
@@ -35,6 +33,7 @@ SLOWEST_BYTES_PER_S = 32 * 2**20
 # Mapped files and shared libraries count as address space, but are not memory taken.
 MAPPED_BYTES = 8 * 2**30
 OPEN_FILES, TASKS = 64, 16
+NOWHERE = "/nonexistent"
 VARIABLES = {
     # One thread is enough to read, and each one more takes address space.
     "OPENBLAS_NUM_THREADS": "1",
@@ -75,8 +74,9 @@ class Uninspected:
 
 @dataclass(frozen=True)
 class Inspector:
-    """How files are inspected: each in a box, with an empty folder of its own in `scratch`.
+    """How files are inspected: each by one process in a box that opens and starts nothing.
 
+    It has the file, and room to unpack it: a nameless file in `scratch`, so nothing is ever left.
     `limit_s` is for a small file; each 32 MiB have a second more.
     """
 
@@ -94,20 +94,18 @@ class Inspector:
         Raises: Unavailable where no child can be started, CannotConfine where none can be confined,
             and whatever waiting for the turn raises.
         """
-        order = InspectionOrder(format=file_format, options=options)
         # Opened at once: the file may get its final name while this waits for its turn.
         with path.open("rb") as file:
             async with turn:
-                return await self._run(file, order)
+                with self._room() as room:
+                    order = InspectionOrder(format=file_format, options=options, room=room.fileno())
+                    return await self._run(file, order)
 
     async def _run(self, file: BinaryIO, order: InspectionOrder) -> Inspection:
-        folder = self._folder()
-        limit_s = self.limit_s + os.fstat(file.fileno()).st_size / SLOWEST_BYTES_PER_S
-        try:
-            child = await self._start(file, order, folder, limit_s)
-            return await self._finish(child, limit_s)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        size_bytes = os.fstat(file.fileno()).st_size
+        limit_s = self.limit_s + size_bytes / SLOWEST_BYTES_PER_S
+        child = await self._start(file, order, self._confinement(order, size_bytes, limit_s))
+        return await self._finish(child, limit_s)
 
     async def _finish(self, child: asyncio.subprocess.Process, limit_s: float) -> Inspection:
         try:
@@ -122,42 +120,45 @@ class Inspector:
             await _end(child)
         return _read_answer(child.returncode, answer, complaint)
 
-    def _folder(self) -> Path:
+    def _room(self) -> IO[bytes]:
         try:
-            ensure_folder(self.scratch, PASSABLE)
-            return Path(tempfile.mkdtemp(dir=self.scratch))
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            return tempfile.TemporaryFile(dir=self.scratch)
         except OSError as error:
             raise _not_started(error) from error
 
     async def _start(
-        self, file: BinaryIO, order: InspectionOrder, folder: Path, limit_s: float
+        self, file: BinaryIO, order: InspectionOrder, confinement: Confinement
     ) -> asyncio.subprocess.Process:
         program = [sys.executable, "-m", "app.uploads.inspector", order.model_dump_json()]
         try:
             return await asyncio.create_subprocess_exec(
-                *command(self._confinement(folder, limit_s), program, os.getpid()),
+                *command(confinement, program, os.getpid()),
                 stdin=file,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                cwd=folder,
-                env=environment(folder, VARIABLES),
+                cwd="/",
+                env=environment(NOWHERE, VARIABLES),
+                pass_fds=confinement.channels,
                 start_new_session=True,
             )
         except OSError as error:
             raise _not_started(error) from error
 
-    def _confinement(self, folder: Path, limit_s: float) -> Confinement:
+    def _confinement(self, order: InspectionOrder, size_bytes: int, limit_s: float) -> Confinement:
         """The file itself is the standard input: no path of it is given."""
         return Confinement(
             memory_bytes=self.memory_bytes,
             address_bytes=self.memory_bytes + MAPPED_BYTES,
             cpu_s=int(limit_s) + 1,
-            file_bytes=self.file_bytes,
+            file_bytes=min(self.file_bytes, max(HARMLESS_BYTES, MAX_RATIO * size_bytes)),
             open_files=OPEN_FILES,
             tasks=TASKS,
             readable=(),
-            writable=(str(folder),),
+            writable=(),
             sees_processes=False,
+            starts_processes=False,
+            channels=(order.room,) if order.room is not None else (),
             is_optional=self.allows_unconfined,
         )
 

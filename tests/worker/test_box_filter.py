@@ -29,6 +29,7 @@ from worker.kernel.system_calls import (
     DENIED,
     NEWEST_KNOWN,
     PRETENDED,
+    STARTING,
     UNKNOWN,
     WATCHED,
     X32_BIT,
@@ -37,7 +38,7 @@ from worker.kernel.system_calls import (
 
 EPERM, ENOSYS, ENOTTY, PRETEND = fail(errno.EPERM), fail(errno.ENOSYS), fail(errno.ENOTTY), fail(0)
 OWN_PID, OTHER_PID = 4242, 4243
-ALL = DENIED | PRETENDED | UNKNOWN | WATCHED
+ALL = DENIED | PRETENDED | STARTING | UNKNOWN | WATCHED
 # Where the headers of the C library are: the numbers are compared with them.
 HEADERS = {
     "x86_64": next(iter(Path("/usr/include").glob("x86_64*/asm/unistd_64.h")), Path("missing")),
@@ -116,7 +117,7 @@ def test_every_number_gets_the_answer_of_its_table(architecture: str) -> None:
 def test_tables_name_no_number_twice(architecture: str) -> None:
     found = [each[ARCHITECTURES.index(architecture)] for each in ALL.values()]
     named = [number for number in found if number is not None]
-    assert len(ALL) == sum(map(len, (DENIED, PRETENDED, UNKNOWN, WATCHED)))
+    assert len(ALL) == sum(map(len, (DENIED, PRETENDED, STARTING, UNKNOWN, WATCHED)))
     assert sorted(named) == sorted(set(named))
 
 
@@ -139,6 +140,23 @@ def test_calls_of_other_architectures_end_the_process(architecture: str) -> None
     others = {*AUDIT_ARCHITECTURES.values(), i386, arm} - {AUDIT_ARCHITECTURES[architecture]}
     for other in others:
         assert {decision(program, Call(other, number)) for number in range(600)} == {KILL}
+
+
+@each_architecture
+def test_inspections_start_threads_and_no_processes(architecture: str) -> None:
+    program, own = (
+        program_for(architecture, starts_processes=False),
+        AUDIT_ARCHITECTURES[architecture],
+    )
+    index = ARCHITECTURES.index(architecture)
+    clone = ALL["clone"][index]
+    assert clone is not None
+    assert decision(program, Call(own, clone, (0x3D0F00,))) == ALLOW
+    for flags in (0x01200011, 0x4111, 17):
+        assert decision(program, Call(own, clone, (flags,))) == EPERM
+    for name in STARTING:
+        if (number := STARTING[name][index]) is not None:
+            assert decision(program, Call(own, number)) == EPERM
 
 
 @each_architecture

@@ -16,6 +16,7 @@ from worker.kernel.system_calls import (
     DENIED,
     NEWEST_KNOWN,
     PRETENDED,
+    STARTING,
     UNKNOWN,
     WATCHED,
     X32_BIT,
@@ -45,6 +46,8 @@ NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16
 
 # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; CLONE_PARENT would make the worker its parent.
 NAMESPACES_AND_PARENT = 0x7E020000 | 0x8000
+# CLONE_THREAD.
+THREAD = 0x10000
 # Whether it is a terminal and how wide (libraries ask before they print), how much waits to be
 # read, and what `fcntl` does as well.
 HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
@@ -95,20 +98,24 @@ def install(program: Program) -> None:
     prctl("prctl(PR_SET_SECCOMP)", SECCOMP, MODE_FILTER, where)
 
 
-def program_for(architecture: str, own_pid: int | None = None) -> Program:
+def program_for(
+    architecture: str, own_pid: int | None = None, *, starts_processes: bool = True
+) -> Program:
     """The filter for x86_64 or aarch64.
 
     Args:
         architecture: of ARCHITECTURES.
         own_pid: the one process that may be sent signals by its number; None where Landlock
             keeps signals inside.
+        starts_processes: whether it may have others; threads it may.
     """
     return (
         *_of_this_architecture_only(architecture),
         *_answers(architecture, DENIED, fail(errno.EPERM)),
         *_answers(architecture, PRETENDED, fail(0)),
         *_answers(architecture, UNKNOWN, fail(errno.ENOSYS)),
-        *_watched(architecture, own_pid),
+        *(() if starts_processes else _answers(architecture, STARTING, fail(errno.EPERM))),
+        *_watched(architecture, own_pid, starts_processes=starts_processes),
         _return(ALLOW),
     )
 
@@ -136,7 +143,7 @@ def _answers(architecture: str, calls: Numbers, answer: int) -> Program:
     )
 
 
-def _watched(architecture: str, own_pid: int | None) -> Program:
+def _watched(architecture: str, own_pid: int | None, *, starts_processes: bool) -> Program:
     denied, no_terminal = fail(errno.EPERM), fail(errno.ENOTTY)
     decisions: dict[str, Program] = {
         "open": _empties_what_it_reads(1),
@@ -151,6 +158,7 @@ def _watched(architecture: str, own_pid: int | None) -> Program:
             _argument(0),
             Instruction(IF_ANY_BIT, NAMESPACES_AND_PARENT, 0, 1),
             _return(denied),
+            *(() if starts_processes else _without(THREAD, denied)),
         ),
         "ioctl": (_argument(1), *_any_of(HARMLESS_IOCTLS, ALLOW), _return(no_terminal)),
         "fcntl": (_argument(1), *_any_of(DISTURBING_FCNTLS, denied)),
@@ -214,6 +222,10 @@ def _only_to(pid: int) -> Program:
         *_any_of((0, pid), ALLOW),
         _return(fail(errno.EPERM)),
     )
+
+
+def _without(bit: int, answer: int) -> Program:
+    return Instruction(IF_ANY_BIT, bit, 1, 0), _return(answer)
 
 
 def _any_of(values: tuple[int, ...], answer: int) -> Program:

@@ -193,6 +193,11 @@ PRETENDED: Numbers = {
     # onnxruntime pins its threads; which cores a job has is the worker's to say.
     "sched_setaffinity": (203, 122),
 }
+# Beside `clone`: ways to start a process, for programs that may not.
+STARTING: Numbers = {
+    "fork": (57, None),
+    "vfork": (58, None),
+}
 # Their arguments are behind a pointer, where no filter can look; the C library knows older ones.
 UNKNOWN: Numbers = {
     "clone3": (435, 435),

@@ -43,12 +43,12 @@ VERSION = re.compile(r"[0-9][0-9A-Za-z.+\-]{0,40}")
 CONFIG_ERRORS = (KeyError, TypeError, IndexError, ValueError, AttributeError, OverflowError)
 
 
-def read_keras(file: BinaryIO) -> ModelFacts:
-    """What a `.keras` archive holds.
+def read_keras(file: BinaryIO, room: BinaryIO | None = None) -> ModelFacts:
+    """What a `.keras` archive holds. Its weights are unpacked into `room`, else a temporary file.
 
     Raises: RejectedUpload.
     """
-    with open_archive(file) as archive, tempfile.TemporaryFile(dir=".") as weights:
+    with open_archive(file) as archive, room or tempfile.TemporaryFile() as weights:
         _check_members(archive)
         config = _parsed("config.json", read_member(archive, "config.json", MAX_CONFIG_BYTES))
         metadata = _parsed("metadata.json", read_member(archive, "metadata.json", MAX_CONFIG_BYTES))

@@ -7,12 +7,16 @@ from app.recipes.facts import DatasetFacts, DatasetOptions, ModelFacts
 
 
 class InspectionOrder(BaseModel):
-    """The one argument. The file itself is standard input."""
+    """The one argument. The file itself is standard input.
+
+    `room` is an open file to unpack into; null = one in the temporary folder.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str
     options: DatasetOptions
+    room: int | None = None
 
 
 class Inspection(BaseModel):

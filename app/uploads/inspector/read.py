@@ -1,5 +1,6 @@
 """Hands a file to the reader of its format."""
 
+import os
 from typing import BinaryIO
 
 from app.errors import RejectedUpload
@@ -16,7 +17,7 @@ def read(order: InspectionOrder, file: BinaryIO) -> Inspection:
     """Raises: RejectedUpload with what is wrong and what to do."""
     match order.format:
         case ModelFormat.KERAS:
-            return Inspection(model=read_keras(file))
+            return Inspection(model=read_keras(file, _room(order)))
         case ModelFormat.H5:
             return Inspection(model=read_h5(file))
         case ModelFormat.TFLITE:
@@ -32,6 +33,10 @@ def read(order: InspectionOrder, file: BinaryIO) -> Inspection:
         case "parquet" | "images":
             return _read_with_more(order, file)
     raise ValueError(f"no reader for {order.format!r}")
+
+
+def _room(order: InspectionOrder) -> BinaryIO | None:
+    return None if order.room is None else os.fdopen(order.room, "w+b")
 
 
 def _read_with_more(order: InspectionOrder, file: BinaryIO) -> Inspection:

@@ -1,6 +1,7 @@
 """The inspector as a real child process."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -142,23 +143,55 @@ def test_inspect_reads_unconfined_where_that_is_allowed(
     assert inspect(allowing, "m01_ok.keras", "keras").model is not None
 
 
-def test_inspection_has_an_empty_folder_and_nothing_else(
+# What somebody who has taken the process over would try first.
+TAKEN_OVER = """
+import json, os, resource, sys, threading
+
+def tried(action):
+    try:
+        action()
+    except OSError as error:
+        return error.strerror
+    return "done"
+
+room = json.loads(sys.argv[1])["room"]
+most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+thread = threading.Thread(target=int)
+answers = {
+    "start a process": tried(os.fork),
+    "start a program": tried(lambda: os.posix_spawn("/bin/true", ["true"], {})),
+    "make a file": tried(lambda: open(os.path.join(sys.argv[2], "left"), "w")),
+    "list what is there": tried(lambda: os.listdir(sys.argv[2])),
+    "fill the room": tried(lambda: os.pwrite(room, b"x", most - 1)),
+    "overfill it": tried(lambda: os.pwrite(room, b"x", most)),
+    "start a thread": tried(thread.start),
+}
+problem = {"code": "x", "title": "", "detail": json.dumps(answers), "stage": None}
+problem |= {"errors": [], "retryable": False, "hint": None}
+print(json.dumps({"problem": problem}))
+"""
+
+
+def test_inspection_starts_nothing_and_leaves_nothing(
     inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[Confinement] = []
+    def taken_over(confinement: Confinement, program: Sequence[str], parent_pid: int) -> list[str]:
+        order = program[-1]
+        hostile = [sys.executable, "-c", TAKEN_OVER, order, str(inspector.scratch)]
+        return command(confinement, hostile, parent_pid)
 
-    def watched(confinement: Confinement, program: Sequence[str], parent_pid: int) -> list[str]:
-        (folder,) = confinement.writable
-        assert not any(Path(folder).iterdir())
-        given.append(confinement)
-        return command(confinement, program, parent_pid)
-
-    monkeypatch.setattr(inspecting, "command", watched)
-    for _ in range(2):
-        inspect(inspector, "m01_ok.keras", "keras")
-    first, second = given
-    assert (first.readable, first.sees_processes, first.channels) == ((), False, ())
-    assert first.writable != second.writable
+    monkeypatch.setattr(inspecting, "command", taken_over)
+    found = inspect(inspector, "m01_ok.keras", "keras").problem
+    assert found is not None
+    assert json.loads(found.detail) == {
+        "start a process": "Operation not permitted",
+        "start a program": "Operation not permitted",
+        "make a file": "Permission denied",
+        "list what is there": "Permission denied",
+        "fill the room": "done",
+        "overfill it": "File too large",
+        "start a thread": "done",
+    }
     assert not any(inspector.scratch.iterdir())
 
 
