@@ -32,9 +32,12 @@ class Output:
             self.results.print(renderable, soft_wrap=isinstance(renderable, str))
 
     def give(self, result: Mapping[str, Any] | Sequence[Any]) -> None:
-        """The result, for a program, in one line; only with --json."""
+        """The result, for a program, in one line; only with --json.
+
+        In ASCII: a terminal may show it, and names can hold what would steer one.
+        """
         if self.is_json:
-            sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(result) + "\n")
             sys.stdout.flush()
 
     def fail(self, error: PenjingError) -> None:

@@ -111,6 +111,9 @@ def quotas_table(own: dict[str, Any]) -> Table:
 
 
 def _number(name: str, text: str) -> float:
+    """Raises: ValueError, for other digits than 0 to 9, too, and for Python's own 1_000."""
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"{text} is no number")
     if name.endswith("_bytes"):
         return size_bytes(text)
     if name == "run_s" and text[-1:] in ("d", "h", "m"):

@@ -2,16 +2,18 @@
 
 import json
 import math
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, event, make_url
 from sqlalchemy.engine import URL, Engine
 
 BUSY_TIMEOUT_S = 30
+PRIVATE = 0o600
 SWITCH_RETRY_S = 0.01
 POOL_SIZE = 10
 
@@ -76,8 +78,8 @@ def _postgresql(url: URL) -> Engine:
 
 
 def _sqlite(url: URL) -> Engine:
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if url.database and url.database != ":memory:":
+        _make_private(Path(url.database))
     engine = create_engine(
         url,
         pool_size=POOL_SIZE,
@@ -88,6 +90,17 @@ def _sqlite(url: URL) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """A new file is for this user alone, and so is what SQLite puts beside it.
+
+    One that is there is taken as it is: who opened it to others may have had a reason.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # What cannot be made here fails where it is opened, in SQLite's words.
+    with suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE))
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

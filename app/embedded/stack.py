@@ -208,11 +208,17 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise StackNotStarted(
-            f"cannot listen on {host} port {port}: {os.strerror(error.errno or errno.EINVAL)}",
+            f"cannot listen on {host} port {port}: {_in_words(error)}",
             hint="Choose another one with --port, or --port 0 for any free port.",
         ) from error
     with listener:
         yield listener
+
+
+def _in_words(error: OSError) -> str:
+    """Names that are not found have negative numbers, which the system has no words for."""
+    number = error.errno or errno.EINVAL
+    return "there is no such address" if number < 0 else os.strerror(number)
 
 
 def _authority(host: str, port: int) -> str:

@@ -211,3 +211,12 @@ def test_optimize_refuses_a_bad_value_before_anything_is_started(
     assert complaint in result.stderr
     assert not home.exists()
     assert not out.exists()
+
+
+def test_json_holds_nothing_that_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x9b31m\u202egnp.exe\x1b[2J"
+    Output(is_json=True).give({"name": name})
+    told = capsys.readouterr().out
+    assert told.isascii()
+    assert told.rstrip("\n").isprintable()
+    assert json.loads(told) == {"name": name}

@@ -194,3 +194,9 @@ def test_borrowed_stack_ends_quietly_when_its_owner_no_longer_listens(tmp_path: 
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("host", ["::1%lo", "no-such-name.invalid"])
+def test_address_that_is_none_is_refused_in_words(host: str) -> None:
+    with pytest.raises(StackNotStarted, match="there is no such address"), listening(host, 0):
+        pass

@@ -115,3 +115,24 @@ def about_to_upgrade(url: str) -> "subprocess.Popen[bytes]":
     """A process that has imported everything and waits for the end of its input."""
     command = [sys.executable, "-c", START, url]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_new_database_is_for_its_user_alone(tmp_path: Path) -> None:
+    """Its log and its index, too, whoever made it: service, worker or command line."""
+    database = Database(f"sqlite:///{tmp_path / 'new' / 'penjing.db'}")
+    upgrade(database)
+    with database.read() as connection:
+        connection.execute(text("SELECT 1"))
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
+    database.close()
+    assert modes["penjing.db"] == 0o600
+    assert set(modes.values()) == {0o600}
+    assert "penjing.db-wal" in modes
+
+
+def test_database_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "penjing.db"
+    path.touch()
+    path.chmod(0o660)
+    Database(f"sqlite:///{path}").close()
+    assert path.stat().st_mode & 0o777 == 0o660
