@@ -28,6 +28,7 @@ TIMES = frozenset(
     {
         *("latency_ms_p50", "latency_ms_p95", "latency_ms_iqr", "latency_runs", "speedup"),
         *("duration_s", "seconds_per_step", "exchange_seconds_per_step"),
+        *("latency_ms_before", "latency_ms_after"),
     }
 )
 MEMORY = frozenset({"peak_memory_bytes"})
