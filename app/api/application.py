@@ -1,5 +1,6 @@
 """The application: its routes, its guards, its errors. What it works with comes from `app.main`."""
 
+from collections.abc import Iterator
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -23,6 +24,7 @@ from app.api.auditing import Auditing
 from app.api.authentication import Authentication
 from app.api.body_limit import BodyLimit
 from app.api.guards import refuse_nul_in_url, refuse_other_pages, refuse_unknown_query
+from app.api.head import HeadAsGet
 from app.api.rate_limits import RateLimits
 from app.api.request_id import RequestId
 from app.api.security_headers import SecurityHeaders
@@ -75,6 +77,7 @@ def make_application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     )
     for router in ROUTERS:
         application.include_router(router)
+    application.add_middleware(HeadAsGet, is_asked_by_get=is_head_asked_by_get)
     application.add_middleware(BodyLimit, streamed=STREAMED_PATHS)
     application.add_middleware(RateLimits, uploads=STREAMED_PATHS)
     application.add_middleware(Authentication)
@@ -88,10 +91,19 @@ def make_application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
 
 def methods_at(path: str) -> set[str]:
     """What may be done at a path."""
-    routes = (route for router in ROUTERS for route in router.routes)
-    return {
-        method
-        for route in routes
-        if isinstance(route, APIRoute) and route.path_regex.match(path)
-        for method in route.methods or ()
-    }
+    methods = {method for route in routes_at(path) for method in route.methods or ()}
+    return methods | {"HEAD"} if is_head_asked_by_get(path) else methods
+
+
+def is_head_asked_by_get(path: str) -> bool:
+    """Whether what is there answers GET, has no HEAD of its own, and comes to an end."""
+    routes = list(routes_at(path))
+    methods = {method for route in routes for method in route.methods or ()}
+    is_endless = any(route.endpoint is events.read_events for route in routes)
+    return "GET" in methods and "HEAD" not in methods and not is_endless
+
+
+def routes_at(path: str) -> Iterator[APIRoute]:
+    for route in (route for router in ROUTERS for route in router.routes):
+        if isinstance(route, APIRoute) and route.path_regex.match(path):
+            yield route

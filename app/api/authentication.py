@@ -101,4 +101,4 @@ def _bearer_token(headers: Headers) -> str | None:
     if len(given) > 1:
         raise Unauthenticated("there are two Authorization headers", hint="Send one key.")
     kind, _, token = given[0].partition(" ") if given else ("", "", "")
-    return token.strip() if kind.lower() == "bearer" else None
+    return token.strip(" \t") if kind.lower() == "bearer" else None

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from fastapi import Request
@@ -13,6 +13,8 @@ from app.errors import Complaint, Invalid, Malformed, PenjingError, UnsupportedF
 from app.recipes.steps import step_types
 
 MOST_COMPLAINTS = 50
+# Of what pydantic found, so many are put into words; the others are counted.
+MOST_FINDINGS = 200
 LONGEST_QUOTE = 80
 
 Location = Sequence[str | int]
@@ -33,14 +35,16 @@ def complaints_of(error: RequestValidationError, request: Request) -> PenjingErr
                 f"the body must be application/json; its Content-Type is {given!r}",
                 hint="Send the header Content-Type: application/json.",
             )
-    found = without_followers([_complaint(finding, _body_model(request)) for finding in findings])
-    return invalid(found)
+    model = _body_model(request)
+    told = findings[:MOST_FINDINGS]
+    found = without_followers([_complaint(finding, model) for finding in told])
+    return invalid(found, untold=len(findings) - len(told))
 
 
-def invalid(found: Sequence[Complaint]) -> Invalid:
-    """One error for all complaints; its detail is the first of them."""
-    first = found[0]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+def invalid(found: Sequence[Complaint], untold: int = 0) -> Invalid:
+    """One error for all complaints; its detail is the first of them. `untold`: more of them."""
+    first, others = found[0], len(found) - 1 + untold
+    more = f" (and {others} more)" if others else ""
     return Invalid(
         f"{first.pointer or 'the body'}: {first.detail}{more}", errors=found[:MOST_COMPLAINTS]
     )
@@ -49,11 +53,15 @@ def invalid(found: Sequence[Complaint]) -> Invalid:
 def without_followers(found: Iterable[Complaint]) -> list[Complaint]:
     """Without the complaints that only follow from one further inside."""
     kept = list(found)
-    return [
-        complaint
-        for complaint in kept
-        if not any(other.pointer.startswith(f"{complaint.pointer}/") for other in kept)
-    ]
+    above = {place for complaint in kept for place in _places_above(complaint.pointer)}
+    return [complaint for complaint in kept if complaint.pointer not in above]
+
+
+def _places_above(pointer: str) -> Iterator[str]:
+    """Every pointer that leads to something around what this one leads to."""
+    while pointer:
+        pointer = pointer.rpartition("/")[0]
+        yield pointer
 
 
 def pointer_to(location: Location) -> str:
@@ -105,7 +113,8 @@ def _in_words(finding: Finding) -> str:
 
 
 def _quoted(given: str | float | None) -> str:
-    text = json.dumps(given, ensure_ascii=False)
+    begun = given[: LONGEST_QUOTE + 1] if isinstance(given, str) else given
+    text = json.dumps(begun, ensure_ascii=False)
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
 
 

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from app.api.conditional import none_match
 from app.errors import NotFound, RangeNotSatisfiable
+from app.uploads.names import with_ending
 from app.uploads.upload import Upload
 
 MEDIA_TYPE = "application/octet-stream"
@@ -94,7 +95,7 @@ def filename_of(upload: Upload) -> str:
     """The upload's name, with the ending of its format where it has none of its own."""
     ending = f".{upload.format}"
     has_ending = upload.name.lower().endswith((ending, ".hdf5"))
-    return upload.name if has_ending else upload.name + ending
+    return upload.name if has_ending else with_ending(upload.name, ending)
 
 
 def content_disposition(filename: str) -> str:

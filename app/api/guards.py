@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.api.authentication import asks_for_keys
-from app.api.complaints import invalid, unknown_name
+from app.api.complaints import MOST_COMPLAINTS, invalid, unknown_name
 from app.api.deps import ServicesDep
 from app.api.origins import refuse_other_names, refuse_other_sites
 from app.errors import Complaint, Malformed
@@ -30,9 +30,9 @@ async def refuse_unknown_query(request: Request) -> None:
             Complaint(
                 pointer=f"/query/{name}", detail=unknown_name(name, allowed, "query parameter")
             )
-            for name in unknown
+            for name in unknown[:MOST_COMPLAINTS]
         ]
-        raise invalid(complaints)
+        raise invalid(complaints, untold=len(unknown) - len(complaints))
 
 
 def query_names(route: APIRoute) -> set[str]:

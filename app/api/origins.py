@@ -35,11 +35,15 @@ def refuse_other_sites(method: str, headers: Headers) -> None:
     """
     if method in SAFE_METHODS:
         return
-    site, origin, host = headers.get("sec-fetch-site"), headers.get("origin"), headers.get("host")
-    is_foreign = site is not None and site not in OWN_SITES
-    if is_foreign or (origin is not None and not _is_origin_of(origin, host)):
+    sites, origins = headers.getlist("sec-fetch-site"), headers.getlist("origin")
+    is_foreign = any(site not in OWN_SITES for site in sites)
+    host = headers.get("host")
+    # A browser sends one of each: of two, a proxy and this service may each believe another.
+    is_doubled = len(sites) > 1 or len(origins) > 1
+    if is_foreign or is_doubled or not all(_is_origin_of(origin, host) for origin in origins):
+        whose = " and ".join(origins) or "another site"
         raise CrossSiteRequest(
-            f"a page of {origin or 'another site'!r} sent this {method} through a browser",
+            f"a page of {whose!r} sent this {method} through a browser",
             hint="Send it from a program (curl, the client, a server of yours), or from a page "
             "that this service itself serves.",
         )
@@ -54,12 +58,10 @@ def refuse_other_names(headers: Headers, allowed: Collection[str]) -> None:
 
     Raises: HostNotAllowed.
     """
-    host = headers.get("host")
-    if host is None:
+    hosts = headers.getlist("host")
+    if len(hosts) < 2 and all(_is_allowed(_name_in(host), allowed) for host in hosts):
         return
-    name = _name_in(host)
-    if name in allowed or _is_of_this_machine(name) or _is_address(name):
-        return
+    host = " and ".join(hosts)
     raise HostNotAllowed(
         f"the Host header is {host!r}; without keys it must be localhost, an IP address, or one "
         f"of {', '.join(sorted(allowed)) or 'PENJING_ALLOWED_HOSTS, which is empty'}",
@@ -80,6 +82,10 @@ def _name_in(host: str) -> str:
     """Without its port; in lower case, without the dot at its end."""
     name = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
     return name.lower().removesuffix(".")
+
+
+def _is_allowed(name: str, allowed: Collection[str]) -> bool:
+    return name in allowed or _is_of_this_machine(name) or _is_address(name)
 
 
 def _is_of_this_machine(name: str) -> bool:

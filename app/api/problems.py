@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from starlette.exceptions import HTTPException
 
 from app import errors
-from app.accounts.keys import Unauthenticated
+from app.accounts.keys import Unauthenticated, without_keys
 from app.accounts.limits import Limited, QuotaStorage
 from app.api.complaints import complaints_of
 from app.api.content import NoSuchRange
@@ -53,6 +53,7 @@ ROUTER_REFUSALS: dict[int, tuple[str, str]] = {
     400: (errors.Malformed.code, errors.Malformed.title),
     404: ("no_such_path", "There is nothing at this path"),
     405: ("method_not_allowed", "This path does not know this method"),
+    408: (BodyStalled.code, BodyStalled.title),
     413: (errors.TooLarge.code, errors.TooLarge.title),
 }
 
@@ -150,7 +151,7 @@ def _answer(
     request_id = request_id_of(request.scope)
     view = _view(problem, status, request.url.path, request_id)
     # ASCII only: a detail may quote what cannot be encoded (lone surrogates).
-    body = json.dumps(view.model_dump(), allow_nan=False).encode("ascii")
+    body = without_keys(json.dumps(view.model_dump(), allow_nan=False)).encode("ascii")
     sent = {**headers, HEADER: request_id, "Cache-Control": "no-store"}
     return Response(body, status, sent, media_type=MEDIA_TYPE)
 
@@ -162,6 +163,8 @@ def _headers_of(error: PenjingError) -> Mapping[str, str]:
         return {"Retry-After": str(RETRY_AFTER_S)}
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, BodyStalled):
+        return {"Connection": "close"}
     if isinstance(error, ScopeMissing):
         return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{error.needed}"'}
     if isinstance(error, NoSuchRange):

@@ -16,6 +16,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
 from app.accounts.quotas import Room
+from app.api.body_limit import announced_bytes
 from app.api.complaints import invalid, unknown_name
 from app.errors import Complaint, Malformed, TooLarge
 
@@ -66,9 +67,9 @@ async def incoming_file(request: Request, room: Room) -> Incoming:
     kind, options = parse_options_header(request.headers.get("content-type"))
     is_form = kind == b"multipart/form-data"
     overhead_bytes = FORM_OVERHEAD_BYTES if is_form else 0
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal():
-        room.require(int(announced) - overhead_bytes, "were announced")
+    announced = announced_bytes(request.headers)
+    if announced is not None:
+        room.require(announced - overhead_bytes, "were announced")
     body = _body(request, room.upload_bytes + overhead_bytes)
     if not is_form:
         return Incoming(None, _batched(body))

@@ -24,6 +24,7 @@ def main() -> None:
         # Whose word counts is the setting `trusted_proxies`; uvicorn would take anybody's on this
         # machine.
         proxy_headers=False,
+        server_header=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

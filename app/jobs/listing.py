@@ -2,11 +2,22 @@
 
 import base64
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from app.database.engine import Database
 from app.database.tables import job_labels, jobs
@@ -16,6 +27,15 @@ from app.jobs.rows import JOB_COLUMNS, job_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+# A page ends early where its jobs are this long together, as JSON: long recipes, long reports.
+MOST_PAGE_CHARS = 2 * 2**20
+FETCHED = 20
+JOB_NAMES = tuple(column.name for column in JOB_COLUMNS)
+CHARS = (
+    func.coalesce(func.length(cast(jobs.c.request, Text)), 0)
+    + func.coalesce(func.length(cast(jobs.c.report, Text)), 0)
+    + func.coalesce(func.length(cast(jobs.c.error, Text)), 0)
+).label("chars")
 # Microseconds up to the year 5138, and an id.
 CURSOR = re.compile(r"([0-9]{1,17})\.(job_[0-9a-f]{26})")
 
@@ -45,15 +65,26 @@ def list_jobs(
     Raises: Malformed for a cursor that is not one of ours.
     """
     order = (jobs.c.created_at, jobs.c.id)
-    query = select(*JOB_COLUMNS).where(jobs.c.tenant_id == tenant_id, *_conditions(wanted))
+    query = select(*JOB_COLUMNS, CHARS).where(jobs.c.tenant_id == tenant_id, *_conditions(wanted))
     if cursor:
         query = query.where(_beyond(*decode_cursor(cursor), newest_first=wanted.newest_first))
     query = query.order_by(*(c.desc() if wanted.newest_first else c.asc() for c in order))
     with database.read() as connection:
-        rows = connection.execute(query.limit(limit + 1)).mappings().all()
-    items = [job_of(row) for row in rows[:limit]]
-    has_more = len(rows) > limit
+        rows = connection.execute(query.limit(limit + 1).execution_options(yield_per=FETCHED))
+        items, has_more = _page_of(rows.mappings(), limit)
     return JobPage(items, encode_cursor(items[-1].created_at, items[-1].id) if has_more else None)
+
+
+def _page_of(rows: Iterable[RowMapping], limit: int) -> tuple[list[Job], bool]:
+    """The jobs of one page, one at least, and whether others follow."""
+    items: list[Job] = []
+    held_chars = 0
+    for row in rows:
+        held_chars += row["chars"]
+        if len(items) == limit or (items and held_chars > MOST_PAGE_CHARS):
+            return items, True
+        items.append(job_of({name: row[name] for name in JOB_NAMES}))
+    return items, False
 
 
 def encode_cursor(created_at: datetime, job_id: str) -> str:

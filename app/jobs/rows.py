@@ -1,6 +1,6 @@
 """Jobs, events and artifacts as database rows, and what is written beside each change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -46,7 +46,7 @@ class Artifact:
     created_at: datetime
 
 
-def job_of(row: RowMapping) -> Job:
+def job_of(row: Mapping[Any, Any]) -> Job:
     values = dict(row)
     values["state"] = JobState(values["state"])
     values["verdict"] = Verdict(values["verdict"]) if values["verdict"] else None

@@ -10,9 +10,10 @@ from app.errors import Complaint, Invalid
 from app.recipes.constraints import Constraints
 from app.recipes.facts import DatasetFacts, ModelFacts, TensorSpec, shape_text
 from app.recipes.fit import input_complaints, read_tasks
+from app.recipes.matching_work import matching_complaints
 from app.recipes.other_models import other_model_complaints
 from app.recipes.outputs import HOLDING_TFLITE, OUTPUT_KINDS, OutputKind
-from app.recipes.patterns import matches
+from app.recipes.patterns import matching
 from app.recipes.plan import Plan, PlannedSkip, PlannedStep
 from app.recipes.recipe import Recipe
 from app.recipes.steps import Conversion, Step
@@ -47,7 +48,7 @@ def check(
     model, dataset = given.model, given.dataset
     if model.is_quantized:
         raise _quantized()
-    stages = tuple(_stages(recipe, given))
+    stages = _stages(recipe, given)
     tasks, label_complaints = read_tasks(model, dataset) if dataset else ((), ())
     complaints = [
         *_order_complaints(recipe),
@@ -121,10 +122,14 @@ class Stage(NamedTuple):
     given: Given
 
 
-def _stages(recipe: Recipe, given: Given) -> Iterator[Stage]:
+def _stages(recipe: Recipe, given: Given) -> tuple[Stage, ...]:
+    stages = []
     for index, step in enumerate(recipe.steps):
-        yield Stage(index, step, given)
+        stages.append(Stage(index, step, given))
         given = step.given_after(given)
+    if heavy := matching_complaints(stages):
+        raise ImpossibleRecipe(heavy[0].detail, errors=heavy)
+    return tuple(stages)
 
 
 def _order_complaints(recipe: Recipe) -> Iterator[Complaint]:
@@ -200,7 +205,7 @@ def _layer_complaints(stages: Sequence[Stage]) -> Iterator[Complaint]:
     for index, step, given in stages:
         names = [layer.name for layer in given.model.layers]
         for pointer, pattern in _patterns(step):
-            if not any(matches(pattern, name) for name in names):
+            if not matching([pattern], names):
                 yield Complaint(
                     pointer=f"/recipe/steps/{index}{pointer}",
                     detail=f"{pattern!r} matches no layer. Layers: {_some(names)}",
@@ -264,9 +269,10 @@ def _planned(step: Step) -> PlannedStep:
 
 def _skips(stages: Sequence[Stage]) -> Iterator[PlannedSkip]:
     for index, step, given in stages:
+        names = [layer.name for layer in given.model.layers]
+        excluded = matching(getattr(step, "exclude", ()), names)
         for layer in given.model.layers:
-            patterns = getattr(step, "exclude", ())
-            if any(matches(pattern, layer.name) for pattern in patterns):
+            if layer.name in excluded:
                 yield PlannedSkip(step=index, what=layer.name, reason="excluded by the recipe")
         for skip in step.skips(given.model):
             yield PlannedSkip(step=index, what=skip.what, reason=skip.reason)

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Self, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from app.recipes.patterns import MOST_PATTERNS
 from app.recipes.steps import Conversion, Step, Transform, step_types
-from app.recipes.steps.base import NamedModel
+from app.recipes.steps.base import NamedModel, pattern_count
 
 # The union is built from the files found in steps/, so it can only be spelled at run time.
 AnyStep: Any = Annotated[Union[tuple(step_types().values())], Field(discriminator="technique")]  # noqa: UP007
@@ -19,6 +20,18 @@ class Recipe(BaseModel):
 
     seed: int = Field(0, ge=0, lt=2**31, description="Same recipe, same seed, same weights.")
     steps: tuple[AnyStep, ...] = Field(min_length=1, max_length=32, strict=False)
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _few_patterns(cls, given: object) -> object:
+        """Before any of them is compiled."""
+        count = sum(map(pattern_count, given)) if isinstance(given, list | tuple) else 0
+        if count > MOST_PATTERNS:
+            raise ValueError(
+                f"the layer patterns of all steps together may be {MOST_PATTERNS} at most; "
+                f"given {count}. One pattern can match many layers: 'conv.*|dense_[0-9]+'"
+            )
+        return given
 
     @property
     def transforms(self) -> tuple[Transform, ...]:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from app.errors import Complaint
 from app.recipes.facts import DatasetFacts, ModelFacts, ModelFormat
 from app.recipes.outputs import HOLDING_TFLITE, OutputKind
-from app.recipes.patterns import compiled, matches
+from app.recipes.patterns import compiled, matches, matching
 from app.recipes.steps.recovery import Recovery
 
 
@@ -78,7 +78,20 @@ def _compilable(pattern: str) -> str:
 LayerPattern = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_compilable)]
 # Strict everywhere but here: JSON has lists only.
 LayerPatterns = Annotated[tuple[LayerPattern, ...], Field(max_length=64, strict=False)]
+# The fields of steps that hold them.
+PATTERN_FIELDS = ("include", "exclude", "layers")
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+def pattern_count(step: object) -> int:
+    """Of a step, or of what a client gave as one."""
+    fields = step if isinstance(step, Mapping) else getattr(step, "__dict__", {})
+    lists = (fields.get(name) for name in PATTERN_FIELDS)
+    return sum(len(given) for given in lists if isinstance(given, list | tuple))
+
+
+def patterns_of(step: "Step") -> list[str]:
+    return [pattern for name in PATTERN_FIELDS for pattern in getattr(step, name, ())]
 
 
 class Step(BaseModel):
@@ -196,8 +209,8 @@ class LayerTransform(Transform):
 
     def excludes_all_of(self, layer_names: Sequence[str]) -> bool:
         """Whether some of these are included, and all of those excluded."""
-        included = [name for name in layer_names if self._includes(name)]
-        return bool(included) and not any(map(self.selects, included))
+        included = matching(self.include, layer_names) if self.include else set(layer_names)
+        return bool(included) and included <= matching(self.exclude, layer_names)
 
     def _includes(self, layer_name: str) -> bool:
         return not self.include or any(matches(pattern, layer_name) for pattern in self.include)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from app.errors import Complaint
 from app.recipes.division import rows_set_aside
 from app.recipes.facts import ModelFacts
-from app.recipes.patterns import matches
+from app.recipes.patterns import matching
 from app.recipes.steps.base import Given, LayerPatterns, LayerTransform, Need, Skip
 from app.recipes.steps.recovery import Recovery
 
@@ -96,9 +96,7 @@ class LayerRemoval(LayerTransform):
 
     def takes(self, layer_names: Sequence[str]) -> bool:
         """Whether a span of these layers may go: one of them is included, none excluded."""
-        is_excluded = any(
-            matches(pattern, name) for pattern in self.exclude for name in layer_names
-        )
+        is_excluded = matching(self.exclude, layer_names)
         return not is_excluded and any(self._includes(name) for name in layer_names)
 
     def training(self) -> Recovery | None:
@@ -120,7 +118,7 @@ class LayerRemoval(LayerTransform):
         """Layers the model does not have, and rows that are not kept aside."""
         names = [layer.name for layer in given.model.layers]
         for index, pattern in enumerate(self.layers):
-            if not any(matches(pattern, name) for name in names):
+            if not matching([pattern], names):
                 yield Complaint(
                     pointer=f"/layers/{index}",
                     detail=f"{pattern!r} matches no layer. Layers: {', '.join(names[:20])}"

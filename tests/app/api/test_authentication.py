@@ -34,6 +34,34 @@ async def test_request_without_a_key_is_refused_before_its_body_is_read(asking: 
     assert answer.status_code == 401
 
 
+@pytest.mark.parametrize("header", ["Bearer {}\u00a0", "Bearer \u0085{}", "Bearer\t{}"])
+async def test_key_is_refused_when_other_than_spaces_are_around_it(
+    asking: Api, header: str
+) -> None:
+    sent = header.format(given.a_key(asking)).encode("latin-1")
+    answer = await asking.get("/v1/models", headers={"Authorization": sent})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/jobs/{}"),
+        ("GET", "/{}"),
+        ("PUT", "/v1/models/{}"),
+        ("GET", "/v1/jobs?{}=1"),
+        ("GET", "/v1/jobs?state={}"),
+        ("GET", "/v1/jobs?cursor={}"),
+    ],
+)
+async def test_key_that_was_pasted_elsewhere_is_not_repeated(
+    api: Api, method: str, path: str
+) -> None:
+    answer = await api.http.request(method, path.format(UNKNOWN_KEY))
+    assert answer.status_code >= 400
+    assert UNKNOWN_KEY[3:15] not in answer.text
+
+
 @pytest.mark.parametrize(
     "header",
     [

@@ -1,8 +1,11 @@
 """Ranges and names of downloads, as pure functions."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from app.api.content import NoSuchRange, content_disposition, wanted_range
+from app.api.content import NoSuchRange, content_disposition, filename_of, wanted_range
 
 ETAG = '"abc"'
 
@@ -55,3 +58,12 @@ def test_range_is_ignored_when_if_range_names_other_bytes() -> None:
 )
 def test_disposition_never_splits_when_names_are_hostile(filename: str, header: str) -> None:
     assert content_disposition(filename) == header
+
+
+@pytest.mark.parametrize(
+    ("name", "filename"),
+    [("net", "net.keras"), ("net.keras", "net.keras"), ("n" * 200, "n" * 194 + ".keras")],
+)
+def test_download_has_the_ending_of_its_format_and_no_longer_name(name: str, filename: str) -> None:
+    upload: Any = SimpleNamespace(name=name, format="keras")
+    assert filename_of(upload) == filename

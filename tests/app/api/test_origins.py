@@ -4,7 +4,7 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from app.api.origins import refuse_other_names
+from app.api.origins import HostNotAllowed, refuse_other_names
 from app.settings import Settings
 from tests.app.api.conftest import Api
 from tests.app.api.given import a_model
@@ -35,6 +35,27 @@ async def test_nothing_is_changed_when_another_sites_page_asks(
     assert (answer.status_code, answer.json()["code"]) == (403, "cross_site_request")
     assert "curl" in answer.json()["hint"]
     assert (await api.get(f"/v1/models/{model_id}")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Origin", "http://localhost"), ("Origin", "https://evil.example")],
+        [("Origin", "http://localhost"), ("Origin", "http://localhost")],
+        [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "cross-site")],
+    ],
+)
+async def test_nothing_is_changed_when_a_header_of_browsers_comes_twice(
+    api: Api, headers: list[tuple[str, str]]
+) -> None:
+    answer = await api.http.delete(f"/v1/models/{a_model(api)}", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "cross_site_request")
+
+
+async def test_two_names_of_this_service_are_refused() -> None:
+    doubled = Headers(raw=[(b"host", b"localhost"), (b"host", b"127.0.0.1")])
+    with pytest.raises(HostNotAllowed):
+        refuse_other_names(doubled, allowed=())
 
 
 @pytest.mark.parametrize(

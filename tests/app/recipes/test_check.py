@@ -1,5 +1,6 @@
 """What validation refuses, and what it points at."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -333,3 +334,19 @@ def test_saved_model_that_reads_text_is_refused_before_a_job_begins() -> None:
     model = saved_model(inputs=(TensorSpec(name="word", shape=(1,), dtype="string"),))
     step = {"technique": "float16_quantization"}
     assert pointers_of(recipe(step), model, None, ("tflite",)) == ["/model_id"]
+
+
+def test_patterns_are_refused_before_they_are_matched_when_they_are_too_long_for_the_model() -> (
+    None
+):
+    layers = tuple(
+        LayerSpec(name="a" * 60 + str(n), class_name="Dense", parameter_count=1)
+        for n in range(5_000)
+    )
+    given = Given(model=classifier(layers=layers), dataset=None)
+    step = {**PRUNE, "include": [f"(.?){{150}}{n}" for n in range(64)]}
+    started = time.process_time()
+    with pytest.raises(ImpossibleRecipe, match="too long for the 5000 layers") as refused:
+        check(Recipe.model_validate({"steps": [step]}), ("keras",), given, NO_TARGETS)
+    assert [one.pointer for one in refused.value.errors] == ["/recipe/steps/0"]
+    assert time.process_time() - started < 0.5

@@ -25,7 +25,10 @@ def test_display_name_keeps_what_can_be_shown_of_the_last_part(given: str, shown
     assert display_name(given) == shown
 
 
-@pytest.mark.parametrize("given", ["", ".", "..", "../..", "a/", "\u202e", "a\x00.keras"])
+@pytest.mark.parametrize(
+    "given",
+    ["", ".", "..", "../..", "a/", "\u202e", "a\x00.keras", "\u2800\u3164", " \u0301", "\uffa0"],
+)
 def test_display_name_refuses_when_nothing_is_left(given: str) -> None:
     with pytest.raises(Invalid):
         display_name(given)
