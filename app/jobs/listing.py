@@ -69,8 +69,8 @@ def list_jobs(
     if cursor:
         query = query.where(_beyond(*decode_cursor(cursor), newest_first=wanted.newest_first))
     query = query.order_by(*(c.desc() if wanted.newest_first else c.asc() for c in order))
-    with database.read() as connection:
-        rows = connection.execute(query.limit(limit + 1).execution_options(yield_per=FETCHED))
+    query = query.limit(limit + 1).execution_options(yield_per=FETCHED)
+    with database.read() as connection, connection.execute(query) as rows:
         items, has_more = _page_of(rows.mappings(), limit)
     return JobPage(items, encode_cursor(items[-1].created_at, items[-1].id) if has_more else None)
 

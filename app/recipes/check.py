@@ -269,8 +269,7 @@ def _planned(step: Step) -> PlannedStep:
 
 def _skips(stages: Sequence[Stage]) -> Iterator[PlannedSkip]:
     for index, step, given in stages:
-        names = [layer.name for layer in given.model.layers]
-        excluded = matching(getattr(step, "exclude", ()), names)
+        excluded = matching(getattr(step, "exclude", ()), [one.name for one in given.model.layers])
         for layer in given.model.layers:
             if layer.name in excluded:
                 yield PlannedSkip(step=index, what=layer.name, reason="excluded by the recipe")

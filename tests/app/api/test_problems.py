@@ -70,7 +70,7 @@ async def test_refusal_is_a_whole_problem(
 
 async def test_wrong_method_is_told_every_right_one(api: Api) -> None:
     answer = await api.http.delete("/v1/jobs")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
 
 
 async def test_unforeseen_error_says_nothing_of_the_inside(

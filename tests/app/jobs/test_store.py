@@ -1,6 +1,7 @@
 """Adding, reading, listing and cancelling jobs, on both databases."""
 
 import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 from app.accounts.principal import DEFAULT_TENANT
 from app.database.engine import Database
 from app.errors import IdempotencyKeyReused, Invalid, Malformed, NotFound
+from app.jobs import listing
 from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
-from app.jobs.listing import JobFilter, decode_cursor, encode_cursor, list_jobs
+from app.jobs.listing import FETCHED, JobFilter, decode_cursor, encode_cursor, list_jobs
 from app.jobs.request import JobRequest
 from app.jobs.store import Idempotency, JobStore, uses
 from app.uploads.store import UploadStore
@@ -256,3 +258,25 @@ def test_cursor_reads_back_as_it_was_given_out(store: JobStore) -> None:
     job = store.add(DEFAULT_TENANT, asked(), now=NOW + timedelta(microseconds=123_457))
 
     assert decode_cursor(encode_cursor(job.created_at, job.id)) == (job.created_at, job.id)
+
+
+def test_page_ends_where_its_jobs_are_long(
+    store: JobStore, both_databases: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # More than are fetched at once.
+    ids = [
+        store.add(DEFAULT_TENANT, asked(), now=NOW + timedelta(seconds=n)).id
+        for n in range(FETCHED + 5)
+    ]
+    one = len(json.dumps(store.get(DEFAULT_TENANT, ids[0]).request))
+    monkeypatch.setattr(listing, "MOST_PAGE_CHARS", one * (FETCHED + 2) + one // 2)
+    oldest_first = JobFilter(newest_first=False)
+
+    first = list_jobs(both_databases, DEFAULT_TENANT, oldest_first, 200, None)
+    rest = list_jobs(both_databases, DEFAULT_TENANT, oldest_first, 200, first.next_cursor)
+
+    assert [[job.id for job in page.items] for page in (first, rest)] == [
+        ids[: FETCHED + 2],
+        ids[FETCHED + 2 :],
+    ]
+    assert rest.next_cursor is None
