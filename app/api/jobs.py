@@ -137,6 +137,12 @@ def cancel_job(job_id: str, principal: Submitter, services: ServicesDep) -> JobV
     return _shown(services, services.jobs.cancel(principal.tenant_id, job_id))
 
 
+@router.delete("/jobs/{job_id}", status_code=204)
+def delete_job(job_id: str, principal: Submitter, jobs: JobsDep) -> None:
+    """Delete a final job with its report, its events and the files that it made."""
+    jobs.delete(principal.tenant_id, job_id)
+
+
 @router.post("/jobs/{job_id}/retry", status_code=202)
 def retry_job(
     job_id: str, principal: Submitter, services: ServicesDep, response: Response

@@ -18,7 +18,7 @@ STATE = click.Choice([state.value for state in JobState], case_sensitive=False)
 
 @click.group()
 def jobs() -> None:
-    """List, show, watch, cancel and retry jobs."""
+    """List, show, watch, cancel, retry and delete jobs."""
 
 
 @jobs.command("list")
@@ -116,3 +116,17 @@ def retry(output: Output, job_id: str, is_watched: bool, url: str | None, home: 
     output.give(job.model_dump(mode="json"))
     output.show(job_table(job))
     return exit_of_job(job) if is_watched else Exit.MET
+
+
+@jobs.command()
+@click.argument("job_id")
+@url_option
+@home_option
+@command
+def delete(output: Output, job_id: str, url: str | None, home: Path) -> Exit:
+    """Delete a finished job, its report and the files that it made."""
+    with connected(url, home, output, is_reading=True) as client:
+        client.delete_job(job_id)
+    output.give({"deleted": job_id})
+    output.show(f"{printable(job_id)} is deleted.")
+    return Exit.MET

@@ -191,6 +191,10 @@ class Client:
         """A new job with the same request."""
         return _read(JobView, self._transport.post_once(f"/v1/jobs/{job_id}/retry"))
 
+    def delete_job(self, job_id: str) -> None:
+        """Forget a final job, and the files that it made."""
+        self._transport.delete_once(f"/v1/jobs/{job_id}")
+
     def report(self, job_id: str) -> Report:
         return _read(Report, self._transport.get(f"/v1/jobs/{job_id}/report"))
 

@@ -90,6 +90,16 @@ class Transport:
         except httpx.TransportError as error:
             raise self.unreachable(error) from error
 
+    def delete_once(self, path: str) -> None:
+        """A DELETE; sent again it would find nothing.
+
+        Raises: ApiProblem, ServiceUnreachable.
+        """
+        try:
+            _accepted(self._http.send(self._http.build_request("DELETE", path)))
+        except httpx.TransportError as error:
+            raise self.unreachable(error) from error
+
     @contextmanager
     def stream(
         self, path: str, headers: Mapping[str, str], read_timeout_s: float

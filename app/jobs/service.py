@@ -118,6 +118,18 @@ class JobService:
         """Ask for the end of a job. Final jobs stay as they are."""
         return self.store.request_cancel(tenant_id, job_id, self.clock())
 
+    def delete(self, tenant_id: str, job_id: str) -> None:
+        """Forget a final job; the bytes of its artifacts go with the next sweep.
+
+        Raises: NotFound, IllegalTransition where the job is not final.
+        """
+        job = self.store.delete(tenant_id, job_id)
+        if job is not None:
+            raise IllegalTransition(
+                f"job {job.id} is {job.state}; only a job that is final can be deleted",
+                hint="Wait for it, or cancel it first.",
+            )
+
     def news(
         self, tenant_id: str, job_id: str, after: int, limit: int
     ) -> tuple[Sequence[JobEvent], bool]:

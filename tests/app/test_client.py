@@ -417,3 +417,15 @@ def test_download_stays_in_its_folder_when_the_offered_name_is_a_path(
 ) -> None:
     with client(lambda request: sent(CONTENT, filename=offered)) as service:
         assert service.download(ARTIFACT, tmp_path / "in") == tmp_path / "in" / name
+
+
+def test_job_is_deleted_once() -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.path))
+        return httpx.Response(204)
+
+    with Client("http://api", transport=httpx.MockTransport(answer)) as client:
+        client.delete_job("job_1")
+    assert asked == [("DELETE", "/v1/jobs/job_1")]

@@ -1,8 +1,10 @@
 """Submitting, reading and ending jobs over HTTP."""
 
 import pytest
+from sqlalchemy import select
 
 from app.accounts.principal import DEFAULT_TENANT
+from app.database.tables import artifacts, job_events, job_labels, job_uploads
 from app.errors import OutOfMemory, RejectedUpload
 from app.jobs.job import JobState
 from app.jobs.outcomes import Outcome
@@ -244,3 +246,29 @@ async def test_retry_is_refused_when_the_model_is_gone(api: Api) -> None:
     assert (await api.http.delete(f"/v1/models/{job['model_id']}")).status_code == 204
     problem = (await api.post(f"/v1/jobs/{job['id']}/retry")).json()
     assert (problem["status"], problem["errors"][0]["pointer"]) == (422, "/model_id")
+
+
+async def test_final_job_is_deleted_with_all_that_hangs_on_it(api: Api) -> None:
+    job_id = (await given.a_job(api, tags={"a": "b"}))["id"]
+    given.succeeded(api, job_id)
+    [artifact] = (await api.get(f"/v1/jobs/{job_id}/artifacts")).json()["items"]
+    other = await given.a_job(api)
+    assert (await api.http.delete(f"/v1/jobs/{job_id}")).status_code == 204
+
+    for path in (f"jobs/{job_id}", f"jobs/{job_id}/events", f"artifacts/{artifact['id']}/content"):
+        assert (await api.get(f"/v1/{path}")).status_code == 404
+    assert [job["id"] for job in (await api.get("/v1/jobs")).json()["items"]] == [other["id"]]
+    with api.services.jobs.database.read() as connection:
+        for table in (job_events, job_labels, job_uploads, artifacts):
+            ids = set(connection.execute(select(table.c.job_id)).scalars())
+            assert ids <= {other["id"]}, table.name
+    assert api.services.jobs.store.blobs_in_use() == set()
+
+
+async def test_job_that_has_not_ended_is_not_deleted(api: Api) -> None:
+    job_id = (await given.a_job(api))["id"]
+    for begin in (lambda: None, lambda: given.started(api, job_id)):
+        begin()
+        answer = await api.http.delete(f"/v1/jobs/{job_id}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "illegal_transition")
+    assert (await api.get(f"/v1/jobs/{job_id}")).status_code == 200
