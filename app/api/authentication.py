@@ -3,8 +3,8 @@
 import ipaddress
 from functools import partial
 
+import anyio.to_thread
 from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,6 +27,7 @@ OPEN_PATHS = frozenset(
 # A proxy on this machine stands between it and whoever it speaks for.
 PROXY_HEADERS = ("forwarded", "via", "x-real-ip")
 PROXY_HEADER_FAMILY = "x-forwarded-"
+MOST_THREADS = 8
 
 
 class Authentication:
@@ -34,6 +35,8 @@ class Authentication:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        # Its own: nobody waits to be known because others' requests keep all threads busy.
+        self._threads = anyio.CapacityLimiter(MOST_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
@@ -43,7 +46,7 @@ class Authentication:
         asked = asks_for_keys(scope, services.settings.require_keys)
         find = partial(principal_of, services.accounts, Headers(scope=scope), is_key_asked=asked)
         try:
-            principal = await run_in_threadpool(find)
+            principal = await anyio.to_thread.run_sync(find, limiter=self._threads)
         except (PenjingError, SQLAlchemyError) as refused:
             is_wrong_key = isinstance(refused, Unauthenticated)
             too_many = await refusal_of_address(services, scope) if is_wrong_key else None

@@ -1,8 +1,10 @@
 """Who is let in: with which key, from where, and what is said to who is not."""
 
 import asyncio
+import threading
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -16,6 +18,7 @@ from tests.app.api.conftest import Api
 pytestmark = pytest.mark.anyio
 
 LOOPBACK = ("127.0.0.1", 8000)
+LIMIT_S = 20.0
 UNKNOWN_KEY = f"pj_{'0' * 12}_{'0' * 64}"
 
 
@@ -214,3 +217,23 @@ async def test_stream_and_wait_end_when_the_key_is_revoked(asking: Api, url: str
         assert "succeeded" not in "".join([line async for line in lines])
         problem = (await waiting).json()
     assert (problem["status"], "while it waited" in problem["detail"]) == (401, True)
+
+
+async def test_who_asks_is_found_out_while_all_threads_of_the_handlers_are_busy(
+    asking: Api,
+) -> None:
+    go_on, headers = threading.Event(), given.bearing(given.a_key(asking))
+    shared = anyio.to_thread.current_default_thread_limiter()
+    busy = [
+        asyncio.create_task(anyio.to_thread.run_sync(go_on.wait, LIMIT_S))
+        for _ in range(int(shared.total_tokens))
+    ]
+    try:
+        async with asyncio.timeout(LIMIT_S / 4):
+            while shared.available_tokens:  # noqa: ASYNC110 - threads start when they like
+                await asyncio.sleep(0.01)
+            answer = await asking.get("/nothing/there", headers=headers)
+        assert answer.status_code == 404
+    finally:
+        go_on.set()
+        await asyncio.gather(*busy)
