@@ -13,11 +13,12 @@ them share bytes (bombs of overlapping files), and nothing is an image or a prog
 import os
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, BinaryIO
 
 from app.errors import RejectedUpload
+from app.uploads.archive_extras import IN_ZIP64, long_figures, read_extras
 
 MAX_TABLE_ENTRY_BYTES = 4096
 MAX_COMMENT_BYTES = 256
@@ -30,10 +31,9 @@ ZIP64_RECORD = b"PK\x06\x06"
 LOCAL = struct.Struct("<4s5H3L2H")
 LOCAL_RECORD = b"PK\x03\x04"
 DESCRIPTOR_RECORD = b"PK\x07\x08"
-TABLE_ENTRY_BYTES = 46
-# The sizes stand in the extra field; after the content; the name is UTF-8.
-IN_ZIP64 = 0xFFFFFFFF
-ZIP64_EXTRA = 1
+TABLE_ENTRY = struct.Struct("<20x2L3H8xL")
+PIECE_BYTES = 4 * 2**20
+# The sizes stand after the content; the name is UTF-8.
 SIZES_FOLLOW = 0x0008
 IS_UTF8 = 0x0800
 
@@ -97,11 +97,12 @@ def check_layout(file: BinaryIO, contents: Contents, members: Sequence[zipfile.Z
     Raises: RejectedUpload.
     """
     listed = sum(
-        TABLE_ENTRY_BYTES + len(raw_name(member)) + len(member.extra) + len(member.comment)
+        TABLE_ENTRY.size + len(raw_name(member)) + len(member.extra) + len(member.comment)
         for member in members
     )
     if len(members) != contents.entries or listed != contents.table_bytes:
         raise damaged()
+    _check_table(file, contents, members)
     position = 0
     for member in sorted(members, key=lambda each: each.header_offset):
         if member.header_offset != position:
@@ -109,6 +110,22 @@ def check_layout(file: BinaryIO, contents: Contents, members: Sequence[zipfile.Z
         position = _end_of(file, member, contents.start)
     if position != contents.start:
         raise _shifted()
+
+
+def _check_table(file: BinaryIO, contents: Contents, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Extra fields say nothing that another reader could take otherwise."""
+    file.seek(contents.start)
+    for member in members:
+        packed, unpacked, name, extra, comment, offset = TABLE_ENTRY.unpack(
+            file.read(TABLE_ENTRY.size)
+        )
+        if (name, extra) != (len(raw_name(member)), len(member.extra)):
+            raise damaged()
+        file.seek(name + extra + comment, os.SEEK_CUR)
+        extras = read_extras(member.extra, raw_name(member))
+        figures = long_figures(extras, (unpacked, packed, offset))
+        if figures != (member.file_size, member.compress_size, member.header_offset):
+            raise damaged()
 
 
 def content_start(file: IO[bytes], member: zipfile.ZipInfo) -> int:
@@ -174,8 +191,9 @@ def _end_of(file: BinaryIO, member: zipfile.ZipInfo, limit: int) -> int:
         header
     )
     name, extra = file.read(name_bytes), file.read(extra_bytes)
-    sizes = _local_sizes(packed, unpacked, extra)
-    listed = (member.compress_size, member.file_size)
+    extras = read_extras(extra, name)
+    sizes = long_figures(extras, (unpacked, packed))
+    listed = (member.file_size, member.compress_size)
     is_same = (magic, flags, method, name) == (
         LOCAL_RECORD,
         member.flag_bits,
@@ -189,25 +207,41 @@ def _end_of(file: BinaryIO, member: zipfile.ZipInfo, limit: int) -> int:
             f"the archive contradicts itself about {member.filename!r}",
             hint="Pack it again with a common tool.",
         )
-    end = member.header_offset + LOCAL.size + name_bytes + extra_bytes + member.compress_size
-    end += _descriptor_bytes(file, end, member) if is_open or follow else 0
+    start = member.header_offset + LOCAL.size + name_bytes + extra_bytes
+    end = start + member.compress_size
+    if follow:
+        end += _descriptor_bytes(file, end, member)
+        _check_has_one_end(file, member, start)
     if end > limit:
         raise _shifted()
     return int(end)
 
 
-def _local_sizes(packed: int, unpacked: int, extra: bytes) -> tuple[int, int]:
-    """As the header says, or as its extra field does with 64 bits."""
-    if IN_ZIP64 not in (packed, unpacked):
-        return packed, unpacked
-    at = 0
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<2H", extra, at)
-        if kind == ZIP64_EXTRA and length == 16:
-            full = struct.unpack_from("<2Q", extra.ljust(at + 20, b"\0"), at + 4)
-            return int(full[1]), int(full[0])
-        at += 4 + length
-    raise damaged()
+def _check_has_one_end(file: BinaryIO, member: zipfile.ZipInfo, start: int) -> None:
+    """What is stored plainly ends, for a reader from the front, where sizes follow that are right.
+
+    Honest tools write this into pipes; the packed data of others has an end of its own.
+    """
+    if member.compress_type != zipfile.ZIP_STORED:
+        return
+    for at in _places(file, DESCRIPTOR_RECORD, start, member.compress_size):
+        file.seek(start + at + len(DESCRIPTOR_RECORD) + 4)
+        if file.read(4) == struct.pack("<L", at & 0xFFFFFFFF):
+            raise RejectedUpload(
+                f"the archive holds two ends of {member.filename!r}",
+                hint="Pack it again into a file, or compressed.",
+            )
+
+
+def _places(file: BinaryIO, mark: bytes, start: int, size: int) -> Iterator[int]:
+    """Where a mark stands in a part of a file, counted from the beginning of the part."""
+    for begin in range(0, size, PIECE_BYTES):
+        file.seek(start + begin)
+        piece = file.read(min(PIECE_BYTES + len(mark) - 1, size - begin))
+        at = piece.find(mark)
+        while at >= 0:
+            yield begin + at
+            at = piece.find(mark, at + 1)
 
 
 def _descriptor_bytes(file: BinaryIO, at: int, member: zipfile.ZipInfo) -> int:

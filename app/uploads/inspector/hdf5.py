@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app.errors import RejectedUpload
 from app.uploads.inspector.hdf5_attributes import check_attributes
 from app.uploads.inspector.hdf5_heaps import check_heaps
+from app.uploads.inspector.hdf5_superblock import check_ends
 from app.uploads.inspector.shown import shown
 
 PIECE_BYTES = 4 * 2**20
@@ -33,6 +34,13 @@ BFLOAT16 = np.dtype("V2")
 NOT_FINITE_BFLOAT16 = 0x7F80
 
 
+class Opened(NamedTuple):
+    """A file whose own attributes were looked at, and the longest text it can hold."""
+
+    file: Any
+    longest_text: int
+
+
 class StoredArray(NamedTuple):
     """One dataset: where it is in the file, and a handle to read it by."""
 
@@ -45,15 +53,17 @@ class StoredArray(NamedTuple):
 
 
 @contextmanager
-def open_hdf5(file: BinaryIO) -> Iterator[Any]:
+def open_hdf5(file: BinaryIO) -> Iterator[Opened]:
     """An open file, which may have no name.
 
     Raises: RejectedUpload where the library cannot make sense of it, here or in the block.
     """
-    check_heaps(file)
+    check_ends(file)
+    longest_text = check_heaps(file)
     try:
         with h5py.File(file, "r") as hdf5:
-            yield hdf5
+            check_attributes("", hdf5, longest_text)
+            yield Opened(hdf5, longest_text)
     except HDF5_ERRORS as error:
         raise RejectedUpload(
             f"the HDF5 data cannot be read: {_first_line(error)}",
@@ -61,15 +71,14 @@ def open_hdf5(file: BinaryIO) -> Iterator[Any]:
         ) from error
 
 
-def stored_arrays(file: Any) -> Iterator[StoredArray]:
+def stored_arrays(opened: Opened) -> Iterator[StoredArray]:
     """Every dataset of a file, each checked; a dataset linked twice comes once.
 
     Raises: RejectedUpload.
     """
-    pending = [("", file)]
+    pending = [("", opened.file)]
     seen: set[object] = set()
-    total = _Total(file.id.get_filesize())
-    check_attributes("", file)
+    total = _Total(opened.file.id.get_filesize())
     while pending:
         above, here = pending.pop()
         for name in here:
@@ -81,7 +90,7 @@ def stored_arrays(file: Any) -> Iterator[StoredArray]:
                 continue
             seen.add(address)
             _check_count(path, len(seen))
-            check_attributes(path, found)
+            check_attributes(path, found, opened.longest_text)
             if isinstance(found, h5py.Group):
                 pending.append((path, found))
             else:

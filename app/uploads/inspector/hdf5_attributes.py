@@ -8,12 +8,15 @@ from app.errors import RejectedUpload
 from app.uploads.inspector.shown import shown
 
 MAX_ATTRIBUTES = 1_000
-MAX_ATTRIBUTE_BYTES = 64 * 2**20
+MAX_ATTRIBUTE_BYTES = 256 * 2**20
 PLAIN = frozenset({h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM})
 
 
-def check_attributes(path: str, found: Any) -> None:
+def check_attributes(path: str, found: Any, longest_text: int) -> None:
     """Refuse what Keras never writes: references, tables, and more than the file can hold.
+
+    Texts of any length are kept elsewhere in the file, and may be named as often as one likes: each
+    is taken for as long as the longest one.
 
     Raises: RejectedUpload.
     """
@@ -30,7 +33,9 @@ def check_attributes(path: str, found: Any) -> None:
                 f"the HDF5 attribute {shown(name)} of {shown(path)} is neither text nor numbers",
                 hint="Save the model again with a current Keras.",
             )
-        total += attribute.get_space().get_simple_extent_npoints() * kind.get_size()
+        is_text = kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
+        size = kind.get_size() + (longest_text if is_text else 0)
+        total += attribute.get_space().get_simple_extent_npoints() * size
         if total > MAX_ATTRIBUTE_BYTES:
             raise RejectedUpload(
                 f"the HDF5 attributes of {shown(path)} are larger than {MAX_ATTRIBUTE_BYTES} bytes"

@@ -4,6 +4,7 @@ It goes from one text to the next by the sizes that the file states, and stands 
 gap of size 0. (HDF5 File Format Specification 3.0, III.E "Global Heap".)
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -18,32 +19,43 @@ ENTRY_BYTES = 16
 MAX_HEAP_BYTES = 64 * 2**20
 
 
-def check_heaps(file: BinaryIO) -> None:
-    """Raises: RejectedUpload where a heap has no end."""
+def check_heaps(file: BinaryIO) -> int:
+    """How long the longest text is.
+
+    Raises: RejectedUpload where a heap has no end.
+    """
+    longest, file_bytes = 0, file.seek(0, os.SEEK_END)
     for start in _places(file):
         file.seek(start + len(SIGNATURE))
         (size,) = struct.unpack("<Q", file.read(8).ljust(8, b"\x00"))
         if size > MAX_HEAP_BYTES:
-            continue  # The library refuses what is larger than the file; no text is so long.
+            # The library refuses what is larger than the file.
+            longest = max(longest, size if start + size <= file_bytes else 0)
+            continue
         content = file.read(max(0, size - HEADER_BYTES))
-        if not _has_end(content):
+        text = _longest_text(content)
+        if text is None:
             raise RejectedUpload(
                 f"the HDF5 data is damaged: texts kept at byte {start} have no end",
                 hint="Save the model again; check that it loads.",
             )
+        longest = max(longest, text)
     file.seek(0)
+    return longest
 
 
-def _has_end(content: bytes) -> bool:
-    at = 0
+def _longest_text(content: bytes) -> int | None:
+    """Null where the heap has no end."""
+    at = longest = 0
     while at + ENTRY_BYTES <= len(content):
         index, _, size = struct.unpack_from("<HH4xQ", content, at)
         # The gap, which has the number 0, counts its own beginning; what is kept does not.
         step = size if index == 0 else ENTRY_BYTES + -(-size // 8) * 8
         if step < ENTRY_BYTES or step > len(content) - at:
-            return False
+            return None
+        longest = max(longest, size if index else 0)
         at += step
-    return True
+    return longest
 
 
 def _places(file: BinaryIO) -> Iterator[int]:

@@ -18,8 +18,7 @@ from app.recipes.keras_graph import Config, layer_name
 from app.recipes.keras_places import put_back
 from app.uploads.archive import open_archive
 from app.uploads.formats import KERAS_MEMBERS, WEIGHTS_MEMBER
-from app.uploads.inspector.hdf5 import count_not_finite, open_hdf5, stored_arrays
-from app.uploads.inspector.hdf5_attributes import check_attributes
+from app.uploads.inspector.hdf5 import Opened, count_not_finite, open_hdf5, stored_arrays
 from app.uploads.inspector.keras_compiled import loss_notes
 from app.uploads.inspector.keras_names import MODELS
 from app.uploads.inspector.keras_rules import check_config, is_quantized
@@ -53,8 +52,8 @@ def read_keras(file: BinaryIO, room: BinaryIO | None = None) -> ModelFacts:
         config = _parsed("config.json", read_member(archive, "config.json", MAX_CONFIG_BYTES))
         metadata = _parsed("metadata.json", read_member(archive, "metadata.json", MAX_CONFIG_BYTES))
         _copy_member(archive, WEIGHTS_MEMBER, weights)
-        with open_hdf5(weights) as hdf5:
-            sizes = _weight_sizes(hdf5)
+        with open_hdf5(weights) as opened:
+            sizes = _weight_sizes(opened)
     compile_config = config.pop("compile_config", None)
     return _facts(
         ModelFormat.KERAS,
@@ -71,8 +70,8 @@ def read_h5(file: BinaryIO) -> ModelFacts:
 
     Raises: RejectedUpload.
     """
-    with open_hdf5(file) as hdf5:
-        check_attributes("", hdf5)
+    with open_hdf5(file) as opened:
+        hdf5 = opened.file
         if "model_config" not in hdf5.attrs:
             raise RejectedUpload(
                 "the HDF5 file holds weights but no model",
@@ -82,7 +81,7 @@ def read_h5(file: BinaryIO) -> ModelFacts:
         put_back(config)
         compile_config = _parsed("training_config", _attribute(hdf5, "training_config"))
         version = _attribute(hdf5, "keras_version")
-        sizes = _weight_sizes(hdf5)
+        sizes = _weight_sizes(opened)
     return _facts(
         ModelFormat.H5,
         config,
@@ -150,10 +149,10 @@ def _parsed(name: str, text: bytes) -> dict[str, Any]:
     return value
 
 
-def _weight_sizes(hdf5: Any) -> dict[str, int]:
+def _weight_sizes(opened: Opened) -> dict[str, int]:
     """Values in each weight array; all arrays are checked, the weights for NaN as well."""
     sizes: dict[str, int] = {}
-    for stored in stored_arrays(hdf5):
+    for stored in stored_arrays(opened):
         if not is_weight(stored.path):
             continue
         if bad := count_not_finite(stored.dataset):

@@ -4,6 +4,7 @@ import io
 import stat
 import struct
 import zipfile
+import zlib
 from typing import Any, BinaryIO
 
 import pytest
@@ -164,18 +165,19 @@ def test_open_archive_refuses_one_bomb_among_honest_files() -> None:
 # How the bytes lie
 
 
+class Pipe(io.RawIOBase):
+    def __init__(self) -> None:
+        self.written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any) -> int:
+        self.written += piece
+        return len(piece)
+
+
 def test_open_archive_reads_what_was_written_as_a_stream() -> None:
-    class Pipe(io.RawIOBase):
-        def __init__(self) -> None:
-            self.written = bytearray()
-
-        def writable(self) -> bool:
-            return True
-
-        def write(self, piece: Any) -> int:
-            self.written += piece
-            return len(piece)
-
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as written:
         written.writestr("a", b"first")
@@ -240,7 +242,7 @@ def changed(at: int, form: str, *values: int) -> bytes:
         pytest.param(changed(18, "<L", 0), "contradicts itself", id="other packed size"),
         pytest.param(changed(22, "<L", 99), "contradicts itself", id="other size"),
         pytest.param(changed(30, "<B", ord("c")), "contradicts itself", id="other name"),
-        pytest.param(changed(28, "<H", 9), "bytes before", id="overlap"),
+        pytest.param(changed(28, "<H", 9), "extra fields of 'a' are damaged", id="overlap"),
         pytest.param(changed(18, "<LL", 2**32 - 1, 2**32 - 1), "damaged", id="zip64 missing"),
         pytest.param(changed(TABLE + 8, "<H", 1), "encrypted", id="flag of the table"),
         pytest.param(changed(TABLE + 20, "<LL", 9, 9), "contradicts itself", id="longer"),
@@ -274,3 +276,73 @@ def test_open_archive_takes_a_line_of_text_as_comment() -> None:
 @pytest.mark.parametrize("comment", [b"c" * 300, b"\0", b"<?php\n", "\u202e".encode()])
 def test_open_archive_refuses_other_comments(comment: bytes) -> None:
     assert "behind the end" in refusal(with_comment(comment))
+
+
+# What headers say beside
+
+
+def field(kind: int, value: bytes) -> bytes:
+    return struct.pack("<2H", kind, len(value)) + value
+
+
+def other_name(name: bytes, other: bytes) -> bytes:
+    return field(0x7075, struct.pack("<BL", 1, zlib.crc32(name)) + other)
+
+
+def with_extra(local: bytes, table: bytes) -> io.BytesIO:
+    """One file, whose two headers have extra fields."""
+    content = archive("a").getvalue()
+    header, at = content[:31], content.find(b"PK\x01\x02")
+    entry, end = content[at : at + 47], content[at + 47 :]
+    header = header[:28] + struct.pack("<H", len(local)) + header[30:] + local
+    entry = entry[:30] + struct.pack("<H", len(table)) + entry[32:] + table
+    body = header + content[31:at]
+    sizes = struct.pack("<2L", len(entry), len(body))
+    return io.BytesIO(body + entry + end[:12] + sizes + end[20:])
+
+
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [
+        pytest.param(other_name(b"a", b"b"), "another name to 'a'", id="name"),
+        pytest.param(field(0x9901, b"\2\0AE\3\x08\0"), "extra field 0x9901", id="encryption"),
+        pytest.param(field(0x6375, b"\1abcd"), "extra field 0x6375", id="comment"),
+        pytest.param(field(1, bytes(16)), "or gives them twice", id="sizes twice"),
+        pytest.param(field(0x5455, b"\0") * 2, "damaged", id="times twice"),
+        pytest.param(b"UT\x09\0\0", "damaged", id="cut off"),
+        pytest.param(b"\0\0\0", "damaged", id="rest"),
+    ],
+)
+@pytest.mark.parametrize("is_local", [True, False])
+def test_open_archive_refuses_extra_fields_that_change_what_is_read(
+    extra: bytes, why: str, *, is_local: bool
+) -> None:
+    assert why in refusal(with_extra(extra, b"") if is_local else with_extra(b"", extra))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        field(0x5455, b"\3" + bytes(8)) + field(0x7875, b"\1\4" + bytes(4) + b"\4" + bytes(4)),
+        field(0x000A, bytes(32)),
+        field(0xD935, bytes(6)),
+        other_name(b"a", b"a"),
+    ],
+)
+def test_open_archive_takes_times_owners_and_the_same_name(extra: bytes) -> None:
+    with open_archive(with_extra(extra, extra)) as opened:
+        assert opened.namelist() == ["a"]
+
+
+@pytest.mark.parametrize(("said", "is_taken"), [(6, True), (5, False)])
+def test_open_archive_refuses_stored_content_with_an_end_inside(said: int, is_taken: bool) -> None:
+    """Sizes follow what was written into a pipe: the first that are right end it."""
+    inside = b"12345" + struct.pack("<4s3L", b"PK\x07\x08", 0, said, said) + b"rest"
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w") as written:
+        written.writestr("a", inside)
+    file = io.BytesIO(bytes(pipe.written))
+    if is_taken:
+        assert open_archive(file).namelist() == ["a"]
+    else:
+        assert "two ends of 'a'" in refusal(file)

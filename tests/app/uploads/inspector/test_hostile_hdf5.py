@@ -192,3 +192,35 @@ def test_open_hdf5_refuses_texts_that_the_library_would_search_for_ever(size: in
 def test_open_hdf5_takes_texts_of_any_length() -> None:
     file = written(lambda opened: opened.attrs.update({str(i): "x" * i**2 for i in range(99)}))
     assert paths(file) == []
+
+
+@pytest.mark.parametrize("count", [30, 300])
+def test_stored_arrays_takes_each_text_for_as_long_as_the_longest(count: int) -> None:
+    """However many places name one text of a MiB, readers make a copy for each."""
+
+    def texts(file: Any) -> None:
+        kind = h5py.string_dtype()
+        file["w"] = np.ones(3)
+        file["w"].attrs.create("long", "x" * 2**20, dtype=kind)
+        file["w"].attrs.create("names", np.array(["name"] * count, object), dtype=kind)
+
+    file = written(texts)
+    if count == 30:
+        assert paths(file) == ["w"]
+        return
+    with pytest.raises(RejectedUpload, match="attributes of 'w' are larger"):
+        paths(file)
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_open_hdf5_refuses_bytes_behind_the_end(version: str) -> None:
+    content = written(lambda opened: set_(opened, np.ones(3)), libver=version).getvalue()
+    assert paths(io.BytesIO(content)) == ["w"]
+    with pytest.raises(RejectedUpload, match=f"ends at byte {len(content)}; there are"):
+        paths(io.BytesIO(content + b"PK"))
+
+
+def test_open_hdf5_refuses_bytes_before_the_beginning() -> None:
+    file = written(lambda opened: set_(opened, np.ones(3)), userblock_size=512)
+    with pytest.raises(RejectedUpload, match="does not begin as"):
+        paths(file)

@@ -322,5 +322,5 @@ def test_read_h5_refuses_a_lambda_without_a_module() -> None:
 
 def test_read_h5_refuses_what_is_cut_off() -> None:
     whole = h5_file({"model_weights/d/d/kernel": kernel(40, 30)}, sequential(dense("d")))
-    with pytest.raises(RejectedUpload, match=r"cannot be read|have no end"):
+    with pytest.raises(RejectedUpload, match="ends at byte"):
         read_h5(io.BytesIO(whole.getvalue()[:2000]))
