@@ -1,13 +1,19 @@
 """The graph of a model and of those inside it: names once each, and every call fed by a tensor."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from app.recipes.keras_graph import Config, Graph, Ref, layer_name
+from app.recipes.keras_graph import Graph, Ref, Shape, layer_name
+from app.uploads.inspector.keras_built import check_channels
 from app.uploads.inspector.keras_lookups import is_layer
 from app.uploads.inspector.keras_names import MODELS
-from app.uploads.inspector.keras_sizes import check_channels
+from app.uploads.inspector.keras_results import Results, values_in
+from app.uploads.inspector.keras_sizes import MAX_VALUES
 from app.uploads.inspector.keras_walk import Spot, refused
 from app.uploads.inspector.shown import shown
+
+# TensorFlow computes with fewer yet; none that Keras writes has as many.
+MAX_AXES = 16
 
 
 def is_body(value: Any) -> bool:
@@ -26,25 +32,52 @@ def check_body(spot: Spot, most: int) -> None:
     Raises: RejectedUpload; whatever indexing raises where the graph does not hang together.
     """
     _check_layers(spot)
-    model: Config = spot.value
-    graph = Graph.of(model)
-    if model["class_name"] != "Sequential":
+    graph = Graph.of(spot.value)
+    if spot.value["class_name"] != "Sequential":
         _check_refs(spot, graph)
-    for index, layer in enumerate(model["config"]["layers"]):
-        here = Spot(layer, index, Spot(None, "layers", Spot(None, "config", spot, 0), 0), 0)
-        for fed in _known_shapes(graph, layer):
-            check_channels(here, fed, most)
+    results = Results(graph)
+    spots = {layer_name(here.value): here for here in _layers(spot)}
+    for (name, node), feeds in graph.calls.items():
+        here = spots[name]
+        _check_result(here, results.shape(Ref(name, node, 0)))
+        # Weights are made at the first call, most for what comes first.
+        if feeds and node == 0:
+            check_channels(here, _listed(graph.known_shapes.get(feeds[0])), most)
+            check_channels(here, results.shape(feeds[0]), most)
+
+
+def _layers(spot: Spot) -> Iterator[Spot]:
+    inside = Spot(spot.value["config"], "config", spot, spot.depth + 1)
+    listed = Spot(inside.value["layers"], "layers", inside, spot.depth + 2)
+    for index, layer in enumerate(listed.value):
+        yield Spot(layer, index, listed, spot.depth + 3)
+
+
+def _listed(shape: Shape | None) -> list[int | None] | None:
+    return None if shape is None else list(shape)
+
+
+def _check_result(spot: Spot, shape: Sequence[int | None] | None) -> None:
+    if shape is None or (values_in(shape) <= MAX_VALUES and len(shape) <= MAX_AXES):
+        return
+    raise refused(
+        spot,
+        f"{shown(spot.value['class_name'])[1:-1]} {shown(layer_name(spot.value))} makes a result "
+        f"of the shape {shown(list(shape))}: more than {MAX_VALUES} values in one sample, or than "
+        f"{MAX_AXES} axes",
+        "No job could compute that; save the model with the sizes it is used at.",
+    )
 
 
 def _check_layers(spot: Spot) -> None:
     """What stands in the list of layers must be some, and each have a name of its own."""
     seen: set[str] = set()
-    for layer in spot.value["config"]["layers"]:
-        name = layer_name(layer)
+    for here in _layers(spot):
+        layer, name = here.value, layer_name(here.value)
         if not is_layer(layer):
-            raise refused(spot, f"{shown(layer['class_name'])} ({shown(name)}) is no layer")
+            raise refused(here, f"{shown(layer['class_name'])} ({shown(name)}) is no layer")
         if name in seen:
-            raise refused(spot, f"two layers are called {shown(name)}")
+            raise refused(here, f"two layers are called {shown(name)}")
         seen.add(name)
 
 
@@ -72,11 +105,3 @@ def _check_ref(spot: Spot, graph: Graph, ref: Ref) -> None:
             f"the input {shown(ref.layer)} has the shape {shown(declared)}, but a layer takes "
             f"{shown(list(recorded))} from it",
         )
-
-
-def _known_shapes(graph: Graph, layer: Config) -> list[Any]:
-    """What is said of a layer's input: where it was built, and where it is called."""
-    feeds = graph.calls.get((layer_name(layer), 0), ())
-    built = (layer.get("build_config") or {}).get("input_shape")
-    known = [list(shape) for ref in feeds[:1] if (shape := graph.known_shapes.get(ref))]
-    return [*known, built]

@@ -28,6 +28,8 @@ from app.uploads.inspector.keras_weights import (
     folder_sizes,
     is_kept_twice,
     is_weight,
+    unowned_in_archive,
+    unowned_in_h5,
 )
 from app.uploads.inspector.shown import shown
 from app.uploads.members import open_member, read_member
@@ -135,7 +137,9 @@ def _parsed(name: str, text: bytes) -> dict[str, Any]:
     if text.count(b"{") + text.count(b"[") > MAX_BRACKETS:
         raise RejectedUpload(f"{name} holds more than {MAX_BRACKETS} lists and objects")
     try:
-        value = json.loads(text.decode() or "{}")
+        value = json.loads(text.decode() or "{}", object_pairs_hook=_object)
+    except RejectedUpload as error:
+        raise RejectedUpload(f"{name}: {error.detail}", hint=error.hint) from error
     except UnicodeDecodeError as error:
         raise RejectedUpload(f"{name} is not UTF-8 text") from error
     except json.JSONDecodeError as error:
@@ -146,6 +150,18 @@ def _parsed(name: str, text: bytes) -> dict[str, Any]:
         raise RejectedUpload(f"{name} holds a number of too many digits") from error
     if not isinstance(value, dict):
         raise RejectedUpload(f"{name} is not a JSON object")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of keys that stand twice, one reader takes the first and another the last."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise RejectedUpload(
+            f"the key {shown(twice)} stands twice in one object",
+            hint="Upload the file as model.save wrote it.",
+        )
     return value
 
 
@@ -186,6 +202,12 @@ def _facts(
 ) -> ModelFacts:
     try:
         _check(config, compile_config, sizes)
+        unowned = unowned_in_h5 if model_format is ModelFormat.H5 else unowned_in_archive
+        if path := unowned(config, sizes):
+            raise RejectedUpload(
+                f"the file stores the weight {shown(path)}, which belongs to no layer of the model",
+                hint="Configuration and weights do not belong together; save the model again.",
+            )
         layers = tuple(keras_config.layers(config))
         return ModelFacts(
             format=model_format,

@@ -140,6 +140,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
 }
 # Of all operations, those whose result may be any size whatever goes in.
 GROWING = _words("""
+    Arange Geomspace Linspace Logspace
     Bincount BroadcastTo ExtractPatches ExtractSequences FFT FFT2 Histogram IFFT2 IRFFT ISTFT
     MultiHot OneHot Pad PadImages RFFT Repeat Resize STFT ScaleAndTranslate Tile Unfold Vander
 """)

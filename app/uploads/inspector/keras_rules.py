@@ -6,6 +6,7 @@ from typing import Any
 
 from app.recipes.keras_graph import Config
 from app.uploads.inspector.keras_bodies import check_body, is_body
+from app.uploads.inspector.keras_built import built_weights
 from app.uploads.inspector.keras_compiled import check_compiled
 from app.uploads.inspector.keras_lookups import (
     check_layer_name,
@@ -18,7 +19,6 @@ from app.uploads.inspector.keras_sizes import (
     PACKED,
     check_extents,
     check_shape,
-    declared_weights,
 )
 from app.uploads.inspector.keras_walk import Spot, refused, spots
 from app.uploads.inspector.shown import shown
@@ -81,7 +81,7 @@ class _Total:
         self._layers += 1
         if self._layers > MAX_LAYERS:
             raise refused(spot, f"the model has more than {MAX_LAYERS} layers")
-        least = declared_weights(spot, self.most)
+        least = built_weights(spot, self.most)
         if shared := str(spot.value.get("shared_object_id", "")):
             counted = self._shared.get(shared, 0)
             self._shared[shared] = max(least, counted)

@@ -48,12 +48,6 @@ EXTENTS = frozenset(
 )
 TENSORS = frozenset({"__keras_tensor__", "__tensor__", "__numpy__"})
 SHAPES = frozenset({"batch_input_shape", "batch_shape", "input_shape", "shape"})
-# Of which there is a weight for each channel that comes in.
-BY_CHANNEL: Mapping[str, tuple[str, ...]] = {
-    **{name: products[0] for name, products in WEIGHTS.items() if "input_dim" not in products[0]},
-    **dict.fromkeys(_RECURRENT_LAYERS, ("units",)),
-    **dict.fromkeys(_CONV_RECURRENT_LAYERS, ("filters", "kernel_size")),
-}
 
 
 def declared_weights(spot: Spot, most: int) -> int:
@@ -67,31 +61,11 @@ def declared_weights(spot: Spot, most: int) -> int:
         given = {field: config.get(field) for field in fields}
         if None in given.values():
             continue
-        values = [_count(given[field]) for field in fields]
+        values = [count(given[field]) for field in fields]
         if not all(values) or math.prod(values) > most:
-            raise _too_many(spot, given, most)
+            raise too_many(spot, given, most)
         least = max(least, math.prod(values))
     return least
-
-
-def check_channels(spot: Spot, fed: Any, most: int) -> None:
-    """Weights are made for what comes in as well.
-
-    Args:
-        fed: the shape of it, as JSON has it, or anything else where it is not known.
-        most: weight values that the layer may have.
-
-    Raises: RejectedUpload.
-    """
-    layer, config = spot.value, spot.value["config"]
-    fields = BY_CHANNEL.get(layer["class_name"])
-    if fields is None or not isinstance(fed, list) or len(fed) < 2:
-        return
-    channels = fed[1] if config.get("data_format") == "channels_first" else fed[-1]
-    groups = _count(config.get("groups", 1)) if "filters" in fields else 1
-    each = math.prod(_count(config.get(field)) for field in fields)
-    if type(channels) is int and channels * each > most * groups:
-        raise _too_many(spot, {"input_shape": fed}, most)
 
 
 def check_extents(spot: Spot) -> None:
@@ -124,7 +98,7 @@ def check_shape(spot: Spot) -> None:
             )
 
 
-def _count(value: object) -> int:
+def count(value: object) -> int:
     """A whole number from 1 on, or the product of several; 0 for what is none."""
     values = value if isinstance(value, list) and value else [value]
     if all(type(each) is int and each > 0 for each in values):
@@ -145,7 +119,7 @@ def _numbers(values: Iterable[Any]) -> Iterator[int]:
             yield value
 
 
-def _too_many(spot: Spot, given: Mapping[str, Any], most: int) -> RejectedUpload:
+def too_many(spot: Spot, given: Mapping[str, Any], most: int) -> RejectedUpload:
     layer = spot.value
     declared = ", ".join(f"{key}={shown(value)}" for key, value in given.items())
     return refused(

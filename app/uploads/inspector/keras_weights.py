@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from app.recipes.keras_graph import Config, is_model, layer_name
 from app.uploads.inspector.keras_names import is_operation
@@ -42,18 +42,59 @@ def counts_in_archive(
     Keras 3 names groups after classes, not layers: `layers/conv2d_1` is the second Conv2D of its
     model. The InputLayer of a Sequential and plain operations have no group.
     """
-    used: Counter[str] = Counter()
-    for layer in config["config"]["layers"]:
-        if _has_no_group(config, layer):
+    for layer, group in _with_groups(config, container):
+        if group is None:
             yield 0
-            continue
-        plain = snake_case(layer["class_name"])
-        group = f"{container}/{plain}_{used[plain]}" if used[plain] else f"{container}/{plain}"
-        used[plain] += 1
-        if is_model(layer):
+        elif is_model(layer):
             yield from counts_in_archive(layer, folders, f"{group}/layers")
         else:
             yield folders[group]
+
+
+def unowned_in_archive(config: Config, paths: Iterable[str]) -> str | None:
+    """A weight array of a `.keras` file that belongs to no layer of the model.
+
+    Files of Keras 2 name groups otherwise: there, none is known to belong to any.
+    """
+    groups = set(_groups(config, "layers"))
+    owned, others = 0, []
+    for path in paths:
+        parts = path.split("/")
+        ends = ("/".join(parts[:length]) for length in range(2, len(parts)))
+        if any(end in groups for end in ends):
+            owned += 1
+        else:
+            others.append(path)
+    return min(others) if owned and others else None
+
+
+def unowned_in_h5(config: Config, paths: Iterable[str]) -> str | None:
+    """The same, of a `.h5` file."""
+    groups = {f"model_weights/{layer_name(layer)}/" for layer in config["config"]["layers"]}
+    others = (path for path in paths if not path.startswith(tuple(groups)))
+    return min(others, default=None)
+
+
+def _groups(config: Config, container: str) -> Iterator[str]:
+    """Of every layer that is no model, in the order of the layers; see `counts_in_archive`."""
+    for layer, group in _with_groups(config, container):
+        if group is None:
+            continue
+        if is_model(layer):
+            yield from _groups(layer, f"{group}/layers")
+        else:
+            yield group
+
+
+def _with_groups(config: Config, container: str) -> Iterator[tuple[Config, str | None]]:
+    used: Counter[str] = Counter()
+    for layer in config["config"]["layers"]:
+        if _has_no_group(config, layer):
+            yield layer, None
+            continue
+        plain = snake_case(layer["class_name"])
+        yield layer, f"{container}/{plain}_{used[plain]}" if used[plain] else f"{container}/{plain}"
+        used[plain] += 1
 
 
 def counts_in_h5(config: Config, folders: Counter[str]) -> Iterator[int]:
