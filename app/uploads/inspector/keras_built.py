@@ -61,11 +61,10 @@ def built_weights(spot: Spot, most: int) -> int:
     Raises: RejectedUpload where they are more than `most`, or where no tensor has such a shape.
     """
     least = declared_weights(spot, most)
-    if spot.value["class_name"] == "EinsumDense":
-        # The axes that it makes are told by its own numbers.
-        if fed_weights(spot.value, None) > most:
-            given = ("equation", "output_shape")
-            raise too_many(spot, {name: spot.value["config"].get(name) for name in given}, most)
+    # Of an EinsumDense, the axes that it makes are told by its own numbers.
+    if fed_weights(spot.value, None) > most:
+        given = ("equation", "output_shape")
+        raise too_many(spot, {name: spot.value["config"].get(name) for name in given}, most)
     # What is inside a wrapper is a layer of its own, and counted there.
     is_wrapper = spot.value["class_name"] in BY_STEP | WHOLE
     for shape in _shapes(spot.value.get("build_config")):

@@ -38,6 +38,7 @@ MAX_CONFIG_BYTES = 32 * 2**20
 # Each dict and list takes memory of its own, however little is in it.
 MAX_BRACKETS = 500_000
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+INPUT_SHAPES = ("batch_shape", "batch_input_shape", "shape")
 ASSETS = "assets/"
 DTYPE = re.compile(r"[a-z][a-z0-9_/]{1,40}")
 VERSION = re.compile(r"[0-9][0-9A-Za-z.+\-]{0,40}")
@@ -189,7 +190,20 @@ def _check(config: Config, compile_config: Config | None, sizes: dict[str, int])
             "Functional models can be taken apart",
             hint="Rebuild it with keras.Model(inputs, outputs) and save that.",
         )
+    if config["class_name"] == "Sequential" and not sizes and _is_unbuilt(config):
+        raise RejectedUpload(
+            "the model was never built: it does not say what goes into it, and has no weights",
+            hint="Give the Sequential model a keras.Input as its first layer, or train it, "
+            "before it is saved.",
+        )
     check_config(config, compile_config, stored_values=sum(sizes.values()))
+
+
+def _is_unbuilt(config: Config) -> bool:
+    body = config["config"]
+    first = body["layers"][0] if body["layers"] else {"config": {}}
+    told = (first.get("build_config"), *(first["config"].get(key) for key in INPUT_SHAPES))
+    return not any((*told, body.get("build_input_shape"), "layers" in first["config"]))
 
 
 def _facts(

@@ -97,14 +97,19 @@ def _kept(_config: Mapping[str, Any], fed: list[Shape]) -> Shape:
 
 def _merged(_config: Mapping[str, Any], fed: list[Shape]) -> Shape | None:
     """Broadcast: an axis of one grows to that of another."""
-    rank = max(map(len, fed))
-    padded = [[1] * (rank - len(shape)) + shape for shape in fed]
-    return [_widest(axes) for axes in zip(*padded, strict=True)]
+    return [_widest(axes) for axes in zip(*_padded(fed), strict=True)]
 
 
 def _merged_with(config: Mapping[str, Any], fed: list[Shape]) -> Shape | None:
     """An operation on one tensor has a constant beside it, which may be the larger."""
     return _merged(config, fed) if len(fed) > 1 else None
+
+
+def _padded(shapes: Sequence[Shape]) -> list[Shape]:
+    """With axes of one in front, of one rank."""
+    rank = max(map(len, shapes))
+    ones: Shape = [1] * rank
+    return [ones[len(shape) :] + shape for shape in shapes]
 
 
 def _widest(axes: Sequence[int | None]) -> int | None:
@@ -157,7 +162,7 @@ def _each(value: Any, at: int) -> Any:
 
 
 def _up_sampled(config: Mapping[str, Any], fed: list[Shape]) -> Shape:
-    return _in_space(config, fed[0], lambda at, axis: axis * _each(config["size"], at))
+    return _in_space(config, fed[0], lambda at, axis: axis * int(_each(config["size"], at)))
 
 
 def _zero_padded(config: Mapping[str, Any], fed: list[Shape]) -> Shape:
@@ -178,7 +183,7 @@ def _window(config: Mapping[str, Any], shape: Shape, size: Any) -> Shape:
 
     def length(at: int, axis: int) -> int:
         width = (_each(size, at) - 1) * _each(config.get("dilation_rate", 1), at)
-        return -(-(axis - (width if is_valid else 0)) // _each(strides, at))
+        return -int(-(axis - (width if is_valid else 0)) // _each(strides, at))
 
     return _in_space(config, shape, length)
 
@@ -201,7 +206,7 @@ def _conv_transposed(config: Mapping[str, Any], fed: list[Shape]) -> Shape | Non
     if config.get("output_padding") is not None or config.get("padding") != "same":
         return None
     strides = config["strides"]
-    longer = _in_space(config, fed[0], lambda at, axis: axis * _each(strides, at))
+    longer = _in_space(config, fed[0], lambda at, axis: axis * int(_each(strides, at)))
     return _with_channels(config, longer, int(config["filters"]))
 
 
@@ -230,8 +235,7 @@ def _outer(_config: Mapping[str, Any], fed: list[Shape]) -> Shape | None:
 def _kron(_config: Mapping[str, Any], fed: list[Shape]) -> Shape | None:
     if len(fed) < 2:
         return None
-    rank = max(map(len, fed))
-    pairs = zip(*([1] * (rank - len(shape)) + shape for shape in fed), strict=True)
+    pairs = zip(*_padded(fed), strict=True)
     return [None if None in (one, two) else one * two for one, two in pairs]
 
 

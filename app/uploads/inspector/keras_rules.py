@@ -1,7 +1,6 @@
 """The rules for a Keras config, one after the other at every place in it."""
 
 import math
-import re
 from typing import Any
 
 from app.recipes.keras_graph import Config
@@ -21,6 +20,7 @@ from app.uploads.inspector.keras_sizes import (
     check_shape,
 )
 from app.uploads.inspector.keras_walk import Spot, refused, spots
+from app.uploads.inspector.keras_words import DTYPE, check_words
 from app.uploads.inspector.shown import shown
 
 # Five times the deepest network of keras.applications.
@@ -29,8 +29,6 @@ MAX_TEXT = 2_000
 MAX_NUMBER = 2**64
 FLOAT_POLICIES = frozenset({"DTypePolicy", "FloatDTypePolicy", "Policy"})
 QUANTIZED_FROM = "_from_"
-# Types and policies: float32, mixed_float16, int4/128_from_float32.
-DTYPE = re.compile(r"[a-z][a-z0-9_/]{0,60}")
 
 
 def check_config(config: Config, compile_config: Config | None, *, stored_values: int) -> None:
@@ -57,6 +55,7 @@ def check_config(config: Config, compile_config: Config | None, *, stored_values
         if is_layer(spot.value):
             check_layer_name(spot, is_whole=spot.above is None)
             check_vocabulary(spot)
+            check_words(spot)
             total.add(spot)
             check_extents(spot)
         check_shape(spot)

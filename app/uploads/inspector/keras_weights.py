@@ -70,8 +70,8 @@ def unowned_in_archive(config: Config, paths: Iterable[str]) -> str | None:
 
 def unowned_in_h5(config: Config, paths: Iterable[str]) -> str | None:
     """The same, of a `.h5` file."""
-    groups = {f"model_weights/{layer_name(layer)}/" for layer in config["config"]["layers"]}
-    others = (path for path in paths if not path.startswith(tuple(groups)))
+    groups = {("model_weights", layer_name(layer)) for layer in config["config"]["layers"]}
+    others = (path for path in paths if tuple(path.split("/")[:2]) not in groups)
     return min(others, default=None)
 
 

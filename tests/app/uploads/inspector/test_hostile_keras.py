@@ -379,3 +379,145 @@ def bfloat16_file(values: Any) -> Any:
     with h5py.File(file, "r+") as written:
         written["layers/dense/vars/0"].attrs["dtype"] = "bfloat16"
     return archive(sequential(dense()), file.getvalue())
+
+
+def built(class_name: str, shapes: Any, **config: Any) -> Json:
+    build = shapes if isinstance(shapes, dict) else {"input_shape": shapes}
+    return {**layer(class_name, **config), "build_config": build}
+
+
+HUGE = 2**28
+EINSUM = {"equation": "ab,bc->ac", "output_shape": 2}
+MAKES_WEIGHTS: dict[str, Json] = {
+    "BatchNormalization": built("BatchNormalization", [None, HUGE]),
+    "BatchNormalization of another axis": built("BatchNormalization", [None, HUGE, 4], axis=1),
+    "LayerNormalization": built("LayerNormalization", [None, 2**14, 2**14], axis=[1, 2]),
+    "Normalization": built("Normalization", [None, HUGE], axis=-1, mean=None),
+    "PReLU": built("PReLU", [None, 2**14, 2**14]),
+    "EinsumDense by what comes in": built("EinsumDense", [None, HUGE], **EINSUM),
+    "EinsumDense by what it makes": layer(
+        "EinsumDense", equation="...b,bc->...c", output_shape=HUGE
+    ),
+    "MultiHeadAttention": built(
+        "MultiHeadAttention",
+        {"shapes_dict": {"query_shape": [1, 2, 4], "value_shape": [1, 2, HUGE]}},
+        num_heads=1,
+        key_dim=1,
+    ),
+    "AdditiveAttention": built("AdditiveAttention", {"input_shape": [[1, 2, HUGE], [1, 2, HUGE]]}),
+    "inside a wrapper": layer(
+        "TimeDistributed", layer={**dense(units=1), "build_config": {"input_shape": [None, HUGE]}}
+    ),
+    "as its wrapper was built": built("TimeDistributed", [None, 1, HUGE], layer=dense(units=1)),
+    "of any class": built("Dropout", [None, 2**31], rate=0.1),
+}
+
+
+@pytest.mark.parametrize("name", MAKES_WEIGHTS)
+def test_weights_made_for_a_shape_are_no_more_than_the_file_stores(name: str) -> None:
+    with pytest.raises(RejectedUpload, match=r"weight values in all|more than .* values"):
+        read_keras(archive(sequential(MAKES_WEIGHTS[name], dense()), WEIGHTS))
+
+
+def test_weights_of_many_layers_are_counted_together() -> None:
+    several = [built("BatchNormalization", [None, 4], name=f"b{index}") for index in range(5)]
+    with pytest.raises(RejectedUpload, match="up to here the layers declare"):
+        read_keras(archive(sequential(*several, dense()), WEIGHTS))
+
+
+SQUARE = [None, 2**10, 2**10]
+LARGE_RESULTS: dict[str, list[Json]] = {
+    "longer and longer": [layer("UpSampling1D", size=2**8, name=f"u{index}") for index in range(4)],
+    "a flat one of a lie": [layer("Flatten"), layer("RepeatVector", n=2**11)],
+}
+
+
+@pytest.mark.parametrize("name", LARGE_RESULTS)
+def test_results_along_a_chain_are_worked_out(name: str) -> None:
+    layers = [source(SQUARE), *LARGE_RESULTS[name]]
+    for index, each in enumerate(layers[1:]):
+        each["config"]["name"] = f"x{index}"
+    model = sequential(*layers[1:])
+    model["config"]["layers"][0] = layers[0]
+    with pytest.raises(RejectedUpload, match="makes a result of the shape"):
+        read_keras(archive(model, {}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "times"),
+    [
+        ("Outer", {}, 2),
+        ("Kron", {}, 2),
+        ("Diagflat", {"k": 0}, 1),
+        ("Concatenate", {"axis": -1}, 2000),
+        ("Meshgrid", {"indexing": "xy"}, 2),
+        ("Einsum", {"subscripts": "ab,cd->abcd"}, 2),
+        ("Einsum", {"subscripts": "ab->" + "a" * 20}, 1),
+    ],
+)
+def test_operations_that_make_much_of_little_are_refused(
+    kind: str, config: Json, times: int
+) -> None:
+    wide = [None, 2**20]
+    args = [tensor(shape=wide)] * times
+    called = [args] if kind == "Concatenate" else args
+    model = functional(operation(kind, **config), *called, first=source(wide))
+    with pytest.raises(RejectedUpload, match=f"{kind} 'x' makes a result"):
+        read_keras(archive(model, {}))
+
+
+@pytest.mark.parametrize("kind", ["Linspace", "Logspace", "Geomspace"])
+def test_ranges_of_any_length_are_refused(kind: str) -> None:
+    model = functional(operation(kind, num=2**40, axis=0, dtype=None), tensor(), 3.0)
+    with pytest.raises(RejectedUpload, match="declares a result of more than"):
+        read_keras(archive(model, {}))
+
+
+@pytest.mark.parametrize("path", ["layers/junk/vars/0", "layers/dense_1/vars/0", "junk/vars/0"])
+def test_weights_of_no_layer_are_refused(path: str) -> None:
+    arrays = {**WEIGHTS, path: np.ones(1000, "f4")}
+    with pytest.raises(RejectedUpload, match=f"stores the weight '{path}'"):
+        read_keras(archive(sequential(dense()), arrays))
+
+
+def test_weights_of_no_layer_of_an_h5_file_are_refused() -> None:
+    arrays = {"model_weights/x/x/kernel:0": np.ones((4, 3)), "model_weights/y/0": np.ones(9)}
+    file = hdf5(arrays, model_config=json.dumps(sequential(dense(units=3))))
+    with pytest.raises(RejectedUpload, match="'model_weights/y/0', which belongs to no layer"):
+        read_h5(file)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"activation": "os.system"}, "has the activation 'os.system'"),
+        ({"kernel_initializer": "keras.utils.get_file"}, "has the kernel_initializer"),
+        ({"bias_regularizer": "evil"}, "has the bias_regularizer 'evil'"),
+        ({"kernel_constraint": "evil"}, "has the kernel_constraint 'evil'"),
+        ({"dtype": "string"}, "has the dtype 'string'"),
+        ({"dtype": "int8_from_int8"}, "something has the type"),
+        ({"seed": 2**63}, "the seed 9223372036854775808"),
+    ],
+)
+def test_texts_and_numbers_of_a_closed_meaning_are_known_ones(config: Json, said: str) -> None:
+    with pytest.raises(RejectedUpload, match=said):
+        read_keras(archive(sequential(dense(**config)), WEIGHTS))
+
+
+def test_keys_that_stand_twice_are_refused() -> None:
+    text = json.dumps(sequential(dense())).replace('"units": 3', '"units": 3, "units": 3')
+    with pytest.raises(RejectedUpload, match=r"config\.json: the key 'units' stands twice"):
+        read_keras(archive(text, WEIGHTS))
+
+
+def test_sequential_that_was_never_built_is_called_so() -> None:
+    model = sequential(dense())
+    del model["config"]["layers"][0]
+    with pytest.raises(RejectedUpload, match="was never built"):
+        read_keras(archive(model, {}))
+
+
+def test_refusal_says_where_a_layer_stands() -> None:
+    model = functional(layer("Zeros", "keras.initializers"), tensor())
+    with pytest.raises(RejectedUpload, match=r"is no layer \(at /config/layers/1\)"):
+        read_keras(archive(model, {}))
