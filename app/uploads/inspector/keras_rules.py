@@ -18,6 +18,7 @@ from app.uploads.inspector.keras_sizes import (
     PACKED,
     check_extents,
     check_shape,
+    declared_weights,
 )
 from app.uploads.inspector.keras_walk import Spot, refused, spots
 from app.uploads.inspector.keras_words import DTYPE, check_words
@@ -72,27 +73,35 @@ class _Total:
     def __init__(self, most: int) -> None:
         self.most = most
         self._layers = 0
-        self._values = 0
-        self._shared: dict[str, int] = {}
+        self._declared = 0
+        self._built = 0
+        self._counted: dict[tuple[str, str], int] = {}
 
     def add(self, spot: Spot) -> None:
         """Raises: RejectedUpload where layers or weights become too many."""
         self._layers += 1
         if self._layers > MAX_LAYERS:
             raise refused(spot, f"the model has more than {MAX_LAYERS} layers")
-        least = built_weights(spot, self.most)
-        if shared := str(spot.value.get("shared_object_id", "")):
-            counted = self._shared.get(shared, 0)
-            self._shared[shared] = max(least, counted)
-            least = max(0, least - counted)
-        self._values += least
-        if self._values > self.most:
+        declared, built = declared_weights(spot, self.most), built_weights(spot, self.most)
+        shared = str(spot.value.get("shared_object_id", ""))
+        self._declared += self._beyond(("", shared), declared) if shared else declared
+        # Nested models may have a layer in common and not say so: it has one name in all of them.
+        name = str(spot.value["config"].get("name"))
+        self._built += self._beyond((str(spot.value["class_name"]), name), built)
+        values = max(self._declared, self._built)
+        if values > self.most:
             raise refused(
                 spot,
-                f"up to here the layers declare {self._values} weight values or more, but the "
+                f"up to here the layers declare {values} weight values or more, but the "
                 f"file stores {self.most} in all",
                 "Configuration and weights do not belong together; save the model again.",
             )
+
+    def _beyond(self, shared: tuple[str, str], values: int) -> int:
+        """What these are more than was counted of it at another place."""
+        counted = self._counted.get(shared, 0)
+        self._counted[shared] = max(values, counted)
+        return max(0, values - counted)
 
 
 def is_quantized(config: Config) -> bool:

@@ -15,6 +15,9 @@ NOT_WEIGHTS = re.compile(
 # The kernel of the layer that it wraps, which that layer keeps itself.
 TWICE = re.compile(r"(^|/)spectral_normalization(_\d+)?/vars/0$")
 
+# Registered under one name and defined under another, which its group has.
+GROUPED_AS = {"GroupQueryAttention": "GroupedQueryAttention"}
+
 
 def is_weight(path: str) -> bool:
     return not NOT_WEIGHTS.search(path)
@@ -92,7 +95,7 @@ def _with_groups(config: Config, container: str) -> Iterator[tuple[Config, str |
         if _has_no_group(config, layer):
             yield layer, None
             continue
-        plain = snake_case(layer["class_name"])
+        plain = snake_case(GROUPED_AS.get(layer["class_name"], layer["class_name"]))
         yield layer, f"{container}/{plain}_{used[plain]}" if used[plain] else f"{container}/{plain}"
         used[plain] += 1
 

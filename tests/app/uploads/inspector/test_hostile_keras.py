@@ -425,6 +425,25 @@ def test_weights_of_many_layers_are_counted_together() -> None:
         read_keras(archive(sequential(*several, dense()), WEIGHTS))
 
 
+def test_layer_that_nested_models_have_in_common_counts_once() -> None:
+    norm = built("BatchNormalization", [None, 3], name="shared")
+    arrays: dict[str, Any] = {
+        "layers/sequential/layers/batch_normalization/vars/0": np.ones(3, "f4"),
+        "layers/sequential/layers/batch_normalization/vars/1": np.ones(2, "f4"),
+    }
+    first, second = sequential(norm), sequential(norm)
+    first["config"]["name"], second["config"]["name"] = "first", "second"
+    facts = read_keras(archive(sequential(first, second), arrays))
+    assert facts.parameter_count == 5
+
+
+def test_weights_of_a_layer_with_two_names_are_its_own() -> None:
+    arrays = {"layers/grouped_query_attention/vars/0": np.ones(64, "f4")}
+    attention = layer("GroupQueryAttention", head_dim=2, num_query_heads=2, num_key_value_heads=1)
+    facts = read_keras(archive(sequential(attention), arrays))
+    assert facts.layers[1].parameter_count == 64
+
+
 SQUARE = [None, 2**10, 2**10]
 LARGE_RESULTS: dict[str, list[Json]] = {
     "longer and longer": [layer("UpSampling1D", size=2**8, name=f"u{index}") for index in range(4)],
