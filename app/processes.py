@@ -35,8 +35,12 @@ def gain_no_privileges() -> None:
 
 
 def keep_memory_private() -> None:
-    """No debugger of the same user looks inside, and no core is dumped; until the next exec."""
-    _prctl(PR_SET_DUMPABLE, 0)
+    """No debugger of the same user looks inside, and no core is dumped; until the next exec.
+
+    In the box it is not to be had: others in boxes see into none, and the worker has to.
+    """
+    with suppress(PermissionError):
+        _prctl(PR_SET_DUMPABLE, 0)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -58,8 +58,8 @@ def a_child(shop: Workshop, job: Job) -> Iterator[Child]:
         child.kill()
         if tail := child.log_tail().strip():
             log.info("child.output", extra={"job_id": job.id, "tail": tail})
-        child.end()
         shop.disk.forget(child.folder.path)
+        child.end()
         shop.spares.give_back(place)
 
 

@@ -58,6 +58,7 @@ FACTS_OF_THE_MACHINE = (
     "/etc/ssl/openssl.cnf",
 )
 SOURCES_OF_CHANCE = ("/dev/urandom", "/dev/random", "/dev/zero")
+OUT_OF_MEMORY_SCORE = Path("/proc/self/oom_score_adj")
 LOADER = re.compile(rb"/[^\0]*/ld[-.][^\0]*")
 
 
@@ -106,6 +107,7 @@ def confine(order: BoxOrder) -> Standing:
     """Every step, in this order: one that needs a right comes before the one that takes it."""
     allowed = order.confinement
     close_files(allowed.channels)
+    go_first()
     set_limits(allowed)
     if sys.platform != "linux":
         _unless_optional(order, "only Linux can confine a process", LINUX_HINT)
@@ -113,7 +115,7 @@ def confine(order: BoxOrder) -> Standing:
     user = change_user(order)
     die_with_parent(order.parent_pid, signal.SIGKILL)  # after it: a change of user disarms this
     gain_no_privileges()
-    keep_memory_private()  # exec opens it again: the program has to do this, too
+    keep_memory_private()  # exec opens it again: the worker sees what a program has open
     abi, lacking = restrict_files(order)
     has_filter, unfiltered = filter_calls(order, abi)
     return Standing(user, abi, has_filter, (*lacking, *unfiltered))
@@ -128,6 +130,12 @@ def close_files(channels: tuple[int, ...]) -> None:
     for channel in channels:
         os.set_inheritable(channel, True)
     os.umask(0o077)
+
+
+def go_first() -> None:
+    """Where the machine's memory ends, the kernel ends this before anything else."""
+    with suppress(OSError):  # not Linux, or a /proc that is read-only
+        OUT_OF_MEMORY_SCORE.write_text("1000")
 
 
 def set_limits(allowed: Confinement) -> None:

@@ -95,7 +95,7 @@ class Child:
     def use(self) -> SessionUse:
         """What it and everything in its session use right now."""
         use = use_of_session(self.process.pid)
-        self._peak_bytes = max(self._peak_bytes, use.resident_bytes)
+        self._peak_bytes = max(self._peak_bytes, use.memory_bytes)
         return use
 
     def kill(self) -> None:

@@ -2,7 +2,32 @@
 
 import os
 import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from worker.holding import Held
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Of a file system: bytes and files."""
+
+    bytes: int
+    files: int
+
+    def __sub__(self, other: "Taken") -> "Taken":
+        return Taken(self.bytes - other.bytes, self.files - other.files)
+
+    def least(self, other: "Taken") -> "Taken":
+        return Taken(min(self.bytes, other.bytes), min(self.files, other.files))
+
+
+@dataclass(frozen=True)
+class Holder:
+    """`by_others`: what was taken without being held by a job, when it was last known why."""
+
+    held: Held
+    by_others: Taken
 
 
 class Disk:
@@ -11,29 +36,65 @@ class Disk:
     def __init__(self, folder: Path, reserve_bytes: int) -> None:
         self._folder = folder
         self._reserve_bytes = reserve_bytes
-        self._held: dict[Path, int] = {}
+        self._jobs: dict[Path, Holder] = {}
         self._lock = threading.Lock()
 
-    def note(self, job: Path, held_bytes: int) -> None:
+    def note(self, job: Path, held: Held) -> Taken:
+        """Returns what the disk lost since, and no job is seen to hold: maybe this one has it."""
         with self._lock:
-            self._held[job] = held_bytes
+            before = self._jobs.get(job)
+            self._jobs[job] = Holder(held, Taken(0, 0))
+            now = self._taken_by_others()
+            known = before.by_others.least(now) if before else now
+            self._jobs[job] = Holder(held, known)
+            return now - known
+
+    def clear(self, job: Path) -> None:
+        """What it holds has all been seen: the rest is others'."""
+        with self._lock:
+            self._jobs[job] = replace(self._jobs[job], by_others=self._taken_by_others())
 
     def forget(self, job: Path) -> None:
         with self._lock:
-            self._held.pop(job, None)
+            self._jobs.pop(job, None)
+
+    def is_short(self) -> bool:
+        return self._lacking_bytes() > 0
 
     def has_to_go(self, job: Path) -> bool:
         """Whether this job holds most, and the reserve would be there without it.
 
-        Where something else has filled the disk, ending jobs mends nothing.
+        One that cannot be seen through may hold what nobody else does. Where something else has
+        filled the disk, ending jobs mends nothing.
         """
-        lacking = self._reserve_bytes - self._free_bytes()
+        lacking = self._lacking_bytes()
         if lacking <= 0:
             return False
         with self._lock:
-            largest = max(self._held, key=self._held.__getitem__, default=None)
-            return job == largest and self._held[job] >= lacking
+            others = self._taken_by_others()
+            weights = {name: _weight(holder, others) for name, holder in self._jobs.items()}
+        largest = max(weights, key=weights.__getitem__, default=None)
+        return job == largest and weights[job] >= lacking
+
+    def _taken_by_others(self) -> Taken:
+        held = [holder.held for holder in self._jobs.values()]
+        seen = Taken(sum(each.bytes for each in held), sum(each.files for each in held))
+        return self._taken() - seen
+
+    def _lacking_bytes(self) -> int:
+        return self._reserve_bytes - self._free_bytes()
+
+    def _taken(self) -> Taken:
+        found = os.statvfs(self._folder)
+        return Taken(
+            (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_files - found.f_ffree
+        )
 
     def _free_bytes(self) -> int:
         found = os.statvfs(self._folder)
         return found.f_bavail * found.f_frsize
+
+
+def _weight(holder: Holder, others: Taken) -> int:
+    hidden = 0 if holder.held.is_all else max((others - holder.by_others).bytes, 0)
+    return holder.held.bytes + hidden

@@ -20,6 +20,7 @@ class Limits:
 
     Attributes:
         tasks: processes and threads.
+        processes: of those; each costs memory that nobody counts. A training of 8 has 12.
         disk_bytes, files: what may lie in its folders at a time.
         output_bytes: the artifacts, all together.
         readable: folders of programs, beside Python's own. For tests.
@@ -28,6 +29,7 @@ class Limits:
     memory_bytes: int
     file_bytes: int
     tasks: int = 1024
+    processes: int = 64
     disk_bytes: int = 32 << 30
     files: int = 20_000
     output_bytes: int = 8 << 30

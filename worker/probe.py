@@ -37,10 +37,11 @@ class Targets:
 
 def main(arguments: list[str]) -> None:
     targets = Targets.from_json(arguments[0])
-    worked = [words_for(each) for each in FORBIDDEN if succeeds(each, targets)]
-    failed = [words_for(each) for each in NEEDED if not succeeds(each, targets)]
-    findings = [f"it could {words}" for words in worked]
-    findings += [f"it could not {words}" for words in failed]
+    found = [
+        *(unless_refused(each, targets) for each in FORBIDDEN),
+        *(unless_done(each, targets) for each in NEEDED),
+    ]
+    findings = [words for words in found if words]
     sys.stdout.write(json.dumps(findings) + "\n")
 
 
@@ -75,6 +76,20 @@ def send_its_parent_a_signal(_: Targets) -> None:
     os.kill(os.getppid(), 0)
 
 
+def leave_its_session(_: Targets) -> None:
+    """By a process that leads no group: one that does may not anywhere."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+        except OSError as error:
+            os._exit(error.errno or 1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if number := os.waitstatus_to_exitcode(status):
+        raise OSError(number, os.strerror(number))
+
+
 def read_its_input(targets: Targets) -> None:
     Path(targets.input).read_bytes()
 
@@ -100,16 +115,28 @@ FORBIDDEN: tuple[Attempt, ...] = (
     connect_to_a_unix_socket,
     run_another_program,
     send_its_parent_a_signal,
+    leave_its_session,
 )
 NEEDED: tuple[Attempt, ...] = (read_its_input, write_into_its_folder, import_a_library)
 
 
-def succeeds(attempt: Attempt, targets: Targets) -> bool:
+def unless_refused(attempt: Attempt, targets: Targets) -> str | None:
+    """Only a refusal shows that it is forbidden: what failed for another reason was not tried."""
+    try:
+        attempt(targets)
+    except PermissionError:
+        return None
+    except OSError as error:
+        return f"whether it could {words_for(attempt)} was not to be found out: {error.strerror}"
+    return f"it could {words_for(attempt)}"
+
+
+def unless_done(attempt: Attempt, targets: Targets) -> str | None:
     try:
         attempt(targets)
     except (OSError, ImportError):
-        return False
-    return True
+        return f"it could not {words_for(attempt)}"
+    return None
 
 
 def words_for(attempt: Attempt) -> str:

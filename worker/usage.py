@@ -1,57 +1,88 @@
-"""What a child and all it started use: of the machine's memory and processes, and of its disk."""
+"""What a child and all it started use of the machine's memory and processes."""
 
 import os
+import re
 import signal
-import stat
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 PROCESSES = Path("/proc")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-BLOCK_BYTES = 512
 # Fields of /proc/<pid>/stat behind the name, which may hold anything.
-SESSION_AT, THREADS_AT, STARTED_AT, RESIDENT_AT = 3, 17, 19, 21
-# Nobody's folders nest so deep; what does is there to trap who looks.
-DEEPEST = 64
-# A job that holds more open is not looked through to the end.
-MOST_DESCRIPTORS = 10_000
+STATE_AT, SESSION_AT, THREADS_AT, STARTED_AT, RESIDENT_AT = 0, 3, 17, 19, 21
+# Page tables, which no limit of the kernel counts.
+TABLES = re.compile(rb"\nVmPTE:\s*(\d+) kB")
+# What the kernel keeps of any process beside them: stacks, maps, pipes, open files.
+PROCESS_BYTES = 1 << 20
+STOPPED, ENDED = b"Tt", b"ZX"
+STOPPING_S, POLL_S = 0.5, 0.002
 
 
 @dataclass(frozen=True)
 class SessionUse:
-    """`tasks` are processes and threads."""
+    """`tasks` are processes and threads; `kernel_bytes` is what the kernel keeps for them."""
 
     pids: tuple[int, ...]
     tasks: int
     resident_bytes: int
+    kernel_bytes: int = 0
 
-
-@dataclass(frozen=True)
-class FolderUse:
-    """`files` counts folders, too; it is more than was asked about where not all could be seen."""
-
-    files: int
-    bytes: int
+    @property
+    def memory_bytes(self) -> int:
+        return self.resident_bytes + self.kernel_bytes
 
 
 def use_of_session(leader: int) -> SessionUse:
     """All processes of the session that `leader` leads; in the box none can leave it."""
-    pids, tasks, resident = [], 0, 0
+    pids, tasks, resident, kept = [], 0, 0, 0
     for pid in _processes():
-        fields = _status_of(pid)
-        if fields and int(fields[SESSION_AT]) == leader:
-            pids.append(pid)
-            tasks += int(fields[THREADS_AT])
-            resident += int(fields[RESIDENT_AT]) * PAGE_BYTES
-    return SessionUse(tuple(pids), tasks, resident)
+        fields = _status_of(f"{pid}")
+        if not fields or int(fields[SESSION_AT]) != leader:
+            continue
+        pids.append(pid)
+        tasks += int(fields[THREADS_AT])
+        task = living_task(pid)
+        resident += int((_status_of(task) or fields)[RESIDENT_AT]) * PAGE_BYTES
+        kept += PROCESS_BYTES + _table_bytes(task)
+    return SessionUse(tuple(pids), tasks, resident, kept)
+
+
+def living_task(pid: int) -> str:
+    """Where in /proc it is to be seen: a first thread that has ended shows nothing."""
+    fields = _status_of(f"{pid}")
+    if not fields or fields[STATE_AT] not in ENDED or int(fields[THREADS_AT]) < 2:
+        return f"{pid}"
+    with suppress(OSError):
+        for entry in (PROCESSES / f"{pid}/task").iterdir():
+            task = f"{pid}/task/{entry.name}"
+            found = _status_of(task)
+            if found and found[STATE_AT] not in ENDED:
+                return task
+    return f"{pid}"
+
+
+@contextmanager
+def held_still(leader: int) -> Iterator[None]:
+    """While it lasts, nothing in the session moves: what is looked at stays where it is.
+
+    One that is in the middle of a long write stops behind it; nobody waits for that for long.
+    """
+    _signal_group(leader, signal.SIGSTOP)
+    try:
+        deadline = time.monotonic() + STOPPING_S
+        while not _is_still(leader) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        yield
+    finally:
+        _signal_group(leader, signal.SIGCONT)
 
 
 def started_at(pid: int) -> int | None:
     """In ticks of the kernel since it was started; None where there is no such process."""
-    fields = _status_of(pid)
+    fields = _status_of(f"{pid}")
     return int(fields[STARTED_AT]) if fields else None
 
 
@@ -61,79 +92,39 @@ def kill_session(leader: int) -> None:
     The first signal reaches a whole group at once, also those that are just being forked; only
     outside the box are there others.
     """
-    _kill_group(leader)
+    _signal_group(leader, signal.SIGKILL)
     for pid in use_of_session(leader).pids:
         with suppress(ProcessLookupError):
-            _kill_group(os.getpgid(pid))
-
-
-def use_of_folders(folders: Iterable[Path], most_files: int) -> FolderUse:
-    """What lies in them, links not followed; looks at no more than `most_files`.
-
-    They are in use meanwhile: what is gone when it is looked at does not count.
-    """
-    files, held = 0, 0
-    try:
-        for status in _all_below(folders):
-            files += 1
-            held += status.st_blocks * BLOCK_BYTES
-            if files > most_files:
-                break
-    except OSError:
-        # A folder that is closed to its owner, or lies too deep: no step makes one.
-        return FolderUse(most_files + 1, held)
-    return FolderUse(files, held)
-
-
-def unlinked_bytes(pids: Iterable[int]) -> int:
-    """What files hold that have no name any more but are still open, as far as we may see that."""
-    seen: dict[tuple[int, int], int] = {}
-    for descriptor in islice(_descriptors(pids), MOST_DESCRIPTORS):
-        with suppress(OSError):
-            found = descriptor.stat()
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
-                seen[found.st_dev, found.st_ino] = found.st_blocks * BLOCK_BYTES
-    return sum(seen.values())
-
-
-def _all_below(folders: Iterable[Path]) -> Iterator[os.stat_result]:
-    """Raises: OSError where a folder cannot be looked into."""
-    waiting = [(str(folder), 0) for folder in folders]
-    while waiting:
-        path, depth = waiting.pop()
-        if depth > DEEPEST:
-            raise OSError("nested too deep")
-        for entry, status in _entries(path):
-            yield status
-            if stat.S_ISDIR(status.st_mode):
-                waiting.append((entry, depth + 1))
-
-
-def _entries(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                yield entry.path, entry.stat(follow_symlinks=False)
-
-
-def _descriptors(pids: Iterable[int]) -> Iterator[Path]:
-    for pid in pids:
-        folder = PROCESSES / f"{pid}/fd"
-        with suppress(OSError):
-            yield from folder.iterdir()
+            _signal_group(os.getpgid(pid), signal.SIGKILL)
 
 
 def _processes() -> Iterator[int]:
     return (int(entry.name) for entry in PROCESSES.iterdir() if entry.name.isdigit())
 
 
-def _status_of(pid: int) -> list[bytes] | None:
+def _status_of(process: str) -> list[bytes] | None:
     try:
-        return (PROCESSES / f"{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()
+        return (PROCESSES / process / "stat").read_bytes().rsplit(b")", 1)[1].split()
     except (OSError, IndexError):
         return None
 
 
-def _kill_group(group: int) -> None:
+def _table_bytes(process: str) -> int:
+    try:
+        found = TABLES.search((PROCESSES / process / "status").read_bytes())
+    except OSError:
+        return 0
+    return int(found[1]) << 10 if found else 0
+
+
+def _is_still(leader: int) -> bool:
+    for pid in use_of_session(leader).pids:
+        fields = _status_of(living_task(pid))
+        if fields and fields[STATE_AT] not in STOPPED + ENDED:
+            return False
+    return True
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+        os.killpg(group, number)

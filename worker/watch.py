@@ -1,16 +1,20 @@
 """What ends a child that takes more than it may: looked at from outside, several times a second."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from app.errors import OutOfMemory
 from worker.children import Child
-from worker.disk import Disk
+from worker.disk import Disk, Taken
 from worker.errors import DiskLimitExceeded, OutputLimitExceeded, TooManyProcesses
-from worker.usage import SessionUse, unlinked_bytes, use_of_folders
+from worker.holding import Held, held_by, use_of_folders
+from worker.usage import SessionUse, held_still
 
 # Of the folders; looking takes no more than this share of the time.
 LOOK_S, LOOKING_SHARE = 1.0, 0.1
+# Looking closely stops the job for moments: done where something is amiss, no more often than this.
+CLOSE_LOOK_S = 2.0
 # So long a child may have been held back because it talked too fast.
 FLOOD_S = 5.0
 # A job offers a few files; libraries write temporary ones beside them.
@@ -29,6 +33,8 @@ class Watch:
         self._folders = (child.folder.outputs, child.folder.scratch, states)
         self._disk = disk
         self._look_again_at = 0.0
+        self._look_closely_at = 0.0
+        self._hides = False
 
     def check(self) -> None:
         """Raises: OutOfMemory, TooManyProcesses, DiskLimitExceeded, OutputLimitExceeded."""
@@ -50,12 +56,17 @@ class Watch:
                 f"the job has {use.tasks} processes and threads; {self._limits.tasks} are allowed",
                 hint="Train with fewer workers, or let the operator raise PENJING_JOB_TASKS.",
             )
+        if len(use.pids) > self._limits.processes:
+            raise TooManyProcesses(
+                f"the job has {len(use.pids)} processes; {self._limits.processes} are allowed",
+                hint="Train with fewer workers.",
+            )
 
     def _check_memory(self, use: SessionUse) -> None:
         limit = self._limits.memory_bytes
-        if use.resident_bytes > limit:
+        if use.memory_bytes > limit:
             raise OutOfMemory(
-                f"the job holds {use.resident_bytes >> MIB} MiB of memory; "
+                f"the job holds {use.memory_bytes >> MIB} MiB of memory; "
                 f"{limit >> MIB} MiB are allowed",
                 hint=f"{GENTLER} PENJING_JOB_MEMORY_BYTES.",
             )
@@ -88,24 +99,57 @@ class Watch:
             )
 
     def _check_disk(self, use: SessionUse) -> None:
-        limits = self._limits
-        found = use_of_folders(self._folders, limits.files)
-        held = found.bytes + unlinked_bytes(use.pids)
-        self._disk.note(self._child.folder.path, held)
-        if found.files > limits.files:
+        limits, job = self._limits, self._child.folder.path
+        held = held_by(self._folders, use.pids, limits.files)
+        held = replace(held, is_all=held.is_all and not self._hides)
+        lost = self._disk.note(job, held)
+        if self._is_amiss(held, lost):
+            held, lost = self._look_closely(held, lost)
+        hidden = lost if self._hides else Taken(0, 0)
+        if held.files + hidden.files > limits.files:
             raise DiskLimitExceeded(
                 f"the job holds more than {limits.files} files and folders, or some that cannot be "
                 "counted",
                 hint=f"{GENTLER} PENJING_JOB_FILES.",
             )
-        if held > limits.disk_bytes:
+        taken_bytes = held.bytes + hidden.bytes
+        if taken_bytes > limits.disk_bytes:
             raise DiskLimitExceeded(
-                f"the job holds {held >> MIB} MiB on disk; {limits.disk_bytes >> MIB} MiB are "
-                "allowed",
+                f"the job holds {taken_bytes >> MIB} MiB on disk; {limits.disk_bytes >> MIB} MiB "
+                "are allowed",
                 hint=f"{GENTLER} PENJING_JOB_DISK_BYTES.",
             )
-        if self._disk.has_to_go(self._child.folder.path):
+        if self._disk.has_to_go(job):
             raise DiskLimitExceeded(
-                f"the worker's disk is nearly full, and the job holds {held >> MIB} MiB of it",
+                f"the worker's disk is nearly full, and the job holds {taken_bytes >> MIB} MiB of "
+                "it",
                 hint="Run it again when there is more room; the operator can free some.",
             )
+
+    def _is_amiss(self, held: Held, lost: Taken) -> bool:
+        """Whether it may hold more than it may, unseen."""
+        limits = self._limits
+        return (
+            not held.is_all
+            or held.bytes + lost.bytes > limits.disk_bytes
+            or held.files + lost.files > limits.files
+            or self._disk.is_short()
+        )
+
+    def _look_closely(self, held: Held, lost: Taken) -> tuple[Held, Taken]:
+        """Look while nothing in it moves, at mapped files, too.
+
+        What the disk lost is this job's only where something of it cannot be seen even so.
+        """
+        now = time.monotonic()
+        if now < self._look_closely_at:
+            return held, lost
+        self._look_closely_at = now + CLOSE_LOOK_S
+        with held_still(self._child.process.pid):
+            pids = self._child.use().pids
+            held = held_by(self._folders, pids, self._limits.files, with_mapped=True)
+            lost = self._disk.note(self._child.folder.path, held)
+        self._hides = not held.is_all
+        if held.is_all:
+            self._disk.clear(self._child.folder.path)
+        return held, lost

@@ -532,11 +532,19 @@ def type_into_a_terminal() -> None:
 
 
 @attempt
-def be_looked_into() -> str:
+def outlive_others_where_memory_ends() -> str:
+    score = Path("/proc/self/oom_score_adj")
+    with suppress(OSError):
+        score.write_text("0")
+    return score.read_text().strip()
+
+
+@attempt
+def hide_from_the_worker() -> str:
     from app.processes import keep_memory_private
 
     keep_memory_private()
-    refused = LIBC.prctl(4, 1, 0, 0, 0) < 0
+    refused = LIBC.prctl(4, 0, 0, 0, 0) < 0
     return f"{LIBC.prctl(3, 0, 0, 0, 0)}, refused: {refused}"
 
 

@@ -185,10 +185,22 @@ def test_calls_of_the_second_set_end_the_process(architecture: str) -> None:
         ("ioctl", (0, 0x40086602), ENOTTY),  # FS_IOC_SETFLAGS
         ("fcntl", (3, 1), ALLOW),  # F_GETFD
         ("fcntl", (3, 1030), ALLOW),  # F_DUPFD_CLOEXEC
-        *[("fcntl", (3, command), EPERM) for command in (8, 10, 15, 1024, 1026)],
+        ("fcntl", (3, 1 << 32 | 4), ALLOW),  # F_SETFL: the kernel looks at an int, too
+        # F_{GET,SET}LK, F_SETOWN, F_SETSIG, F_SETOWN_EX, F_OFD_SETLK, F_SETLEASE, F_NOTIFY,
+        # F_SETPIPE_SZ, F_ADD_SEALS, F_SET_RW_HINT, and what is not there yet
+        *[
+            ("fcntl", (3, command), EPERM)
+            for command in (5, 6, 7, 8, 10, 15, 37, 1024, 1026, 1031, 1033, 1036, 1050)
+        ],
         ("prctl", (15,), ALLOW),  # PR_SET_NAME
-        ("prctl", (4, 0), ALLOW),  # PR_SET_DUMPABLE
+        ("prctl", (4, 0), EPERM),  # PR_SET_DUMPABLE
         ("prctl", (4, 1), EPERM),
+        ("mmap", (0, 4096, 3, 0x122), fail(errno.ENOMEM)),  # MAP_GROWSDOWN
+        ("mmap", (0, 4096, 3, 0x20022), ALLOW),  # MAP_STACK, of a thread
+        ("clone", (0x10F00 & ~0x400,), EPERM),  # a thread with open files of its own
+        ("close_range", (3, 9, 0), ALLOW),
+        ("close_range", (3, 9, 4), ALLOW),  # CLOSE_RANGE_CLOEXEC
+        ("close_range", (3, 9, 2), EPERM),  # CLOSE_RANGE_UNSHARE
         ("prctl", (1, 9), ALLOW),  # PR_SET_PDEATHSIG, SIGKILL
         ("prctl", (1, 0), EPERM),
         ("prctl", (1, 15), EPERM),

@@ -58,7 +58,17 @@ def test_self_test_notices_what_an_open_box_lets_through(
         "it could connect to a unix socket",
         "it could run another program",
         "it could send its parent a signal",
+        "it could leave its session",
     }
+
+
+def test_self_test_takes_no_other_failure_for_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: str(tmp_path / "missing"))
+    assert self_test(tmp_path).failed == (
+        "whether it could run another program was not to be found out: No such file or directory",
+    )
 
 
 def without_a_box(_: BoxOrder, program: list[str]) -> list[str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from worker.disk import Disk
+from worker.holding import DEEPEST, Held, nameless_files, use_of_folders
 from worker.pace import Pace
-from worker.usage import DEEPEST, unlinked_bytes, use_of_folders, use_of_session
+from worker.usage import use_of_session
 
 PAGE = 4096
 
@@ -54,13 +55,13 @@ def test_folder_that_is_gone_counts_nothing(tmp_path: Path) -> None:
 
 def test_open_file_without_a_name_is_found(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    before = unlinked_bytes([os.getpid()])
+    before = nameless_files([os.getpid()]).bytes
     with path.open("wb") as file:
         file.write(b"x" * 100 * PAGE)
         file.flush()
         path.unlink()
 
-        assert unlinked_bytes([os.getpid()]) - before >= 100 * PAGE
+        assert nameless_files([os.getpid()]).bytes - before >= 100 * PAGE
 
 
 def test_session_has_its_processes_their_threads_and_their_memory() -> None:
@@ -92,7 +93,7 @@ def test_job_that_holds_most_goes_where_that_mends_it(
     monkeypatch.setattr(disk, "_free_bytes", lambda: free)
     held = {"large": 400, "small": 10, "ended": 9999}
     for name, count in held.items():
-        disk.note(Path(name), count)
+        disk.note(Path(name), Held(1, count))
     disk.forget(Path("ended"))
 
     assert [name for name in ("large", "small") if disk.has_to_go(Path(name))] == goes

@@ -46,21 +46,24 @@ NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16
 
 # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; CLONE_PARENT would make the worker its parent.
 NAMESPACES_AND_PARENT = 0x7E020000 | 0x8000
-# CLONE_THREAD.
-THREAD = 0x10000
+# CLONE_THREAD; without CLONE_FILES it has open files of its own, which nobody looks for.
+THREAD, THREAD_OR_FILES = 0x10000, 0x10400
 # Whether it is a terminal and how wide (libraries ask before they print), how much waits to be
 # read, and what `fcntl` does as well.
 HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-# F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY have the kernel send signals to others; F_SETLEASE has
-# others wait who open the same file.
-DISTURBING_FCNTLS = (8, 10, 15, 1024, 1026)
+# F_DUPFD, F_{GET,SET}{FD,FL}, F_DUPFD_CLOEXEC, F_GETPIPE_SZ. Of the others some send signals to
+# processes, have others wait who open the same file, or keep kernel memory that nobody counts.
+HARMLESS_FCNTLS = (0, 1, 2, 3, 4, 1030, 1032)
 # MAP_SHARED | MAP_ANONYMOUS: memory that RLIMIT_DATA does not count.
 UNCOUNTED_MEMORY = 0x21
-# PR_SET_SECCOMP, PR_SET_MM, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER: what would undo the box.
-UNDOING_PRCTLS = (22, 35, 36, 0x59616D61)
-# Each with the one value that takes nothing back: to die with the parent, to be seen into by none.
+# MAP_GROWSDOWN: nor what grows as a stack does; those of threads do not.
+GROWING_MEMORY = 0x100
+CLOSE_RANGE_UNSHARE = 2
+# PR_SET_SECCOMP, PR_SET_MM, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER: what would undo the box; and
+# PR_SET_DUMPABLE: the worker has to see what a job has open, those in boxes see into none anyway.
+UNDOING_PRCTLS = (4, 22, 35, 36, 0x59616D61)
+# With the one value that takes nothing back: to die with the parent.
 SET_DEATH_SIGNAL, SIGKILL = 1, 9
-SET_DUMPABLE, NOT_DUMPABLE = 4, 0
 # Opening for reading and emptying at once needs no right to write from Landlock before ABI 3.
 ACCESS_MODE_OR_TRUNCATE, TRUNCATE_ONLY = 0o1003, 0o1000
 
@@ -150,6 +153,8 @@ def _watched(architecture: str, own_pid: int | None, *, starts_processes: bool) 
         "openat": _empties_what_it_reads(2),
         "mmap": (
             _argument(3),
+            Instruction(IF_ANY_BIT, GROWING_MEMORY, 0, 1),
+            _return(fail(errno.ENOMEM)),
             Instruction(AND, UNCOUNTED_MEMORY),
             Instruction(IF_EQUAL, UNCOUNTED_MEMORY, 0, 1),
             _return(fail(errno.ENOMEM)),
@@ -159,14 +164,21 @@ def _watched(architecture: str, own_pid: int | None, *, starts_processes: bool) 
             Instruction(IF_ANY_BIT, NAMESPACES_AND_PARENT, 0, 1),
             _return(denied),
             *(() if starts_processes else _without(THREAD, denied)),
+            Instruction(AND, THREAD_OR_FILES),
+            Instruction(IF_EQUAL, THREAD, 0, 1),
+            _return(denied),
+        ),
+        "close_range": (
+            _argument(2),
+            Instruction(IF_ANY_BIT, CLOSE_RANGE_UNSHARE, 0, 1),
+            _return(denied),
         ),
         "ioctl": (_argument(1), *_any_of(HARMLESS_IOCTLS, ALLOW), _return(no_terminal)),
-        "fcntl": (_argument(1), *_any_of(DISTURBING_FCNTLS, denied)),
+        "fcntl": (_argument(1), *_any_of(HARMLESS_FCNTLS, ALLOW), _return(denied)),
         "prctl": (
             _argument(0),
             *_any_of(UNDOING_PRCTLS, denied),
             *_only_with(SET_DEATH_SIGNAL, SIGKILL),
-            *_only_with(SET_DUMPABLE, NOT_DUMPABLE),
         ),
         "prlimit64": _only_for_itself(denied),
         # No time given is `touch`, which makes the file itself where it is refused.

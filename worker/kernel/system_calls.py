@@ -210,6 +210,7 @@ WATCHED: Numbers = {
     "openat": (257, 56),
     "mmap": (9, 222),
     "clone": (56, 220),
+    "close_range": (436, 436),
     "ioctl": (16, 29),
     "fcntl": (72, 25),
     "prctl": (157, 167),

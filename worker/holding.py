@@ -1,0 +1,167 @@
+"""What a job holds on disk, as far as it can be seen: names, open files, mapped files."""
+
+import ctypes
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.usage import PROCESSES, living_task
+
+BLOCK_BYTES = 512
+# Nobody's folders nest so deep; what does is there to trap who looks.
+DEEPEST = 64
+# A job that has more open is not looked through to the end.
+MOST_DESCRIPTORS = 20_000
+# A line of /proc/<pid>/maps whose file has no name any more: where it is mapped, which file it is.
+NAMELESS = re.compile(
+    rb"^([0-9a-f]+-[0-9a-f]+) \S+ \S+ \S+ ([1-9]\d*) .* \(deleted\)$", re.MULTILINE
+)
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True)
+class Held:
+    """What was seen.
+
+    Attributes:
+        files: with folders; more than was asked about where they cannot be counted.
+        bytes: on disk.
+        is_all: whether nothing was in the way of looking.
+    """
+
+    files: int
+    bytes: int
+    is_all: bool = True
+
+
+class Unseen(Exception):
+    """Something is there, and cannot be looked at."""
+
+
+def held_by(
+    folders: Iterable[Path], pids: Iterable[int], most_files: int, *, with_mapped: bool = False
+) -> Held:
+    """What lies in the folders, and what the processes keep of files without a name.
+
+    with_mapped: files that are mapped and no longer open, too; which takes longer.
+    """
+    named, nameless = use_of_folders(folders, most_files), nameless_files(pids, with_mapped)
+    return Held(named.files, named.bytes + nameless.bytes, named.is_all and nameless.is_all)
+
+
+def use_of_folders(folders: Iterable[Path], most_files: int) -> Held:
+    """What lies in them, links not followed; looks at no more than `most_files`.
+
+    They are in use meanwhile: what is gone when it is looked at does not count, but a folder that
+    is gone may be elsewhere by now.
+    """
+    files, held, is_all = 0, 0, True
+    try:
+        for status in _all_below(folders):
+            if status is None:
+                is_all = False
+                continue
+            files += 1
+            held += status.st_blocks * BLOCK_BYTES
+            if files > most_files:
+                break
+    except OSError:
+        # A folder that is closed to its owner, or lies too deep: no step makes one.
+        return Held(most_files + 1, held)
+    return Held(files, held, is_all)
+
+
+def nameless_files(pids: Iterable[int], with_mapped: bool = False) -> Held:
+    """What files hold that have no name any more but are open, or mapped."""
+    seen: dict[tuple[int, int], int] = {}
+    is_all, left = True, MOST_DESCRIPTORS
+    for pid in pids:
+        try:
+            with _seen_by_its_user(pid):
+                for found in _kept_by(pid, with_mapped):
+                    left -= 1
+                    if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
+                        seen[found.st_dev, found.st_ino] = found.st_blocks * BLOCK_BYTES
+                    if left < 0:
+                        raise Unseen
+        except (Unseen, PermissionError):
+            is_all = False
+        except OSError:
+            continue  # it has ended since
+    return Held(len(seen), sum(seen.values()), is_all)
+
+
+def _all_below(folders: Iterable[Path]) -> Iterator[os.stat_result | None]:
+    """None stands for a folder that has another name by now.
+
+    Raises: OSError where a folder cannot be looked into.
+    """
+    waiting = [(str(folder), 0) for folder in folders]
+    while waiting:
+        path, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise OSError("nested too deep")
+        try:
+            for entry, status in _entries(path):
+                yield status
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append((entry, depth + 1))
+        except (FileNotFoundError, NotADirectoryError):
+            if depth:
+                yield None
+
+
+def _entries(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                yield entry.path, entry.stat(follow_symlinks=False)
+
+
+def _kept_by(pid: int, with_mapped: bool) -> Iterator[os.stat_result]:
+    """Every open file of a process and, if asked for, every mapped one without a name.
+
+    Raises: Unseen; PermissionError; another OSError where it has ended.
+    """
+    task = PROCESSES / living_task(pid)
+    open_files = set()
+    for descriptor in (task / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            found = descriptor.stat()
+            open_files.add(found.st_ino)
+            yield found
+    if not with_mapped:
+        return
+    for mapped in NAMELESS.finditer((task / "maps").read_bytes()):
+        if int(mapped[2]) not in open_files:
+            yield _mapped(pid, os.fsdecode(mapped[1]))
+
+
+def _mapped(pid: int, where: str) -> os.stat_result:
+    """Only some administrators may look at it (CAP_CHECKPOINT_RESTORE)."""
+    try:
+        return (PROCESSES / f"{pid}/map_files/{where}").stat()
+    except OSError as error:
+        raise Unseen from error
+
+
+@contextmanager
+def _seen_by_its_user(pid: int) -> Iterator[None]:
+    """Root without CAP_SYS_PTRACE looks, by this thread, as the user whose process it is."""
+    user = (PROCESSES / str(pid)).stat().st_uid
+    if _LIBC is None or os.geteuid() != 0 or user == 0:
+        yield
+        return
+    own_group = os.getegid()
+    _LIBC.setfsgid(user)
+    _LIBC.setfsuid(user)
+    try:
+        yield
+    finally:
+        _LIBC.setfsuid(0)
+        _LIBC.setfsgid(own_group)
