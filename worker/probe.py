@@ -85,8 +85,8 @@ def leave_its_session(_: Targets) -> None:
         except OSError as error:
             os._exit(error.errno or 1)
         os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if number := os.waitstatus_to_exitcode(status):
+    ended = os.waitpid(child, 0)
+    if number := os.waitstatus_to_exitcode(ended[1]):
         raise OSError(number, os.strerror(number))
 
 

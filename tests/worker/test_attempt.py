@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from app import confinement
 from app.accounts.principal import DEFAULT_TENANT
 from app.errors import EngineFault
 from app.jobs.job import Job, JobState
-from tests.worker.conftest import PROLOGUE, Desk
+from tests.worker.conftest import PROLOGUE, Desk, a_desk
 from worker.children import Child
+from worker.holding import Unseen
 from worker.limits import child_environment
 from worker.tasks import carry_out
 from worker.usage import SessionUse
@@ -213,3 +215,43 @@ def test_child_imports_nothing_from_the_folder_that_jobs_write_in(tmp_path: Path
     )
 
     assert run.returncode == 0
+
+
+def test_many_processes_are_too_many_before_as_many_threads_are(tmp_path: Path) -> None:
+    with a_desk(tmp_path, confinement.command, job_memory_bytes=4 << 30) as desk:
+        job = desk.do("all(os.fork() for _ in range(70)); time.sleep(60)")
+
+    assert error_of(job)[0] == "too_many_processes"
+
+
+@pytest.mark.parametrize("may_look", [True, False], ids=["may look", "may not look"])
+def test_files_that_only_a_mapping_keeps_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_look: bool
+) -> None:
+    """Of 30 MiB each, without a name, closed: the disk's loss tells where nothing else does."""
+    if not may_look:
+        monkeypatch.setattr("worker.holding._mapped", may_not_look)
+    script = """
+say('phase', phase='training')
+held = []
+for number in range(6):
+    path = folder / "scratch" / "hidden"
+    path.write_bytes(bytes(30 << 20))
+    descriptor = os.open(path, os.O_RDONLY)
+    held.append(libc.mmap(None, 4096, 1, 1, descriptor, 0))
+    path.unlink()
+    os.close(descriptor)
+time.sleep(60)
+"""
+    libc = (
+        "import ctypes; libc = ctypes.CDLL(None)\n"
+        "libc.mmap.argtypes = [ctypes.c_void_p, *[ctypes.c_long] * 5]\n"
+    )
+    with a_desk(tmp_path, confinement.command, job_disk_bytes=100 << 20) as desk:
+        job = desk.do(libc + script, run_s=30)
+
+    assert error_of(job) == ("disk_limit_exceeded", "training")
+
+
+def may_not_look(*_: object) -> None:
+    raise Unseen

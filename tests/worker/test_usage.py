@@ -1,67 +1,31 @@
-"""What a job holds on disk is seen, and nothing in its folders can trap who looks."""
+"""What a session uses is seen, also where its first thread hides it."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from worker.disk import Disk
-from worker.holding import DEEPEST, Held, nameless_files, use_of_folders
 from worker.pace import Pace
-from worker.usage import use_of_session
+from worker.usage import held_still, use_of_session
 
-PAGE = 4096
-
-
-def test_use_counts_bytes_on_disk_files_and_folders(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "file").write_bytes(b"x" * 10 * PAGE)
-    with (tmp_path / "sparse").open("wb") as file:
-        file.truncate(1 << 40)
-
-    use = use_of_folders([tmp_path], 10)
-
-    assert use.files == 3
-    assert 10 * PAGE <= use.bytes < 1 << 20
-
-
-def test_use_follows_no_link(tmp_path: Path) -> None:
-    inside, outside = tmp_path / "inside", tmp_path / "outside"
-    inside.mkdir()
-    outside.mkdir()
-    (outside / "file").write_bytes(b"x" * 10 * PAGE)
-    (inside / "folder").symlink_to(outside)
-    (inside / "again").symlink_to(inside)
-
-    assert use_of_folders([inside], 10).files == 2
-
-
-def test_use_stops_counting_beyond_what_was_asked_about(tmp_path: Path) -> None:
-    for number in range(50):
-        (tmp_path / str(number)).touch()
-
-    assert use_of_folders([tmp_path], 10).files == 11
-
-
-def test_folder_that_nests_too_deep_is_over_the_limit(tmp_path: Path) -> None:
-    (tmp_path / "/".join("d" * (DEEPEST + 2))).mkdir(parents=True)
-
-    assert use_of_folders([tmp_path], 1000).files == 1001
-
-
-def test_folder_that_is_gone_counts_nothing(tmp_path: Path) -> None:
-    assert use_of_folders([tmp_path / "gone"], 10).files == 0
-
-
-def test_open_file_without_a_name_is_found(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    before = nameless_files([os.getpid()]).bytes
-    with path.open("wb") as file:
-        file.write(b"x" * 100 * PAGE)
-        file.flush()
-        path.unlink()
-
-        assert nameless_files([os.getpid()]).bytes - before >= 100 * PAGE
+# Its first thread ends; another one holds 50 MiB.
+WITHOUT_A_FIRST_THREAD = """
+import ctypes, threading, time
+def hold():
+    held = b"x" * (50 << 20)
+    time.sleep(0.1)
+    print("held", flush=True)
+    time.sleep(60)
+threading.Thread(target=hold).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+BUSY = "print('here', flush=True)\nwhile True: print('more', flush=True)"
 
 
 def test_session_has_its_processes_their_threads_and_their_memory() -> None:
@@ -83,17 +47,52 @@ def test_pace_holds_back_what_is_beyond_its_burst() -> None:
     assert pace.held_back_s == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(
-    ("free", "goes"), [(1000, []), (300, ["large"]), (0, [])], ids=["enough", "few", "not ours"]
-)
-def test_job_that_holds_most_goes_where_that_mends_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, goes: list[str]
-) -> None:
-    disk = Disk(tmp_path, reserve_bytes=500)
-    monkeypatch.setattr(disk, "_free_bytes", lambda: free)
-    held = {"large": 400, "small": 10, "ended": 9999}
-    for name, count in held.items():
-        disk.note(Path(name), Held(1, count))
-    disk.forget(Path("ended"))
+def test_memory_is_seen_behind_a_first_thread_that_has_ended() -> None:
+    with running(WITHOUT_A_FIRST_THREAD) as process:
+        assert use_of_session(process.pid).resident_bytes > 50 << 20
 
-    assert [name for name in ("large", "small") if disk.has_to_go(Path(name))] == goes
+
+def test_tables_of_pages_count() -> None:
+    """1 GiB that is read and never written takes 2 MiB of them, and no memory."""
+    script = (
+        "import mmap, time\n"
+        "there = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)\n"
+        "there.madvise(15)\n"  # MADV_NOHUGEPAGE
+        "for at in range(0, 1 << 30, 2 << 20): there[at]\n"
+        "print('read', flush=True); time.sleep(60)"
+    )
+    with running("print('here', flush=True); import time; time.sleep(60)") as process:
+        before = use_of_session(process.pid).kernel_bytes
+    with running(script) as process:
+        assert use_of_session(process.pid).kernel_bytes - before > 1.9 * 2**20
+
+
+def test_nothing_moves_while_a_session_is_held_still() -> None:
+    with running(BUSY) as process:
+        with held_still(process.pid):
+            before = cpu_ticks(process.pid)
+            time.sleep(0.1)
+            assert cpu_ticks(process.pid) == before
+        assert process.stdout is not None
+        for _ in range(1000):  # more than its pipe may hold by now
+            assert process.stdout.readline()
+
+
+@contextmanager
+def running(script: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """In a session of its own, from its first word on."""
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
