@@ -225,9 +225,9 @@ def rules(order: BoxOrder) -> Iterator[Rule]:
     # To import ours, Python lists the folder they are in: names, where it is no library's.
     yield Rule(str(IMPORT_ROOT), Right.READ_DIR)
     if allowed.sees_processes:
-        # TensorFlow dies without /proc/self/cmdline, memory is measured in /proc/self/status, both
-        # by processes that have no number yet. What is private to a process, its environment, its
-        # memory and its files, Landlock keeps from those in the box all the same.
+        # TensorFlow dies without /proc/self/cmdline, and looks in processes that have no number
+        # yet. What is private to a process, its environment, its memory and its files, Landlock
+        # keeps from those in the box all the same.
         yield Rule("/proc", Right.READ_FILE)
     yield from (Rule(path, READ) for path in allowed.readable)
     yield from (Rule(path, WRITE) for path in allowed.writable)

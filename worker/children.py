@@ -31,6 +31,7 @@ NEAR_THE_LIMIT = 0.8
 MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
 # A process that closed its channel is about to end; one that is not never will.
 EXIT_LIMIT_S = 5.0
+LAST_WORDS_S = 1.0
 
 
 class Child:
@@ -145,6 +146,7 @@ class Child:
         )
 
     def _wanted_memory(self, code: int) -> bool:
+        self._log.join(LAST_WORDS_S)  # they may still be in the pipe
         said = self.log_tail().lower()
         if any(sign in said for sign in OUT_OF_MEMORY_SIGNS):
             return True

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from worker.usage import PROCESSES, living_task
@@ -79,20 +80,14 @@ def use_of_folders(folders: Iterable[Path], most_files: int) -> Held:
 def nameless_files(pids: Iterable[int], with_mapped: bool = False) -> Held:
     """What files hold that have no name any more but are open, or mapped."""
     seen: dict[tuple[int, int], int] = {}
-    is_all, left = True, MOST_DESCRIPTORS
-    for pid in pids:
-        try:
-            with _seen_by_its_user(pid):
-                for found in _kept_by(pid, with_mapped):
-                    left -= 1
-                    if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
-                        seen[found.st_dev, found.st_ino] = found.st_blocks * BLOCK_BYTES
-                    if left < 0:
-                        raise Unseen
-        except (Unseen, PermissionError):
+    is_all = True
+    for number, status in enumerate(_kept_by_all(pids, with_mapped)):
+        if status is None or number == MOST_DESCRIPTORS:
             is_all = False
-        except OSError:
-            continue  # it has ended since
+        elif stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+            seen[status.st_dev, status.st_ino] = status.st_blocks * BLOCK_BYTES
+        if number == MOST_DESCRIPTORS:
+            break
     return Held(len(seen), sum(seen.values()), is_all)
 
 
@@ -101,26 +96,41 @@ def _all_below(folders: Iterable[Path]) -> Iterator[os.stat_result | None]:
 
     Raises: OSError where a folder cannot be looked into.
     """
-    waiting = [(str(folder), 0) for folder in folders]
+    waiting = [(str(folder), 0) for folder in folders if folder.exists()]
     while waiting:
         path, depth = waiting.pop()
         if depth > DEEPEST:
             raise OSError("nested too deep")
-        try:
-            for entry, status in _entries(path):
-                yield status
-                if stat.S_ISDIR(status.st_mode):
-                    waiting.append((entry, depth + 1))
-        except (FileNotFoundError, NotADirectoryError):
-            if depth:
-                yield None
+        for entry, status in _entries(path):
+            yield status
+            if status and stat.S_ISDIR(status.st_mode):
+                waiting.append((entry, depth + 1))
 
 
-def _entries(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    with os.scandir(path) as entries:
+def _entries(path: str) -> Iterator[tuple[str, os.stat_result | None]]:
+    try:
+        entries = os.scandir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        yield path, None
+        return
+    with entries:
         for entry in entries:
             with suppress(FileNotFoundError):
                 yield entry.path, entry.stat(follow_symlinks=False)
+
+
+def _kept_by_all(pids: Iterable[int], with_mapped: bool) -> Iterator[os.stat_result | None]:
+    """None stands for what cannot be looked at."""
+    for pid in pids:
+        try:
+            with _seen_by_its_user(pid):
+                kept = list(islice(_kept_by(pid, with_mapped), MOST_DESCRIPTORS))
+        except (Unseen, PermissionError):
+            yield None
+        except OSError:
+            continue  # it has ended since
+        else:
+            yield from kept
 
 
 def _kept_by(pid: int, with_mapped: bool) -> Iterator[os.stat_result]:

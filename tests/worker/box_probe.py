@@ -6,6 +6,7 @@
 Standard library only: it runs under any Python, and any user.
 """
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -534,7 +535,7 @@ def type_into_a_terminal() -> None:
 @attempt
 def outlive_others_where_memory_ends() -> str:
     score = Path("/proc/self/oom_score_adj")
-    with suppress(OSError):
+    with contextlib.suppress(OSError):
         score.write_text("0")
     return score.read_text().strip()
 

@@ -151,28 +151,9 @@ def _watched(architecture: str, own_pid: int | None, *, starts_processes: bool) 
     decisions: dict[str, Program] = {
         "open": _empties_what_it_reads(1),
         "openat": _empties_what_it_reads(2),
-        "mmap": (
-            _argument(3),
-            Instruction(IF_ANY_BIT, GROWING_MEMORY, 0, 1),
-            _return(fail(errno.ENOMEM)),
-            Instruction(AND, UNCOUNTED_MEMORY),
-            Instruction(IF_EQUAL, UNCOUNTED_MEMORY, 0, 1),
-            _return(fail(errno.ENOMEM)),
-        ),
-        "clone": (
-            _argument(0),
-            Instruction(IF_ANY_BIT, NAMESPACES_AND_PARENT, 0, 1),
-            _return(denied),
-            *(() if starts_processes else _without(THREAD, denied)),
-            Instruction(AND, THREAD_OR_FILES),
-            Instruction(IF_EQUAL, THREAD, 0, 1),
-            _return(denied),
-        ),
-        "close_range": (
-            _argument(2),
-            Instruction(IF_ANY_BIT, CLOSE_RANGE_UNSHARE, 0, 1),
-            _return(denied),
-        ),
+        "mmap": _counted_memory(),
+        "clone": _of_the_same_namespaces_and_files(starts_processes=starts_processes),
+        "close_range": (_argument(2), *_without_any_bit(CLOSE_RANGE_UNSHARE, denied)),
         "ioctl": (_argument(1), *_any_of(HARMLESS_IOCTLS, ALLOW), _return(no_terminal)),
         "fcntl": (_argument(1), *_any_of(HARMLESS_FCNTLS, ALLOW), _return(denied)),
         "prctl": (
@@ -212,6 +193,29 @@ def _empties_what_it_reads(flags_at: int) -> Program:
     )
 
 
+def _counted_memory() -> Program:
+    refused = fail(errno.ENOMEM)
+    return (
+        _argument(3),
+        *_without_any_bit(GROWING_MEMORY, refused),
+        Instruction(AND, UNCOUNTED_MEMORY),
+        Instruction(IF_EQUAL, UNCOUNTED_MEMORY, 0, 1),
+        _return(refused),
+    )
+
+
+def _of_the_same_namespaces_and_files(*, starts_processes: bool) -> Program:
+    denied = fail(errno.EPERM)
+    return (
+        _argument(0),
+        *_without_any_bit(NAMESPACES_AND_PARENT, denied),
+        *(() if starts_processes else _with(THREAD, denied)),
+        Instruction(AND, THREAD_OR_FILES),
+        Instruction(IF_EQUAL, THREAD, 0, 1),
+        _return(denied),
+    )
+
+
 def _only_for_itself(else_: int) -> Program:
     return (_argument(0), Instruction(IF_EQUAL, 0, 1, 0), _return(else_))
 
@@ -236,8 +240,12 @@ def _only_to(pid: int) -> Program:
     )
 
 
-def _without(bit: int, answer: int) -> Program:
-    return Instruction(IF_ANY_BIT, bit, 1, 0), _return(answer)
+def _with(bit: int, else_: int) -> Program:
+    return Instruction(IF_ANY_BIT, bit, 1, 0), _return(else_)
+
+
+def _without_any_bit(bits: int, else_: int) -> Program:
+    return Instruction(IF_ANY_BIT, bits, 0, 1), _return(else_)
 
 
 def _any_of(values: tuple[int, ...], answer: int) -> Program:
