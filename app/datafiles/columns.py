@@ -3,14 +3,23 @@
 import re
 from collections.abc import Sequence
 
+from app.datafiles.names import is_usable
 from app.datafiles.unreadable import UnreadableData
 
 LABEL = "label"
 MAX_COLUMNS = 10_000
 MAX_NAME_LENGTH = 200
 MAX_SHOWN = 20
+# Up to here float64 holds every whole number. Larger labels name no class and fit no int64.
+LARGEST_WHOLE_LABEL = 2.0**53
 # Where rows were chosen from a table, pandas stores their old numbers as a column.
 INDEX_NAME = re.compile(r"__index_level_\d+__")
+
+UNUSABLE = f"Give it one of 1 to {MAX_NAME_LENGTH} characters that can be shown."
+UNNAMED_FIRST = (
+    "pandas writes its row numbers there unless told not to: df.to_csv(path, index=False). "
+    "If the column is a feature, name it."
+)
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -22,8 +31,11 @@ def check_names(names: Sequence[str]) -> None:
         )
     seen: set[str] = set()
     for position, name in enumerate(names, start=1):
-        if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
-            raise UnreadableData(f"column {position} has no usable name: {name[:80]!r}")
+        if not is_usable(name, MAX_NAME_LENGTH):
+            raise UnreadableData(
+                f"column {position} has no usable name: {name[:80]!r}",
+                hint=UNNAMED_FIRST if not name and position == 1 else UNUSABLE,
+            )
         if name in seen:
             raise UnreadableData(
                 f"two columns are called {name!r}, the second is column {position}",

@@ -8,10 +8,11 @@ pictures come class by class in the order of theirs, so the same files always gi
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from app.datafiles.names import is_usable
 from app.datafiles.unreadable import UnreadableData
 
 MAX_PICTURES = 100_000
@@ -21,8 +22,8 @@ KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".bmp": "bmp"}
 PARTS = frozenset({"train", "test"})
 # What file managers leave behind.
 LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini"})
-# Names of classes come to be shown on pages.
-MARKUP = frozenset('<>&"')
+# What others call the pictures to choose between models by.
+THIRD_PARTS = frozenset({"val", "valid", "validation", "dev"})
 LAYOUT = (
     "Pack a folder for each class: <class>/<picture>.png, or train/<class>/<picture>.png and "
     "test/<class>/<picture>.png. Pictures are .png, .jpg, .jpeg or .bmp."
@@ -115,7 +116,10 @@ def _without_top(paths: Mapping[Path, str]) -> Mapping[Path, str]:
 
 def _by_part(paths: Mapping[Path, str]) -> dict[str, dict[Path, str]]:
     """Paths <class>/<picture> under train and test, or all of them under the empty name."""
-    if {path[0] for path in paths} == PARTS and max(map(len, paths)) > 2:
+    tops = {path[0] for path in paths}
+    if max(map(len, paths)) > 2:
+        _check_parts(tops)
+    if tops == PARTS and max(map(len, paths)) > 2:
         parts = {
             part: {path[1:]: name for path, name in paths.items() if path[0] == part}
             for part in PARTS
@@ -127,6 +131,16 @@ def _by_part(paths: Mapping[Path, str]) -> dict[str, dict[Path, str]]:
             if len(path) != 2:
                 raise UnreadableData(f"{name[:80]!r} lies in no folder of a class", hint=LAYOUT)
     return parts
+
+
+def _check_parts(tops: Set[str]) -> None:
+    third = sorted(top for top in tops if top.lower() in THIRD_PARTS)
+    if "train" in tops and third:
+        raise UnreadableData(
+            f"beside train there is a folder {third[0]!r}; there are two parts, train and test",
+            hint=f"Move the pictures of {third[0]!r} into train: what a step needs for validation "
+            "is set aside from there. Without a test folder, call it test.",
+        )
 
 
 def _classes(paths: Mapping[Path, str]) -> tuple[str, ...]:
@@ -143,11 +157,11 @@ def _classes(paths: Mapping[Path, str]) -> tuple[str, ...]:
             hint="Number the classes and send the values as .npz.",
         )
     for name in names:
-        if len(name) > MAX_CLASS_NAME_LENGTH or not name.isprintable() or MARKUP & set(name):
+        if not is_usable(name, MAX_CLASS_NAME_LENGTH):
             raise UnreadableData(
                 f"a class is called {name[:80]!r}",
                 hint=f"Give its folder a name of at most {MAX_CLASS_NAME_LENGTH} characters that "
-                "can be shown, without < > & and quotation marks.",
+                "can be shown.",
             )
     return tuple(names)
 

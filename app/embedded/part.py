@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
+from app.embedded.errors import StackNotStarted
 from app.embedded.logfile import CappedLog
 from app.processes import die_with_parent
 
@@ -25,6 +26,7 @@ class PartSpec:
     """What to run, and how long it may take to end when asked to.
 
     `missing` says what still keeps it from being ready; the next part waits until it is None.
+    `hopeless` reads in what it writes that waiting is no use.
     """
 
     name: str
@@ -33,6 +35,7 @@ class PartSpec:
     grace_s: float
     missing: Callable[[], str | None] | None = None
     inherited_fds: tuple[int, ...] = ()
+    hopeless: Callable[[bytes], StackNotStarted | None] | None = None
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Part:
     started_at: float = 0.0
     restart_at: float | None = None
     failures: int = field(default=0)
+    hopeless: StackNotStarted | None = None
 
     @property
     def output(self) -> IO[bytes] | None:
@@ -79,6 +83,8 @@ class Part:
         # A full disk costs lines of the log, not the stack.
         with contextlib.suppress(OSError):
             self.log.write(content or b"")
+        if content and self.spec.hopeless and not self.hopeless:
+            self.hopeless = self.spec.hopeless(content)
         return content
 
     def drain_last_words(self) -> None:

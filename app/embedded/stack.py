@@ -2,11 +2,12 @@
 
 import errno
 import importlib.util
+import json
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,8 @@ BROKER_GRACE_S = 8.0
 WORKER_MARGIN_S = 10.0
 BACKLOG = 512
 READINESS_TIMEOUT_S = 1.0
+# How a worker logs that it takes no jobs, because it cannot confine them.
+NO_BOX, TAKES_NONE = "box.missing", "takes_none"
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,22 @@ def worker_part(settings: Settings, environment: Mapping[str, str]) -> PartSpec:
         ),
         environment=environment,
         grace_s=settings.shutdown_grace_s + WORKER_MARGIN_S,
+        hopeless=cannot_confine,
     )
+
+
+def cannot_confine(output: bytes) -> StackNotStarted | None:
+    """What a worker wrote, if it is that no job will ever run here."""
+    for line in output.splitlines():
+        with suppress(ValueError, LookupError, TypeError):
+            record = json.loads(line)
+            if record["event"] == NO_BOX and record["jobs"] == TAKES_NONE:
+                return StackNotStarted(
+                    f"this machine cannot confine jobs: {record['why']}",
+                    hint="`penjing doctor` says more. PENJING_ALLOW_UNCONFINED=1 starts all the "
+                    "same; jobs then have the service's own rights, so take none of strangers.",
+                )
+    return None
 
 
 def api_part(
@@ -194,7 +212,17 @@ def missing_from(url: str) -> str | None:
         answer = httpx.get(url, timeout=READINESS_TIMEOUT_S, trust_env=False)
     except httpx.HTTPError:
         return "it does not answer"
-    return None if answer.is_success else answer.text
+    return None if answer.is_success else _failing(answer)
+
+
+def _failing(answer: httpx.Response) -> str:
+    """The checks that fail, in words."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        checks = answer.json()["checks"].items()
+        return "; ".join(
+            f"{name}: {check['detail']}" for name, check in checks if check["status"] != "ok"
+        )
+    return answer.text
 
 
 @contextmanager

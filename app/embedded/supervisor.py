@@ -17,6 +17,7 @@ from app.embedded.signals import StopSignals
 READINESS_PAUSE_S = 0.05
 DEATHS_BEFORE_GIVING_UP = 3
 SAY_WAITING_AFTER_S = 3.0
+SAY_LACK_EVERY_S = 10.0
 IDLE_S = 60.0
 
 Say = Callable[[str], None]
@@ -41,22 +42,26 @@ class Supervisor:
         self._on_change = on_change
         self._stop_hint = stop_hint
         self._is_up = False
+        self._said_lack_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals.fd, selectors.EVENT_READ)
 
     def start(self, limit_s: float) -> bool:
         """Start every part, each once the one before it is ready; False if asked to stop meanwhile.
 
-        Raises: StackNotStarted with the last lines of the log of the part that did not come up.
+        Raises: StackNotStarted with the last lines of the log of the part that did not come up, or
+        as soon as a part says that it is no use.
         """
         deadline = time.monotonic() + limit_s
         for part in self._parts:
             self._start(part)
+            self._said_lack_at = time.monotonic()
             while part.spec.missing and (lack := part.spec.missing()):
                 self._turn(READINESS_PAUSE_S)
                 if self._signals.count:
                     return False
                 self._require_progress(part, lack, deadline)
+                self._say_lack(part, lack)
         self._is_up = True
         self._announce()
         return True
@@ -140,8 +145,15 @@ class Supervisor:
             f"Its log: {part.log.path}"
         )
 
+    def _say_lack(self, part: Part, lack: str) -> None:
+        if time.monotonic() - self._said_lack_at > SAY_LACK_EVERY_S:
+            self._said_lack_at = time.monotonic()
+            self._say(f"still waiting for the {part.spec.name}: {lack}")
+
     def _require_progress(self, waiting_for: Part, lack: str, deadline: float) -> None:
         for part in self._parts:
+            if part.hopeless:
+                raise part.hopeless
             if part.failures >= DEATHS_BEFORE_GIVING_UP:
                 raise StackNotStarted(
                     f"the {part.spec.name} died {part.failures} times while starting. "

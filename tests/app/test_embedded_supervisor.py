@@ -7,14 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from app.embedded import supervisor as supervising
 from app.embedded.errors import StackNotStarted
 from app.embedded.logfile import CappedLog
 from app.embedded.part import HEALTHY_AFTER_S, MAX_BACK_OFF_S, Part, PartSpec
 from app.embedded.signals import StopSignals
+from app.embedded.stack import cannot_confine
 from app.embedded.supervisor import Supervisor, in_words
 
 LASTS = "import time; time.sleep(600)"
@@ -191,6 +194,39 @@ def test_supervisor_says_what_is_missing_when_time_is_up(
     with pytest.raises(StackNotStarted, match="not ready in time: no live worker"):
         supervisor.start(limit_s=0.2)
     supervisor.stop()
+
+
+def test_supervisor_gives_up_at_once_when_a_part_says_that_it_is_no_use(
+    tmp_path: Path, signals: StopSignals
+) -> None:
+    """A worker without a box lives and is never ready; waiting for it would take two minutes."""
+    line = '{"event": "box.missing", "why": "no Landlock here", "jobs": "takes_none"}'
+    worker = replace(
+        part("worker", f"print({line!r}, flush=True);" + LASTS), hopeless=cannot_confine
+    )
+    api = replace(part("api", LASTS), missing=lambda: "confinement: no worker can confine")
+    supervisor = Supervisor([worker, api], tmp_path, signals, print, lambda pids: None)
+    began_at = time.monotonic()
+    with pytest.raises(StackNotStarted, match="no Landlock here") as caught:
+        supervisor.start(limit_s=60)
+    supervisor.stop()
+
+    assert time.monotonic() - began_at < 20
+    assert caught.value.hint is not None
+    assert "penjing doctor" in caught.value.hint
+    assert "PENJING_ALLOW_UNCONFINED=1" in caught.value.hint
+
+
+def test_supervisor_says_what_it_still_waits_for(
+    tmp_path: Path, signals: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "SAY_LACK_EVERY_S", 0.05)
+    news: list[str] = []
+    api = replace(part("api", LASTS), missing=lambda: "worker: none was seen" if not news else None)
+    supervisor = Supervisor([api], tmp_path, signals, news.append, lambda pids: None)
+    assert supervisor.start(limit_s=10)
+    supervisor.stop()
+    assert news == ["still waiting for the api: worker: none was seen"]
 
 
 def test_supervisor_gives_up_starting_when_told_to_stop(

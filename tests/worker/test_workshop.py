@@ -12,9 +12,11 @@ from sqlalchemy.exc import OperationalError
 
 from app.accounts.principal import DEFAULT_TENANT
 from app.database.engine import Database
+from app.embedded.stack import cannot_confine
 from app.jobs.job import JobState
 from app.jobs.presence import Standing, WorkerPresence
 from app.jobs.queue import QUEUE, CeleryQueue
+from app.logs import JsonFormatter
 from app.settings import Settings
 from tests.e2e.faults.conftest import wait_until
 from tests.worker.conftest import Desk, it_holds, launcher_of, without_a_box
@@ -22,7 +24,7 @@ from worker.selftest import BoxReport
 from worker.shift import Shift
 from worker.spares import Spares
 from worker.tasks import carry_out
-from worker.workshop import Examine, Workshop, own_folder, sweep_folders
+from worker.workshop import Examine, Workshop, own_folder, standing_of, sweep_folders
 
 
 @pytest.fixture
@@ -153,6 +155,19 @@ def test_worker_takes_jobs_where_the_box_holds_or_the_operator_said_so(
     assert queue.cancelled == ([QUEUE] if standing is Standing.TAKES_NONE else [])
     assert standings(shop) == [standing]
     shift.close()
+
+
+@pytest.mark.parametrize(("is_allowed", "is_hopeless"), [(False, True), (True, False)])
+def test_stack_understands_what_a_worker_without_a_box_logs(
+    caplog: pytest.LogCaptureFixture, is_allowed: bool, is_hopeless: bool
+) -> None:
+    standing_of(it_does_not_hold(Path()), Settings(allow_unconfined=is_allowed))
+    line = JsonFormatter().format(caplog.records[-1]).encode()
+
+    refusal = cannot_confine(b"something else\n{}\n[]\n" + line + b"\n")
+
+    assert (refusal is not None) is is_hopeless
+    assert refusal is None or "this kernel has no Landlock" in refusal.detail
 
 
 def test_worker_without_a_box_leaves_every_job_queued(desk: Desk) -> None:

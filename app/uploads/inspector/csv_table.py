@@ -3,13 +3,20 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.datafiles.columns import check_names, label_column, label_note
+from app.datafiles.columns import (
+    LARGEST_WHOLE_LABEL,
+    check_names,
+    label_column,
+    label_note,
+)
+from app.datafiles.lines import Line, filled
 from app.errors import RejectedUpload
 from app.recipes.facts import DatasetFacts, DatasetOptions
 from app.uploads.inspector.arrays import Labels, Range
@@ -20,6 +27,9 @@ Array = NDArray[Any]
 LINES_AT_ONCE = 4096
 CHARACTERS_AT_ONCE = 8 * 2**20
 MAX_LINE_BYTES = 4 * 2**20
+UNCLOSED = "Close it on the line it is on; numbers need none."
+# What the fast reader takes; Python's float() would also take 1_0 and the digits of other scripts.
+NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 
 
 def read_csv(file: BinaryIO, options: DatasetOptions) -> tuple[DatasetFacts, DatasetOptions]:
@@ -29,13 +39,13 @@ def read_csv(file: BinaryIO, options: DatasetOptions) -> tuple[DatasetFacts, Dat
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
-        return _read(_lines(text), options)
+        return _read(filled(_lines(text)), options)
     finally:
         text.detach()
 
 
-def _read(lines: Iterator[str], options: DatasetOptions) -> tuple[DatasetFacts, DatasetOptions]:
-    header = _header(next(lines, ""))
+def _read(lines: Iterator[Line], options: DatasetOptions) -> tuple[DatasetFacts, DatasetOptions]:
+    header = _header(next(lines, (1, ""))[1])
     with refusing():
         label = label_column(header, options.label)
     column = header.index(label)
@@ -44,7 +54,7 @@ def _read(lines: Iterator[str], options: DatasetOptions) -> tuple[DatasetFacts, 
         rows += len(block)
         features.add(np.delete(block, column, axis=1))
         labels.add(block[:, column])
-        are_whole = are_whole and bool((block[:, column] == np.floor(block[:, column])).all())
+        are_whole = are_whole and _are_whole(block[:, column])
     split = divided(rows, options.test_fraction)
     facts = DatasetFacts(
         format="csv",
@@ -57,6 +67,11 @@ def _read(lines: Iterator[str], options: DatasetOptions) -> tuple[DatasetFacts, 
         notes=(set_aside_note(split), label_note(header, options.label)),
     )
     return facts, options.model_copy(update={"label": label})
+
+
+def _are_whole(labels: Array) -> bool:
+    """Whether they are taken for integers, as the engine's reader does."""
+    return bool(((labels == np.floor(labels)) & (np.abs(labels) <= LARGEST_WHOLE_LABEL)).all())
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
@@ -74,7 +89,7 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
 def _header(line: str) -> list[str]:
     cells = _cells(line)
     if any("\n" in cell or "\r" in cell for cell in cells):
-        raise RejectedUpload("a quotation mark in the first line is not closed")
+        raise RejectedUpload("a quotation mark in the first line is not closed", hint=UNCLOSED)
     names = [name.strip() for name in cells]
     if len(names) < 2:
         raise RejectedUpload(
@@ -90,44 +105,51 @@ def _header(line: str) -> list[str]:
     return names
 
 
-def _blocks(lines: Iterator[str], header: list[str]) -> Iterator[Array]:
-    """Rows as numbers, [some rows, columns]; blank lines are passed over."""
-    first = 2
+def _blocks(lines: Iterator[Line], header: list[str]) -> Iterator[Array]:
+    """Rows as numbers, [some rows, columns]."""
     while block := _some(lines):
-        if any(not line.isspace() for line in block):
-            yield _numbers(block, first, header)
-        first += len(block)
+        yield _numbers(block, header)
 
 
-def _some(lines: Iterator[str]) -> list[str]:
+def _some(lines: Iterator[Line]) -> list[Line]:
     """The next lines; fewer at a time where they are long."""
-    block: list[str] = []
+    block: list[Line] = []
     characters = 0
     for line in lines:
         block.append(line)
-        characters += len(line)
+        characters += len(line[1])
         if len(block) == LINES_AT_ONCE or characters >= CHARACTERS_AT_ONCE:
             break
     return block
 
 
-def _numbers(block: list[str], first: int, header: list[str]) -> Array:
+def _numbers(block: list[Line], header: list[str]) -> Array:
+    texts = [text for _, text in block]
+    # A cell that goes on in the next line would be one here and none where a block ends.
+    if any(_has_open_quote(text) for text in texts):
+        raise _complaint(block, header)
     try:
         numbers = np.loadtxt(
-            block, delimiter=",", quotechar='"', comments=None, ndmin=2, dtype=np.float64
+            texts, delimiter=",", quotechar='"', comments=None, ndmin=2, dtype=np.float64
         )
     except ValueError as error:
-        raise _complaint(block, first, header) from error
+        raise _complaint(block, header) from error
     if numbers.shape[1] != len(header) or not np.isfinite(numbers).all():
-        raise _complaint(block, first, header)
+        raise _complaint(block, header)
     return numbers
 
 
-def _complaint(block: list[str], first: int, header: list[str]) -> RejectedUpload:
+def _has_open_quote(line: str) -> bool:
+    return line.count('"') % 2 == 1
+
+
+def _complaint(block: list[Line], header: list[str]) -> RejectedUpload:
     """The cell that the fast reader stumbled over, with its line and column."""
-    for line_number, line in enumerate(block, start=first):
-        if line.isspace():
-            continue
+    for line_number, line in block:
+        if _has_open_quote(line):
+            return RejectedUpload(
+                f"line {line_number}: a quotation mark is not closed: {line[:80]!r}", hint=UNCLOSED
+            )
         cells = _cells(line)
         if len(cells) != len(header):
             return RejectedUpload(
@@ -135,12 +157,14 @@ def _complaint(block: list[str], first: int, header: list[str]) -> RejectedUploa
                 hint="Separate cells by commas; write decimals with a point.",
             )
         for name, cell in zip(header, cells, strict=True):
-            if not _is_number(cell) or not math.isfinite(float(cell)):
+            if not NUMBER.fullmatch(cell) or not math.isfinite(float(cell)):
                 return RejectedUpload(
                     f"line {line_number}, column {name!r}: {cell[:80]!r} is not a finite number",
-                    hint="Encode text as numbers; fill or drop rows with empty cells.",
+                    hint="Encode text as numbers, in the digits 0 to 9 without separators; fill or "
+                    "drop rows with empty cells.",
                 )
-    return RejectedUpload(f"lines {first} to {first + len(block) - 1} cannot be read as numbers")
+    first, last = block[0][0], block[-1][0]
+    return RejectedUpload(f"lines {first} to {last} cannot be read as numbers")
 
 
 def _cells(line: str) -> list[str]:

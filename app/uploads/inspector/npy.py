@@ -14,14 +14,23 @@ from app.uploads.members import open_member
 
 Array = NDArray[Any]
 PIECE_BYTES = 4 * 2**20
-MAX_HEADER_BYTES = 2**16
+# As NumPy has it.
+MAX_HEADER_BYTES = 10_000
 MAX_AXES = 16
 # Rows of an array in Fortran order lie apart; where rows are needed, it is read whole.
 MAX_FORTRAN_BYTES = 256 * 2**20
+# A size as Python writes it; Python 2 added an L to long ones, which version 3 no longer knows.
+SIZE = r"(?:0|[1-9][0-9]{0,18})"
+TYPE = r"'[<>|=](?:b1|[iu][1248]|f[248])'"
 HEADER = re.compile(
-    r"\{'descr': '(?P<descr>[<>|=](?:b1|[iu][1248]|f[248]))', "
+    rf"\{{'descr': (?P<descr>{TYPE}), "
     r"'fortran_order': (?P<fortran>True|False), "
-    r"'shape': \((?P<shape>[0-9, ]*)\),? ?\}\s*"
+    rf"'shape': \((?P<shape>|{SIZE}L?,|{SIZE}L?(?:, ?{SIZE}L?)+,?)\),? ?\}} *\n?"
+)
+VERSIONS = (b"\x01\x00", b"\x02\x00", b"\x03\x00")
+NUMBERS = (
+    "Arrays must hold numbers: bool, int8..int64, uint8..uint64, float16..float64. "
+    "Encode text and dates as numbers first; write them with numpy.savez."
 )
 ANY_TYPE = re.compile(r"'descr': (?P<descr>[^}]{1,60}?), 'fortran_order'")
 
@@ -96,29 +105,31 @@ def _chunks(
 def _header_text(entry: str, stream: BinaryIO) -> tuple[str, int]:
     """The header as it is written, and where the values begin."""
     start = stream.read(8)
-    version = start[6:7]
-    if start[:6] != b"\x93NUMPY" or version not in (b"\x01", b"\x02", b"\x03"):
+    version = start[6:8]
+    if start[:6] != b"\x93NUMPY" or version not in VERSIONS:
         raise RejectedUpload(f"{entry!r} is not a NumPy array", hint="Write it with numpy.savez.")
-    width = 2 if version == b"\x01" else 4
+    width = 2 if version == VERSIONS[0] else 4
     length = int.from_bytes(stream.read(width), "little")
     if length > MAX_HEADER_BYTES:
         raise RejectedUpload(f"{entry!r} has a header of {length} bytes")
-    return stream.read(length).decode("latin-1"), 8 + width + length
+    text = stream.read(length).decode("latin-1")
+    if version == VERSIONS[2] and "L" in text:
+        raise RejectedUpload(f"{entry!r} has an unreadable header", hint=NUMBERS)
+    return text, 8 + width + length
 
 
 def _parsed(entry: str, text: str, offset: int) -> Header:
     match = HEADER.fullmatch(text)
     if not match:
         found = ANY_TYPE.search(text)
-        what = f"holds values of type {found['descr']}" if found else "has an unreadable header"
-        raise RejectedUpload(
-            f"{entry!r} {what}",
-            hint="Arrays must hold numbers: bool, int8..int64, uint8..uint64, float16..float64. "
-            "Encode text and dates as numbers first.",
-        )
-    shape = tuple(int(axis) for axis in match["shape"].replace(" ", "").split(",") if axis)
+        what = "has an unreadable header"
+        if found and not re.fullmatch(TYPE, found["descr"]):
+            what = f"holds values of type {found['descr']}"
+        raise RejectedUpload(f"{entry!r} {what}", hint=NUMBERS)
+    shape = tuple(int(size) for size in re.findall(SIZE, match["shape"]))
     if not 1 <= len(shape) <= MAX_AXES or 0 in shape:
         raise RejectedUpload(
-            f"{entry!r} has shape {shape}", hint="The first axis counts rows; no axis may be empty."
+            f"{entry!r} has shape {shape}",
+            hint=f"The first axis counts rows; 1 to {MAX_AXES} axes are read, none of them empty.",
         )
-    return Header(np.dtype(match["descr"]), shape, match["fortran"] == "True", offset)
+    return Header(np.dtype(match["descr"].strip("'")), shape, match["fortran"] == "True", offset)

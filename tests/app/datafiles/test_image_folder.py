@@ -74,14 +74,22 @@ def test_arranged_passes_over_what_is_hidden_and_says_so() -> None:
         (["cat/1.png", "cat/2.png"], "all pictures lie in one folder, 'cat'"),
         (["1.png", "2.png"], "'1.png' lies in no folder"),
         (["train/a/1.png", "train/b/1.png", "test/c/1.png"], "test has the class 'c', train has"),
-        (["train/a/1.png", "train/b/1.png", "val/a/1.png"], "lies in no folder of a class"),
-        (["<b>/1.png", "cat/1.png"], "a class is called '<b>'"),
+        (["train/a/1.png", "train/b/1.png", "val/a/1.png"], "beside train there is a folder 'val'"),
+        (["train/a/1.png", "test/a/1.png", "Val/a/1.png"], "beside train there is a folder 'Val'"),
         (["a\u202eb/1.png", "cat/1.png"], "a class is called 'a\\u202eb'"),
         (["c" * 81 + "/1.png", "cat/1.png"], "a class is called 'ccc"),
     ],
 )
 def test_arranged_refuses_what_is_no_folder_a_class(names: list[str], why: str) -> None:
     assert why in refusal(*names)
+
+
+def test_arranged_takes_a_name_as_text_whatever_it_means_elsewhere() -> None:
+    assert arranged(["<b>/1.png", "R&D/1.png"]).classes == ("<b>", "R&D")
+
+
+def test_arranged_takes_classes_that_are_called_like_parts() -> None:
+    assert arranged(["train/1.png", "val/1.png"]).classes == ("train", "val")
 
 
 def test_arranged_refuses_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from app.datafiles.columns import LARGEST_WHOLE_LABEL
 from app.recipes.division import rows_set_aside
 from worker.engine.loading.arrays import let_go
 
@@ -109,7 +110,9 @@ class Split:
 
 def strata(labels: Array) -> IntArray:
     """Classes to divide evenly, [rows]: class numbers or the hot column; real values give one."""
-    is_whole = labels.dtype.kind in "biu" or bool(np.all(labels == np.floor(labels)))
+    is_whole = labels.dtype.kind in "biu" or bool(
+        np.all((labels == np.floor(labels)) & (np.abs(labels) <= LARGEST_WHOLE_LABEL))
+    )
     flat = labels.reshape(len(labels), -1)
     if not is_whole or flat.shape[1] == 0:
         return np.zeros(len(labels), np.int64)

@@ -1,6 +1,8 @@
 """Data sets of text."""
 
 import io
+import re
+import time
 
 import numpy as np
 import pytest
@@ -56,6 +58,24 @@ def test_read_csv_takes_quotes_spaces_and_blank_lines() -> None:
     assert facts.train_rows + facts.test_rows == 40
 
 
+@pytest.mark.parametrize("blank", ["\n", "  \n", "\t \r\n"])
+def test_read_csv_passes_over_blank_lines_wherever_they_are(blank: str) -> None:
+    lines = TABLE.splitlines(keepends=True)
+    spaced = blank.join(["", *lines, ""])
+    assert read(spaced) == read(TABLE)
+    # They count as lines all the same: an editor shows the number.
+    assert "line 84, column 'a'" in refusal(spaced + "x,1,2\n")
+
+
+@pytest.mark.parametrize(
+    ("largest", "encoding"), [("9007199254740992", "integer"), ("1e17", "real"), ("1e300", "real")]
+)
+def test_read_csv_takes_labels_that_no_integer_holds_for_values(
+    largest: str, encoding: str
+) -> None:
+    assert read(TABLE + f"1,2,{largest}\n").labels[0].encoding == encoding
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -63,6 +83,11 @@ def test_read_csv_takes_quotes_spaces_and_blank_lines() -> None:
         (TABLE + "1,,2\n", "line 42, column 'b': '' is not a finite number"),
         (TABLE + "1,nan,2\n", "line 42, column 'b': 'nan' is not a finite number"),
         (TABLE + "1,2,1e999\n", "line 42, column 'kind': '1e999' is not a finite number"),
+        (TABLE + "1_0,2,1\n", "line 42, column 'a': '1_0' is not a finite number"),
+        (TABLE + "1,\u0661,1\n", "line 42, column 'b': '\u0661' is not a finite number"),
+        (TABLE + "1,  ,1\n", "line 42, column 'b': '  ' is not a finite number"),
+        (TABLE + '1,"2,1\n' + ROWS, "line 42: a quotation mark is not closed: '1,\"2,1\\n'"),
+        (TABLE + '1,"2\n",1\n', "line 42: a quotation mark is not closed"),
         (TABLE + "1,2\n", "line 42 has 2 cells, the header has 3"),
         (ROWS, "the first line holds numbers"),
         ("a\n1\n", "fewer than two columns"),
@@ -94,8 +119,22 @@ def test_read_csv_names_line_and_column_in_later_blocks(monkeypatch: pytest.Monk
 def test_read_csv_takes_few_long_lines_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_table, "CHARACTERS_AT_ONCE", 20)
     assert read(TABLE).inputs[0].maximum == 39
-    # The complaint that names no cell names the lines that were read together.
+    # A complaint that names no cell names the lines that were read together.
+    monkeypatch.setattr(csv_table, "NUMBER", re.compile(".*"))
     assert refusal(TABLE + "1_0,2,1\n") == "lines 41 to 42 cannot be read as numbers"
+
+
+def test_read_csv_says_how_to_leave_out_what_pandas_adds() -> None:
+    with pytest.raises(RejectedUpload) as caught:
+        read(TABLE.replace("a,b,kind", ",b,kind"))
+    assert "df.to_csv(path, index=False)" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("digits", ["1" * 10**6, "1" * 10**6 + "x", " " * 10**6 + "x"])
+def test_number_is_looked_at_in_one_go(digits: str) -> None:
+    began_at = time.monotonic()
+    csv_table.NUMBER.fullmatch(digits)
+    assert time.monotonic() - began_at < 2
 
 
 def test_read_csv_takes_the_column_that_is_called_label() -> None:
@@ -107,6 +146,11 @@ def test_read_csv_takes_the_column_that_is_called_label() -> None:
 
 def test_read_csv_takes_a_formula_for_a_name() -> None:
     assert read(TABLE.replace("b", "=HYPERLINK(1)"), label="a").inputs[0].shape == (2,)
+
+
+def test_read_csv_takes_a_name_as_text_whatever_it_means_elsewhere() -> None:
+    facts = read(TABLE.replace("kind", "<script>"))
+    assert facts.notes[1].startswith("the label is the column '<script>'")
 
 
 def test_read_csv_names_the_columns_when_the_label_is_none_of_them() -> None:

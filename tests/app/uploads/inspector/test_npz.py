@@ -1,6 +1,7 @@
 """Data sets of arrays, written by NumPy here."""
 
 import io
+import warnings
 import zipfile
 from typing import Any
 
@@ -151,6 +152,55 @@ def test_read_npz_refuses_when_less_is_stored_than_declared() -> None:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("x.npy", whole.getvalue()[:-4])
     with pytest.raises(RejectedUpload, match="declares 400 bytes of values but stores 396"):
+        read_npz(file, DatasetOptions())
+
+
+HEADER = "{'descr': '<f8', 'fortran_order': False, 'shape': %s, }"
+
+
+def with_header(shape: str, version: int = 1, text: str = HEADER) -> io.BytesIO:
+    """An archive of two arrays of 60 rows; the first one's header is as given."""
+    header = (text % shape).encode() + b"\n"
+    width = 2 if version == 1 else 4
+    start = b"\x93NUMPY" + bytes([version, 0]) + len(header).to_bytes(width, "little")
+    labels, file = io.BytesIO(), io.BytesIO()
+    np.save(labels, np.arange(60) % 3)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x.npy", start + header + bytes(60 * 4 * 8))
+        archive.writestr("y.npy", labels.getvalue())
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("shape", "version"),
+    [("(60, 4)", 1), ("(60,4)", 2), ("(60, 4,)", 3), ("(60L, 4L)", 1), ("(60, 4L)", 2)],
+)
+def test_read_npz_takes_headers_that_numpy_takes(shape: str, version: int) -> None:
+    file = with_header(shape, version)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what Python 2 wrote
+        assert np.load(file)["x"].shape == (60, 4)
+    assert read_npz(file, DatasetOptions()).inputs[0].shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "version", "text"),
+    [
+        *((shape, 1, HEADER) for shape in ("(60,,4)", "(060, 4)", "(6 0, 4)", "(60)", "60, 4")),
+        *((shape, 1, HEADER) for shape in ("(,60, 4)", "(60 4)", "(60LL, 4)")),
+        ("(60L, 4L)", 3, HEADER),
+        ("(60, 4)", 4, HEADER),
+        ("(" + "9" * 5000 + ",)", 1, HEADER),
+        ("(60, 4)", 1, HEADER + "\x0b"),
+        ("(60, 4)", 1, HEADER + " " * 10_000),
+    ],
+)
+def test_read_npz_refuses_headers_that_numpy_refuses(shape: str, version: int, text: str) -> None:
+    file = with_header(shape, version, text)
+    with pytest.raises((ValueError, SyntaxError)):
+        np.load(file)["x"]
+    with pytest.raises(RejectedUpload, match=r"header|not a NumPy array"):
         read_npz(file, DatasetOptions())
 
 

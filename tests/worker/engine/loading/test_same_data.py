@@ -9,6 +9,7 @@ import pytest
 
 from app.errors import DataNotUsable
 from app.recipes.facts import DatasetOptions, TensorSpec
+from app.uploads.inspector.csv_table import read_csv as inspect_csv
 from app.uploads.inspector.images import read_images as inspect_images
 from app.uploads.inspector.npz import read_npz as inspect_npz
 from app.uploads.inspector.parquet_table import read_parquet as inspect_parquet
@@ -109,6 +110,23 @@ def test_columns_are_the_rows_of_a_csv(tmp_path: Path) -> None:
         loaded(file(tmp_path / "d.parquet", "parquet", content), (2,)),
         loaded(file(tmp_path / "d.csv", "csv", f"a,b,y\n{rows}".encode()), (2,)),
     )
+
+
+def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    lines = ["a,y\n", *(f"{row},{y}\n" for row, y in enumerate(CLASSES))]
+    spaced = "\ufeff \n" + "\n \t\r\n".join(lines) + "  "
+    assert inspect_csv(io.BytesIO(spaced.encode()), DatasetOptions())[0].train_rows == 24
+    assert_same(
+        loaded(file(tmp_path / "spaced.csv", "csv", spaced.encode()), (1,)),
+        loaded(file(tmp_path / "d.csv", "csv", "".join(lines).encode()), (1,)),
+    )
+
+
+def test_labels_that_no_integer_holds_are_values(tmp_path: Path) -> None:
+    rows = "".join(f"{row},{y}e300\n" for row, y in enumerate(CLASSES))
+    labels = loaded(file(tmp_path / "d.csv", "csv", f"a,y\n{rows}".encode()), (1,)).train.labels
+    assert labels["y"].dtype.kind == "f"
+    assert labels["y"].max() == 2e300
 
 
 def test_label_is_the_column_that_is_called_so_in_both_tables(tmp_path: Path) -> None:
