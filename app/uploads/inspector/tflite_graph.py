@@ -7,6 +7,8 @@ import tflite
 
 from app.errors import RejectedUpload
 from app.uploads.inspector.shown import shown
+from app.uploads.inspector.tflite_arity import OPTIONAL
+from app.uploads.inspector.tflite_flow import check_flow
 from app.uploads.inspector.tflite_reader import Reader
 from app.uploads.inspector.tflite_tensors import Tensor, TensorReader
 
@@ -14,7 +16,6 @@ MAX_SUBGRAPHS = 1_000
 # Interpreters prepare what is called inside the call: each is a frame of their stack.
 MAX_CALL_DEPTH = 32
 SCHEMA_VERSION = 3
-OPTIONAL = -1
 CUSTOM_CODE, SIGNATURE_KEY, PORT_NAME = 1, 2, 0
 OPERATORS: dict[int, str] = {
     code: name for name, code in vars(tflite.BuiltinOperator).items() if name.isupper()
@@ -28,6 +29,8 @@ REFUSED = frozenset(
     """.split()  # noqa: SIM905 - easier to read
 )
 STABLEHLO = "STABLEHLO_"
+# Types of what an interpreter keeps for itself.
+NO_VALUES = frozenset({"resource", "variant"})
 
 
 class Call(NamedTuple):
@@ -105,6 +108,15 @@ def read_subgraphs(content: Any) -> tuple[Subgraph, ...]:
     )
     if not subgraphs or not subgraphs[0].inputs or not subgraphs[0].outputs:
         raise RejectedUpload("the model has no inputs or no outputs")
+    _check_port_types(subgraphs[0])
+    for index, graph in enumerate(subgraphs):
+        check_flow(
+            graph.tensors,
+            graph.operators,
+            [port.tensor for port in graph.inputs],
+            [port.tensor for port in graph.outputs],
+            f"subgraph {index}",
+        )
     _check_signatures(reader, subgraphs)
     _check_call_depth(subgraphs)
     return subgraphs
@@ -181,6 +193,12 @@ def _check_signatures(reader: Reader, subgraphs: tuple[Subgraph, ...]) -> None:
         )
         if any(port >= tensors for port in ports):
             raise RejectedUpload(f"signature {shown(key)} names tensor {max(ports)}")
+
+
+def _check_port_types(main: Subgraph) -> None:
+    for port in (*main.inputs, *main.outputs):
+        if main.tensors[port.tensor].type in NO_VALUES:
+            raise RejectedUpload(f"{shown(port.name)} is a handle, which no one can give or take")
 
 
 def _check_call_depth(subgraphs: tuple[Subgraph, ...]) -> None:

@@ -28,6 +28,15 @@ TYPE_BITS = {
     **dict.fromkeys(("float32", "int32", "uint32"), 32),
     **dict.fromkeys(("float64", "int64", "uint64"), 64),
 }
+# Interpreters divide by scales, and by products of them.
+LEAST_SCALE = np.finfo(np.float32).tiny
+ZERO_POINTS = {
+    "int4": (-8, 7),
+    "int8": (-128, 127),
+    "uint8": (0, 255),
+    "int16": (-(2**15), 2**15 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+}
 FLOATS: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
@@ -36,7 +45,10 @@ FLOATS: dict[str, np.dtype[Any]] = {
 
 
 class Tensor(NamedTuple):
-    """`signature` has null where a length is free; `is_constant`: the file has its values."""
+    """`signature` has null where a length is free; `is_constant`: the file has its values.
+
+    `is_variable`: an interpreter keeps its values from one run to the next, zeros at first.
+    """
 
     name: str
     type: str
@@ -44,6 +56,7 @@ class Tensor(NamedTuple):
     signature: tuple[int | None, ...]
     buffer: int
     is_constant: bool
+    is_variable: bool
     is_scaled: bool
 
     @property
@@ -74,14 +87,17 @@ class TensorReader:
                 f"tensor {shown(name)} is kept in buffer {table.Buffer()}: there is none"
             )
         buffer = model.Buffers(table.Buffer())
+        if table.Type() not in TYPES:
+            raise RejectedUpload(f"tensor {shown(name)} is of the unknown type {table.Type()}")
         quantization = table.Quantization()
         tensor = Tensor(
             name=name,
-            type=TYPES.get(table.Type(), "unknown"),
+            type=TYPES[table.Type()],
             shape=shape,
             signature=tuple(None if axis < 0 else axis for axis in (free or shape)),
             buffer=table.Buffer(),
             is_constant=_stored_bytes(buffer, self._reader.file_bytes) > 0,
+            is_variable=bool(table.IsVariable()),
             is_scaled=quantization is not None and quantization.ScaleLength() > 0,
         )
         if tensor.is_scaled:
@@ -162,6 +178,16 @@ def _check_scales(reader: Reader, tensor: Tensor, quantization: Any) -> None:
     reader.indices(scales)
     if not np.isfinite(quantization.ScaleAsNumpy()).all():
         raise RejectedUpload(f"scales of tensor {shown(tensor.name)} are NaN or infinite")
+    if (quantization.ScaleAsNumpy() < LEAST_SCALE).any():
+        raise RejectedUpload(
+            f"scales of tensor {shown(tensor.name)} are zero or less, or nearly so"
+        )
+    lowest, highest = ZERO_POINTS.get(tensor.type, ZERO_POINTS["int32"])
+    points = quantization.ZeroPointAsNumpy() if zeros else np.zeros(1)
+    if not (points.min() >= lowest and points.max() <= highest):
+        raise RejectedUpload(
+            f"a zero point of tensor {shown(tensor.name)} is no value of type {tensor.type}"
+        )
 
 
 def _check_finite(tensor: Tensor, values: Any) -> None:

@@ -1,5 +1,6 @@
 """An honest TensorFlow Lite file, changed as a stranger might, each time with its refusal."""
 
+import copy
 import io
 import tempfile
 from collections.abc import Callable
@@ -122,6 +123,45 @@ def feed_kernel(model: Any) -> None:
     main(model).inputs = [main(model).tensors.index(kernel(model))]
 
 
+def first(model: Any) -> Any:
+    return main(model).operators[0]
+
+
+def reverse(model: Any) -> None:
+    main(model).operators = main(model).operators[::-1]
+
+
+def repeat(model: Any) -> None:
+    main(model).operators[1].outputs = main(model).operators[0].outputs
+
+
+def feed_itself(model: Any) -> None:
+    step = main(model).operators[1]
+    step.inputs = [*step.outputs, *list(step.inputs)[1:]]
+
+
+def return_nothing(model: Any) -> None:
+    """An output that no operator makes."""
+    main(model).tensors.append(copy.deepcopy(main(model).tensors[main(model).outputs[0]]))
+    main(model).outputs = [len(main(model).tensors) - 1]
+
+
+def twice(model: Any) -> None:
+    main(model).inputs = [*main(model).inputs] * 2
+
+
+def keep_for_itself(model: Any) -> None:
+    main(model).tensors[main(model).inputs[0]].type = schema.TensorType.RESOURCE
+
+
+def scaled(scale: float, zero_point: int = 0) -> Change:
+    return set_(
+        scales,
+        scale=np.full(1, scale, np.float32),
+        zeroPoint=np.full(1, zero_point, np.int64),
+    )
+
+
 def scales(model: Any) -> Any:
     return kernel(model).quantization
 
@@ -209,6 +249,27 @@ REFUSED: dict[str, tuple[bytes, Change, str]] = {
         set_(scales, scale=np.full(1, np.nan, np.float32), zeroPoint=np.zeros(1, np.int64)),
         "are NaN or infinite",
     ),
+    "a scale of zero": (HONEST, scaled(0.0), "are zero or less"),
+    "a scale below zero": (HONEST, scaled(-1.0), "are zero or less"),
+    "a scale that is nearly zero": (HONEST, scaled(1e-45), "are zero or less, or nearly so"),
+    "a zero point beyond its type": (HONEST, scaled(1.0, 128), "is no value of type int8"),
+    "a zero point beyond all types": (HONEST, scaled(1.0, 2**62), "is no value of type int8"),
+    "an unknown type": (
+        FLOAT,
+        set_(lambda model: main(model).tensors[0], type=99),
+        "of the unknown type 99",
+    ),
+    "operators in another order": (FLOAT, reverse, "before anything makes it"),
+    "an operator that feeds itself": (FLOAT, feed_itself, "before anything makes it"),
+    "a result that is made twice": (FLOAT, repeat, "makes the tensor"),
+    "an input that is given twice": (FLOAT, twice, "makes the tensor"),
+    "an output that nothing makes": (FLOAT, return_nothing, "before anything makes it"),
+    "an input that is a handle": (FLOAT, keep_for_itself, "is a handle"),
+    "no inputs": (FLOAT, set_(first, inputs=[]), "has 0 inputs and 1 outputs"),
+    "one input": (FLOAT, set_(first, inputs=[0]), "has 1 inputs and 1 outputs"),
+    "too many inputs": (FLOAT, set_(first, inputs=[0, 1, 2, 1]), "has 4 inputs"),
+    "no outputs": (FLOAT, set_(first, outputs=[]), "inputs and 0 outputs"),
+    "no weights": (FLOAT, set_(first, inputs=[0, -1, 2]), "has 2 inputs"),
     "an index past the end": (FLOAT, sparse(EVEN, [4] * ROWS), "leads out of it"),
     "an index before the beginning": (FLOAT, sparse(EVEN, [-1] * ROWS), "leads out of it"),
     "rows that end before they begin": (
