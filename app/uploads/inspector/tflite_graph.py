@@ -17,6 +17,8 @@ MAX_SUBGRAPHS = 1_000
 MAX_CALL_DEPTH = 32
 SCHEMA_VERSION = 3
 CUSTOM_CODE, SIGNATURE_KEY, PORT_NAME = 1, 2, 0
+WHOLE_CODE = 3
+BEYOND_A_BYTE = 127
 OPERATORS: dict[int, str] = {
     code: name for name, code in vars(tflite.BuiltinOperator).items() if name.isupper()
 }
@@ -123,8 +125,12 @@ def read_subgraphs(content: Any) -> tuple[Subgraph, ...]:
 
 
 def _operator_name(reader: Reader, code: Any) -> str:
-    # Files before schema 3a hold the code in a byte, later ones in both fields.
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    # Files before schema 3a hold the code in a byte, later ones in both fields, or in the new one
+    # alone. `code.BuiltinCode()` gives the byte for small numbers, which interpreters do not do.
+    byte, whole = code.DeprecatedBuiltinCode(), reader.number(code, WHOLE_CODE)
+    number = max(byte, whole)
+    if byte not in (0, number, BEYOND_A_BYTE) or whole not in (0, number):
+        raise RejectedUpload(f"an operator has two codes, {byte} and {whole}")
     name = OPERATORS.get(number)
     if name is None:
         raise RejectedUpload(f"operator code {number} is not one of TensorFlow Lite")

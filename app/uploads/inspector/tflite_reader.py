@@ -41,6 +41,12 @@ class Reader:
             raise RejectedUpload(f"a tensor is called {shown(name)}")
         return name
 
+    def number(self, table: Any, slot: int) -> int:
+        """A whole number of 32 bits, as it stands there; 0 where there is none."""
+        tab = table._tab
+        offset = number_types.UOffsetTFlags.py_type(tab.Offset(4 + 2 * slot))
+        return int(tab.Get(number_types.Int32Flags, offset + tab.Pos)) if offset else 0
+
     def text(self, table: Any, slot: int) -> bytes:
         """A text, its length looked at first. Raises: RejectedUpload."""
         tab = table._tab

@@ -169,6 +169,20 @@ def scales(model: Any) -> Any:
 ROWS = 8
 EVEN = list(range(ROWS + 1))
 REFUSED: dict[str, tuple[bytes, Change, str]] = {
+    "a code in the new field alone": (
+        FLOAT,
+        set_(
+            lambda model: model.operatorCodes[0],
+            builtinCode=schema.BuiltinOperator.CUSTOM,
+            deprecatedBuiltinCode=0,
+        ),
+        "the custom operator",
+    ),
+    "two codes": (
+        FLOAT,
+        set_(lambda model: model.operatorCodes[0], builtinCode=9, deprecatedBuiltinCode=3),
+        "an operator has two codes, 3 and 9",
+    ),
     "another schema": (FLOAT, set_(lambda model: model, version=4), "version 4 of the schema"),
     "a call that does not say so": (FLOAT, call("WHILE", None, 0), "does not say which subgraphs"),
     "a call in the words of another": (
