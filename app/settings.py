@@ -119,7 +119,10 @@ class Settings(BaseModel):
     )
     job_file_bytes: int = Field(16 * 2**30, gt=0, description="Largest file a job may write.")
     job_tasks: int = Field(
-        1024, gt=0, description="Processes and threads a job may have at a time, all together."
+        1024,
+        gt=0,
+        description="Processes and threads a job may have at a time, all together; processes 64 at "
+        "most.",
     )
     job_disk_bytes: int = Field(
         32 * 2**30, gt=0, description="What a job may hold on disk at a time, its inputs apart."

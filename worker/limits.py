@@ -20,7 +20,7 @@ class Limits:
 
     Attributes:
         tasks: processes and threads.
-        processes: of those; each costs memory that nobody counts. A training of 8 has 12.
+        processes: of those; each costs memory that nobody counts. A training has 8 and a few.
         disk_bytes, files: what may lie in its folders at a time.
         output_bytes: the artifacts, all together.
         readable: folders of programs, beside Python's own. For tests.
