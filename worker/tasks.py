@@ -136,10 +136,13 @@ def insist(
     """Hours of work are not thrown away for a database that restarts: it is asked again.
 
     Only a worker that has to stop gives up, when its lease would have ended.
+
+    Raises: EngineFault where a file of the result is gone from the store.
     """
     started_at = time.monotonic()
     while True:
         try:
+            hold_blobs(shop, ending)
             journal.close()
             return write_down(shop, job, ending)
         except UNREACHABLE as error:
@@ -148,6 +151,14 @@ def insist(
         if hold.is_lost or (is_late and shop.closing.is_over):
             return False
         time.sleep(shop.settings.heartbeat_s)
+
+
+def hold_blobs(shop: Workshop, ending: Outcome | HandBack) -> None:
+    """No row says yet that somebody owns them: old ones would be swept, while this waits."""
+    made = ending.artifacts if isinstance(ending, Outcome) else ()
+    gone = [one.filename for one in made if not shop.blobs.touch(one.sha256)]
+    if gone:
+        raise EngineFault(f"{', '.join(gone)} went from the blob store before the job had ended")
 
 
 def write_down(shop: Workshop, job: Job, ending: Outcome | HandBack) -> bool:

@@ -130,6 +130,15 @@ class BlobStore:
             if is_new_folder:
                 _sync_folder(self.root)
 
+    def touch(self, sha256: str) -> bool:
+        """Make a blob young, so that a sweep leaves it alone; False where there is none."""
+        with _store_errors(), self._lock(fcntl.LOCK_SH):
+            try:
+                os.utime(self.path(sha256))
+            except FileNotFoundError:
+                return False
+        return True
+
     def path(self, sha256: str) -> Path:
         """Where a blob of this digest is, or would be."""
         if not DIGEST.fullmatch(sha256):

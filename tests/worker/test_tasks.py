@@ -68,6 +68,25 @@ def test_result_is_kept_when_the_database_is_away_at_the_end(
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
 
 
+def test_job_whose_files_were_swept_meanwhile_has_not_succeeded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, failures = JobLeases.commit, iter(range(1))
+
+    def swept(leases: JobLeases, job_id: str, fence: int, outcome: Outcome, now: datetime) -> bool:
+        if next(failures, None) is not None:
+            [made] = outcome.artifacts
+            desk.shop.blobs.path(made.sha256).unlink()
+            raise OperationalError("UPDATE", {}, Exception("server closed the connection"))
+        return commit(leases, job_id, fence, outcome, now)
+
+    monkeypatch.setattr(JobLeases, "commit", swept)
+
+    job = desk.do("artifact.write_bytes(b'x'); leave()")
+
+    assert job.state is JobState.FAILED
+
+
 def test_job_fails_when_the_database_refuses_its_result(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

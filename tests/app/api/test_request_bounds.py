@@ -22,6 +22,8 @@ from tests.app.api.conftest import Api
 pytestmark = pytest.mark.anyio
 
 JSON = {"Content-Type": "application/json"}
+# Processor time; what is held off here took 26 s and more.
+LIMIT_S = 3.0
 
 
 async def validated(api: Api, content: str) -> tuple[httpx.Response, float]:
@@ -51,7 +53,7 @@ async def test_body_full_of_mistakes_takes_no_time(api: Api, content: str) -> No
     answer, seconds = await validated(api, content)
     assert answer.status_code == 422
     assert len(answer.json()["errors"]) <= MOST_COMPLAINTS
-    assert seconds < 1.0
+    assert seconds < LIMIT_S
 
 
 async def test_all_mistakes_are_counted_though_few_are_told(api: Api) -> None:
@@ -89,7 +91,7 @@ async def test_patterns_at_their_longest_take_no_time(api: Api) -> None:
     body = given.a_body(given.a_model(api), recipe={"steps": steps})
     answer, seconds = await validated(api, json.dumps(body))
     assert "it stands for too much" in answer.json()["errors"][0]["detail"]
-    assert seconds < 1.0
+    assert seconds < LIMIT_S
 
 
 async def test_patterns_of_all_steps_together_are_counted_before_one_is_compiled(api: Api) -> None:

@@ -181,5 +181,19 @@ def test_sweep_keeps_an_old_blob_that_was_just_uploaded_again(store: BlobStore) 
     assert path.exists()
 
 
+def test_touch_keeps_an_old_blob_from_the_sweep_and_misses_one_that_is_gone(
+    store: BlobStore,
+) -> None:
+    path = put(store)
+    long_ago = later(-10 * HOUR_S).timestamp()
+    os.utime(path, (long_ago, long_ago))
+    sha256 = path.parent.name + path.name
+    assert store.touch(sha256)
+    store.sweep(frozenset(), later(0), HOUR_S)
+    assert path.exists()
+    path.unlink()
+    assert not store.touch(sha256)
+
+
 def test_sweep_does_nothing_when_there_is_no_store_yet(store: BlobStore) -> None:
     assert store.sweep(frozenset(), later(0), HOUR_S).freed_bytes == 0

@@ -24,14 +24,14 @@ from tests.app.jobs.test_store import asked
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OTHER = "ten_other"
 KEY = Idempotency("k", "digest")
-# What is about no tenant, and never asked for by one: sweeps, reapers, inspections; and `add` and
-# `finish` of uploads, which are given the tenant with the upload.
+# What is about no tenant, and never asked for by one: sweeps, reapers, inspections; and what is
+# given the tenant with an upload or a key.
 HOUSEKEEPING = {
     JobStore: {"mark_sent", "blobs_in_use"},
     UploadStore: {"add", "finish", "inspecting", "referenced"},
     AccountStore: {
-        *("tenant_named", "tenant_names", "add_tenant", "add", "note_use"),
-        *("by_prefix", "by_id", "all_keys"),
+        *("tenant_named", "tenant_names", "add_tenant", "add", "add_made", "note_use"),
+        *("by_prefix", "by_id", "by_ids", "all_keys"),
     },
 }
 

@@ -75,7 +75,7 @@ def test_onnx_file_is_refused_with_the_operator_that_onnx_lacks(tmp_path: Path) 
 
 
 def test_tflite_model_cannot_become_onnx(tmp_path: Path) -> None:
-    with pytest.raises(ExportFailed, match="cannot be turned back into onnx"):
+    with pytest.raises(ExportFailed, match="without Keras layers cannot be turned into onnx"):
         write_file("onnx", TfliteSource(b""), tmp_path / "conv", None)
 
 
