@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
+from app.database.engine import json_text
 from app.jobs.job import Job
 from app.jobs.rows import NewEvent
 from worker.engine.order import Event
@@ -20,11 +21,14 @@ WRITE_EVERY_S = 0.25
 LEAST_PROGRESS = 0.005
 THINNED = frozenset({"progress", "metrics"})
 KEPT = frozenset({"phase", "step", "warning"})
-# A child that talks without end fills no database: so many events of a kind are kept, so large.
+# A child that talks without end fills no database: so many events of a kind are kept, so large,
+# and of one attempt no more than so many bytes, as they are stored.
 MOST_KEPT = 1_000
+MOST_BYTES = 2 * 2**20
 LONGEST_MESSAGE = 2_000
 LONGEST_WORD = 200
-MOST_DATA = 50
+MOST_DATA = 20
+LEFT_OUT = "This job said more than is kept; what came after this was left out."
 # What the database's driver raises while it is away; the same statement may do well later.
 UNREACHABLE = (OperationalError, InterfaceError, TimeoutError)
 
@@ -40,6 +44,7 @@ class Journal:
         self._job = job
         self._pending: list[NewEvent] = []
         self._kept: Counter[str] = Counter()
+        self._room = MOST_BYTES
         self._progress = 0.0
         self._told_progress = 0.0
         self._has_moved = False
@@ -71,7 +76,17 @@ class Journal:
             self._has_moved = True
         if self._is_to_be_told(event):
             facts = event.model_dump(mode="json", exclude={"event", "problem"}, exclude_none=True)
-            self._pending.append(NewEvent(event.event, self._shop.clean.data(facts)))
+            self._keep(NewEvent(event.event, self._shop.clean.data(facts)))
+
+    def _keep(self, event: NewEvent) -> None:
+        """Until there is no room for one; that is said once, and nothing is kept from then on."""
+        if self._room < 0:
+            return
+        size = len(json_text(event.data))
+        if size > self._room:
+            event, size = NewEvent("warning", {"message": LEFT_OUT}), self._room + 1
+        self._pending.append(event)
+        self._room -= size
 
     def _is_to_be_told(self, event: Event) -> bool:
         if event.event in KEPT:

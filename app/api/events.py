@@ -16,6 +16,7 @@ from app.api.paging import PageView
 from app.api.rendering import event_view
 from app.api.scopes import Reader
 from app.api.watching import Watch
+from app.errors import NotFound
 from app.jobs.rows import JobEvent
 from app.jobs.views import EventView
 
@@ -96,7 +97,8 @@ def wants_json(accept: str) -> bool:
 async def stream(news: News, after: int, watch: Watch) -> AsyncIterator[bytes]:
     """Every event after this one, as soon as it is stored, until the job is final.
 
-    It ends, too, as soon as the key that it was asked for with is not good any more.
+    It ends, too, as soon as the key that it was asked for with is not good any more, and when the
+    job is deleted: its answer has begun, and can be no other one.
     While nothing happens to its job, a stream asks nothing and holds no thread.
     """
     loop = asyncio.get_running_loop()
@@ -104,7 +106,10 @@ async def stream(news: News, after: int, watch: Watch) -> AsyncIterator[bytes]:
     yield b"retry: %d\n\n" % RECONNECT_MS
     while watch.is_key_good:
         watch.rest()
-        events, is_final = await run_in_threadpool(news, after, EVENTS_A_READ)
+        try:
+            events, is_final = await run_in_threadpool(news, after, EVENTS_A_READ)
+        except NotFound:
+            return
         for event in events:
             yield frame(event)
             after = event.seq
@@ -126,8 +131,10 @@ def frame(event: JobEvent) -> bytes:
 
 def _page(news: News, after: int, limit: int) -> Response:
     events, _ = news(after, limit)
+    # Large events fill a page before there are `limit` of them.
+    is_full = len(events) == limit or bool(events and news(events[-1].seq, 1)[0])
     page = PageView[EventView](
         items=[event_view(event) for event in events],
-        next_cursor=str(events[-1].seq) if len(events) == limit else None,
+        next_cursor=str(events[-1].seq) if is_full else None,
     )
     return Response(page.model_dump_json(), media_type="application/json")

@@ -24,7 +24,6 @@ from app.database.engine import Database
 from app.database.tables import (
     artifacts,
     idempotency_keys,
-    job_events,
     job_uploads,
     jobs,
 )
@@ -32,6 +31,7 @@ from app.errors import IdempotencyKeyReused, NotFound
 from app.ids import new_id
 from app.jobs.adding import NewJob, insert_job
 from app.jobs.admission import JobUsage, require_room, usage_of
+from app.jobs.history import read_events
 from app.jobs.job import Job, JobState
 from app.jobs.request import JobRequest
 from app.jobs.rows import (
@@ -122,6 +122,29 @@ class JobStore:
             )
         return self.get(tenant_id, row.job_id)
 
+    def last_made(self, tenant_id: str, prefix: str, now: datetime) -> tuple[int, Job] | None:
+        """Of keys that are this prefix and a number: the highest of the last day, and its job."""
+        key = idempotency_keys.c
+        query = (
+            select(key.key, *JOB_COLUMNS)
+            .join(jobs, jobs.c.id == key.job_id)
+            .where(
+                key.tenant_id == tenant_id,
+                key.key.startswith(prefix, autoescape=True),
+                key.created_at > now - IDEMPOTENCY_TTL,
+            )
+            # The longer number is the higher one.
+            .order_by(func.length(key.key).desc(), key.key.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            return None
+        return int(row["key"].removeprefix(prefix)), job_of(
+            {name: row[name] for name in row if name != "key"}
+        )
+
     def get(self, tenant_id: str, job_id: str) -> Job:
         """Raises: NotFound."""
         return job_of(self._row(tenant_id, job_id, *JOB_COLUMNS))
@@ -166,17 +189,9 @@ class JobStore:
             connection.execute(sent.values(sent_at=now, send_count=jobs.c.send_count + 1))
 
     def events(self, tenant_id: str, job_id: str, after: int, limit: int) -> list[JobEvent]:
-        """Events with a number above `after`, in order."""
-        event = job_events.c
-        query = (
-            select(event.seq, event.at, event.type, event.data)
-            .join(jobs, jobs.c.id == event.job_id)
-            .where(owned(tenant_id, job_id), event.seq > after)
-            .order_by(event.seq)
-            .limit(limit)
-        )
+        """Events with a number above `after`, in order; fewer than `limit` where they are large."""
         with self._database.read() as connection:
-            return [JobEvent(**row) for row in connection.execute(query).mappings()]
+            return read_events(connection, tenant_id, job_id, after, limit)
 
     def queue_positions(self, tenant_id: str, job_ids: Collection[str]) -> dict[str, int]:
         """Of those that are queued: 1 = the next one of this tenant to be taken.

@@ -1,14 +1,16 @@
 """What a child says becomes history: thinned where it is talk, kept where it matters."""
 
 import pytest
+from sqlalchemy import Text, cast, select
 from sqlalchemy.exc import DataError, OperationalError
 
 from app.accounts.principal import DEFAULT_TENANT
+from app.database.tables import job_events
 from app.jobs.job import Job
 from app.jobs.leases import JobLeases
 from tests.worker.conftest import Desk
 from worker.engine.order import Event
-from worker.journal import MOST_KEPT, Journal
+from worker.journal import LEFT_OUT, MOST_BYTES, MOST_KEPT, Journal
 
 
 @pytest.fixture
@@ -49,6 +51,23 @@ def test_journal_fills_no_database_when_a_child_talks_without_end(desk: Desk, jo
     assert len(stored(desk, job, "warning")) == MOST_KEPT
 
 
+def test_journal_fills_no_database_when_what_a_child_says_is_large(desk: Desk, job: Job) -> None:
+    # As hostile as a child can be: a character outside of the first plane is stored as 12.
+    large: dict[str, float | int | str | bool | None] = {
+        f"{n}": "\U0001f600" * 200 for n in range(50)
+    }
+    journal = Journal(desk.shop, job)
+    for kind in ("step", "warning", "phase"):
+        journal.write([Event(event=kind, message="\U0001f600" * 2_000, data=large)] * 20)
+    journal.close()
+
+    with desk.shop.jobs._database.read() as connection:
+        query = select(cast(job_events.c.data, Text)).where(job_events.c.job_id == job.id)
+        texts = list(connection.execute(query.order_by(job_events.c.seq)).scalars())
+    assert MOST_BYTES / 2 < sum(map(len, texts)) < MOST_BYTES + 1_000
+    assert [LEFT_OUT in text for text in texts] == [False] * (len(texts) - 1) + [True]
+
+
 def test_journal_has_room_for_a_step_when_a_child_warns_without_end(desk: Desk, job: Job) -> None:
     journal = Journal(desk.shop, job)
     journal.write([Event(event="warning", message="again")] * 20_000)
@@ -66,7 +85,7 @@ def test_journal_cuts_what_is_too_long_to_be_kept(desk: Desk, job: Job) -> None:
 
     [kept] = stored(desk, job, "step")
     assert kept == {"phase": "p" * 200, "message": "m" * 2_000, "data": kept["data"]}
-    assert kept["data"] == {f"{n}": "x" * 200 for n in range(50)}
+    assert kept["data"] == {f"{n}": "x" * 200 for n in range(20)}
 
 
 def test_journal_keeps_no_zero_character_which_postgresql_refuses(desk: Desk, job: Job) -> None:

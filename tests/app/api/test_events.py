@@ -4,12 +4,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
+from app.accounts.principal import DEFAULT_TENANT, Principal
 from app.api import events
+from app.api.watching import Watch
+from app.jobs import history
 from app.jobs.rows import NewEvent
 from tests.app.api import given
 from tests.app.api.conftest import Api
@@ -126,6 +130,49 @@ async def test_pages_hold_every_event_once(api: Api, parameter: str) -> None:
         seen += [event["seq"] for event in page["items"]]
         cursor = page["next_cursor"]
     assert seen == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("room", [1, 150, 10_000])
+async def test_pages_of_large_events_end_early_and_hold_every_event_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(history, "MOST_BYTES_A_READ", room)
+    job_id = (await given.a_job(api))["id"]
+    fence = given.started(api, job_id)
+    large = (NewEvent("metrics", {"text": f"{number}" * 100}) for number in range(4))
+    given.reported(api, job_id, fence, 0.5, *large)
+    pages: list[list[int]] = []
+    cursor: str | None = "0"
+    while cursor is not None:
+        path = f"/v1/jobs/{job_id}/events?limit=1000&cursor={cursor}"
+        page = (await api.get(path, headers=JSON)).json()
+        pages.append([event["seq"] for event in page["items"]])
+        cursor = page["next_cursor"]
+    assert [seq for page in pages for seq in page] == [1, 2, 3, 4, 5, 6]
+    assert [len(page) for page in pages] == {1: [1] * 6, 150: [3, 2, 1], 10_000: [6]}[room]
+
+
+async def test_stream_tells_every_event_when_they_are_large(
+    api: Api, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MOST_BYTES_A_READ", 1)
+    job_id = (await given.a_job(api))["id"]
+    await api.post(f"/v1/jobs/{job_id}/cancel")
+    async with following(url, job_id) as lines:
+        assert [(await next_event(lines))["id"] for _ in range(2)] == ["1", "2"]
+        assert [line async for line in lines] == []
+
+
+async def test_stream_ends_when_its_job_is_deleted(api: Api) -> None:
+    job_id = (await given.a_job(api))["id"]
+    owner = Principal(DEFAULT_TENANT, None, frozenset())
+    watch = Watch(owner, job_id, is_for_events=True)
+    told = events.stream(partial(api.services.jobs.news, DEFAULT_TENANT, job_id), 0, watch)
+    assert (await anext(told)).startswith(b"retry: ")
+    assert b'"queued"' in await anext(told)
+    await api.post(f"/v1/jobs/{job_id}/cancel")
+    await api.http.delete(f"/v1/jobs/{job_id}")
+    assert [frame async for frame in told] == []
 
 
 async def test_stream_resumes_without_gap_or_repeat_when_the_api_is_killed(api: Api) -> None:

@@ -104,8 +104,23 @@ async def test_events_are_polled_without_reading_the_report(api: Api) -> None:
     assert not [statement for statement in statements if "report" in statement]
 
 
-async def statements_of(api: Api, path: str) -> list[str]:
-    """What a read asks the database."""
+async def test_retry_asks_the_database_as_often_after_many_retries_as_after_one(api: Api) -> None:
+    path = f"/v1/jobs/{(await given.a_job(api))['id']}"
+    asked: list[int] = []
+    made: list[str] = []
+    for _ in range(12):
+        await api.post(f"/v1/jobs/{made[-1]}/cancel" if made else f"{path}/cancel")
+        statements = await statements_of(api, f"{path}/retry", "POST", status=202)
+        made.append((await api.post(f"{path}/retry")).json()["id"])
+        asked.append(len(statements))
+    assert len(set(made)) == 12
+    assert len(set(asked)) == 1
+
+
+async def statements_of(
+    api: Api, path: str, method: str = "GET", *, status: int = 200
+) -> list[str]:
+    """What a request asks the database."""
     asked: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -114,7 +129,7 @@ async def statements_of(api: Api, path: str) -> list[str]:
     engine = api.services.jobs.database.engine
     event.listen(engine, "before_cursor_execute", note)
     try:
-        assert (await api.get(path)).status_code == 200
+        assert (await api.http.request(method, path)).status_code == status
     finally:
         event.remove(engine, "before_cursor_execute", note)
     return asked

@@ -16,6 +16,7 @@ from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
 from app.jobs.listing import FETCHED, JobFilter, decode_cursor, encode_cursor, list_jobs
 from app.jobs.request import JobRequest
+from app.jobs.rows import NewEvent, append_events
 from app.jobs.store import Idempotency, JobStore, uses
 from app.uploads.store import UploadStore
 
@@ -78,6 +79,33 @@ def test_idempotency_key_is_forgotten_after_a_day(store: JobStore) -> None:
     later = store.add(DEFAULT_TENANT, asked(), now=NOW + timedelta(hours=25), idempotency=key)
 
     assert later.id != first.id
+
+
+def test_last_made_is_the_highest_number_of_the_last_day(store: JobStore) -> None:
+    made = {}
+    for number in (1, 2, 9, 10):
+        key = Idempotency(f"retry:job_1:{number}", "digest")
+        made[number] = store.add(DEFAULT_TENANT, asked(), now=NOW, idempotency=key)
+    for other in ("retry:job_1", "retry:jobx1:11", "retry:job_11:12"):
+        store.add(DEFAULT_TENANT, asked(), now=NOW, idempotency=Idempotency(other, "digest"))
+
+    assert store.last_made(DEFAULT_TENANT, "retry:job_1:", NOW) == (10, made[10])
+    assert store.last_made("ten_other", "retry:job_1:", NOW) is None
+    assert store.last_made(DEFAULT_TENANT, "retry:job_1:", NOW + timedelta(hours=25)) is None
+
+
+def test_events_are_read_to_a_limit_of_bytes(store: JobStore, both_databases: Database) -> None:
+    job = store.add(DEFAULT_TENANT, asked(), now=NOW)
+    with both_databases.write() as connection:
+        # As stored: an accent is six characters of ASCII.
+        large = NewEvent("warning", {"message": "\u00e9" * 50_000})
+        append_events(connection, job.id, [large] * 12, NOW)
+
+    first = store.events(DEFAULT_TENANT, job.id, 0, 1_000)
+    rest = store.events(DEFAULT_TENANT, job.id, first[-1].seq, 1_000)
+    assert [event.seq for event in first] == [1, 2, 3, 4, 5]
+    assert [event.seq for event in rest] == [6, 7, 8, 9]
+    assert len(store.events(DEFAULT_TENANT, job.id, 0, 2)) == 2
 
 
 def test_idempotency_key_makes_one_job_when_many_requests_race(store: JobStore) -> None:
