@@ -117,6 +117,7 @@ def wire(
             is_in_use=uses,
             max_bytes=settings.max_upload_bytes,
             wait_s=settings.inspection_wait_s,
+            reserve_bytes=settings.disk_reserve_bytes,
         ),
         jobs=job_service,
         rates=rates_of(settings.resolved_broker_url),

@@ -93,7 +93,8 @@ class Settings(BaseModel):
         20,
         ge=0,
         le=MOST_A_MINUTE,
-        description="Wrong keys from one address a minute; 0 = any number.",
+        description="Wrong keys, and as many refused pages, from one address a minute; "
+        "0 = any number.",
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
         (),
@@ -134,7 +135,8 @@ class Settings(BaseModel):
     disk_reserve_bytes: int = Field(
         2**30,
         ge=0,
-        description="Kept free on the disk of `home`: below it, the job that holds most is ended.",
+        description="Kept free on the disks of `home` and blobs: below it, uploads are refused and "
+        "the job that holds most is ended.",
     )
     warm_spare: bool = Field(
         True, description="Keep a child ready for each concurrent job, with TensorFlow imported."

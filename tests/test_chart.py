@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from app.main import MOST_INSPECTIONS
 from app.settings import PREFIX, Settings
 
 CHART = Path(__file__).parent.parent / "deploy" / "chart"
@@ -80,6 +81,11 @@ def test_images_are_those_of_the_compose_file() -> None:
 def test_job_fits_into_the_memory_of_its_worker() -> None:
     limit = int(VALUES["worker"]["resources"]["limits"]["memory"].removesuffix("Gi")) * 2**30
     assert VALUES["worker"]["jobMemoryBytes"] < limit
+
+
+def test_inspections_fit_into_the_memory_of_the_api() -> None:
+    limit = int(VALUES["api"]["resources"]["limits"]["memory"].removesuffix("Gi")) * 2**30
+    assert limit >= MOST_INSPECTIONS * Settings().inspection_memory_bytes + 512 * 2**20
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from app.embedded.broker import packaged_server
+from app.main import MOST_INSPECTIONS
 from app.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
@@ -144,6 +145,13 @@ def test_job_fits_into_the_memory_of_its_worker() -> None:
     worker = SERVICES["worker"]
     limit = int(worker["mem_limit"].removesuffix("g")) * 2**30
     assert Settings.from_environment(worker["environment"]).job_memory_bytes < limit
+
+
+def test_inspections_fit_into_the_memory_of_the_api() -> None:
+    api = SERVICES["api"]
+    limit = int(api["mem_limit"].removesuffix("g")) * 2**30
+    each = Settings.from_environment(api["environment"]).inspection_memory_bytes
+    assert limit >= MOST_INSPECTIONS * each + 512 * 2**20
 
 
 def test_tasks_of_a_job_fit_into_its_worker() -> None:

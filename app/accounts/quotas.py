@@ -1,7 +1,7 @@
 """What a tenant may have: by the settings, and by what was agreed with it in place of them."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,6 +40,12 @@ class Room:
 
     upload_bytes: int
     storage_bytes: int | None = None
+
+    def without(self, taken_bytes: int) -> "Room":
+        """The same, where others have so many bytes of the storage meanwhile."""
+        if self.storage_bytes is None:
+            return self
+        return replace(self, storage_bytes=self.storage_bytes - taken_bytes)
 
     def require(self, size_bytes: int, how: str) -> None:
         """`how`: the bytes "were announced", "have come". Raises: TooLarge, QuotaStorage."""

@@ -25,6 +25,14 @@ def address_of(scope: Scope, trusted: Sequence[IPv4Network | IPv6Network]) -> st
     return str(address) if address else None
 
 
+def counted_as(address: str | None) -> str:
+    """Whom it is counted for: an IPv6 address by its /64, which one caller has all of."""
+    found = _address(address or "")
+    if isinstance(found, IPv6Address):
+        return str(IPv6Network((found, 64), strict=False))
+    return str(found) if found else "unknown"
+
+
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     # A zone (fe80::1%eth0) may be any text, and means nothing to anybody else.
     try:

@@ -11,14 +11,22 @@ from app.api.authentication import asks_for_keys
 from app.api.complaints import MOST_COMPLAINTS, invalid, unknown_name
 from app.api.deps import ServicesDep
 from app.api.origins import refuse_other_names, refuse_other_sites
-from app.errors import Complaint, Malformed
+from app.api.rate_limits import refusal_of_address
+from app.errors import Complaint, Forbidden, Malformed
 
 
 async def refuse_other_pages(request: Request, services: ServicesDep) -> None:
-    """A browser may be open to strangers' pages; this service is not."""
-    refuse_other_sites(request.method, request.headers)
-    if not asks_for_keys(request.scope, services.settings.require_keys):
-        refuse_other_names(request.headers, services.settings.allowed_hosts)
+    """A browser may be open to strangers' pages; this service is not.
+
+    Refusals are written down, so they are counted as wrong keys are.
+    """
+    try:
+        refuse_other_sites(request.method, request.headers)
+        if not asks_for_keys(request.scope, services.settings.require_keys):
+            refuse_other_names(request.headers, services.settings.allowed_hosts)
+    except Forbidden as refused:
+        too_many = await refusal_of_address(services, request.scope, "refused_pages")
+        raise (too_many or refused) from None
 
 
 async def refuse_unknown_query(request: Request) -> None:

@@ -14,7 +14,7 @@ from app.accounts.limits import TooManyRequests
 from app.accounts.principal import Principal
 from app.accounts.rates import Rate, Taken
 from app.api import problems
-from app.api.addresses import address_of
+from app.api.addresses import address_of, counted_as
 from app.api.deps import Services
 
 WINDOW_S = 60
@@ -76,14 +76,15 @@ async def count(services: Services, rate: Rate, whose: str) -> Taken:
     return Taken.of(rate, await services.rates.take(f"{rate.name}:{whose}", rate))
 
 
-async def refusal_of_address(services: Services, scope: Scope) -> TooManyRequests | None:
-    """Counts one more wrong key from where this request came; the error once it is too many."""
+async def refusal_of_address(
+    services: Services, scope: Scope, what: str = "refused_keys"
+) -> TooManyRequests | None:
+    """Counts one more of `what` from where this request came; the error once it is too many."""
     if not services.settings.rate_limit_refused_keys:
         return None
-    rate = Rate("refused_keys", services.settings.rate_limit_refused_keys)
-    taken = await count(
-        services, rate, address_of(scope, services.settings.trusted_proxies) or "unknown"
-    )
+    rate = Rate(what, services.settings.rate_limit_refused_keys)
+    address = address_of(scope, services.settings.trusted_proxies)
+    taken = await count(services, rate, counted_as(address))
     return None if taken.is_allowed else too_many(taken, "this address")
 
 

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -48,8 +49,11 @@ class Swept:
 class BlobWriter:
     """One blob on its way in: bytes are hashed as they are written, `commit` gives them a name."""
 
-    def __init__(self, store: "BlobStore", path: Path, file: BinaryIO) -> None:
+    def __init__(
+        self, store: "BlobStore", path: Path, file: BinaryIO, reserve_bytes: int = 0
+    ) -> None:
         self._store = store
+        self._reserve_bytes = reserve_bytes
         self._file = file
         self._hash = hashlib.sha256()
         self.path = path
@@ -63,6 +67,7 @@ class BlobWriter:
         rest = memoryview(chunk)
         self._hash.update(rest)
         self.size_bytes += len(rest)
+        self._store.require_free(self._reserve_bytes, len(rest))
         with _store_errors():
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -88,22 +93,37 @@ class BlobStore:
         self.temporary = root / "tmp"
 
     @contextmanager
-    def writer(self) -> Iterator[BlobWriter]:
+    def writer(self, reserve_bytes: int = 0) -> Iterator[BlobWriter]:
         """Write one blob; whatever is not committed when the block ends is gone.
 
+        `reserve_bytes`: what must stay free on the disk.
         Raises: StorageFull, StoreUnwritable.
         """
         path = self.temporary / uuid.uuid4().hex
         with _store_errors():
             self.temporary.mkdir(parents=True, exist_ok=True)
+            self.require_free(reserve_bytes)
             file = path.open("xb", buffering=0)
         try:
             with file:
-                yield BlobWriter(self, path, file)
+                yield BlobWriter(self, path, file, reserve_bytes)
         finally:
             # Where even this is refused, the sweep will get it; the first error matters more.
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+    def require_free(self, reserve_bytes: int, more_bytes: int = 0) -> None:
+        """That the reserve, if there is one, is free beside what comes.
+
+        Raises: StorageFull, StoreUnwritable.
+        """
+        if not reserve_bytes:
+            return
+        needed_bytes = reserve_bytes + more_bytes
+        with _store_errors():
+            free_bytes = shutil.disk_usage(self.temporary).free
+        if free_bytes < needed_bytes:
+            raise _full(f"{free_bytes} bytes are free, {needed_bytes} must be")
 
     def put(self, file: BinaryIO) -> Blob:
         """Store a copy of a finished file, which is open for reading."""
@@ -190,15 +210,19 @@ def _store_errors() -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "input/output error"
         if error.errno in NO_ROOM:
-            raise StorageFull(
-                f"the blob store has no room left: {reason}",
-                hint="Add space, or delete models and data sets that are no longer needed: their "
-                "bytes are freed within half an hour.",
-            ) from error
+            raise _full(reason) from error
         raise StoreUnwritable(
             f"the blob store cannot be written: {reason}",
             hint="Its folder must exist and belong to the user that Penjing runs as.",
         ) from error
+
+
+def _full(reason: str) -> StorageFull:
+    return StorageFull(
+        f"the blob store has no room left: {reason}",
+        hint="Add space, or delete models and data sets that are no longer needed: their bytes are "
+        "freed within half an hour.",
+    )
 
 
 def _sync_folder(folder: Path) -> None:

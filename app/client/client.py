@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel
 
+from app.accounts.limits import TooManyStreams
 from app.client.events import follow
 from app.client.problems import ApiProblem
 from app.client.transfers import Download, Progress, file_chunks, ignore_progress
@@ -26,6 +27,8 @@ from app.uploads.views import DatasetView, ModelView
 LONG_POLL_S = 20
 NOT_READY = 503
 INSPECTION_POLL_S = 0.5
+# Where the service lets nobody more wait.
+PLAIN_POLL_S = 2.0
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -53,7 +56,8 @@ class Readiness(BaseModel):
 class Client:
     """A connection to one service.
 
-    Calls that may be repeated are repeated while nothing answers; the others fail at once.
+    Calls that may be repeated are repeated while nothing answers; the others fail at once. A busy
+    service is asked again when its Retry-After says, a few times, if that is within a minute.
     `api_key`: null = that of PENJING_API_KEY, if it is set. It is sent to this service alone.
     Raises, from every method: ApiProblem with the problem as the service named it,
     ServiceUnreachable if nothing answered.
@@ -168,17 +172,20 @@ class Client:
     def wait(self, job_id: str, *, limit_s: float | None = None) -> JobView:
         """The job once it is final, or as it is after `limit_s` seconds."""
         deadline = None if limit_s is None else time.monotonic() + limit_s
+        may_wait = True
         while True:
-            left_s = LONG_POLL_S if deadline is None else deadline - time.monotonic()
-            patience_s = math.ceil(min(LONG_POLL_S, max(0.0, left_s)))
-            response = self._transport.get(
-                f"/v1/jobs/{job_id}",
-                headers={"Prefer": f"wait={patience_s}"},
-                read_timeout_s=patience_s + self._transport.timeout_s,
-            )
-            job = _read(JobView, response)
+            left_s = LONG_POLL_S if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                job = self._awaited(job_id, left_s) if may_wait else self.job(job_id)
+            except ApiProblem as refusal:
+                if not may_wait or refusal.problem.code != TooManyStreams.code:
+                    raise
+                may_wait = False
+                continue
             if job.state.is_final or (deadline is not None and time.monotonic() >= deadline):
                 return job
+            if not may_wait:
+                self._transport.sleep(min(PLAIN_POLL_S, left_s))
 
     def events(self, job_id: str, *, after: int = 0) -> Iterator[EventView]:
         """What happens to the job, as it happens, until it is final; survives lost connections."""
@@ -215,11 +222,23 @@ class Client:
         """Fetch a file into `folder`, resuming and verified, under the name it is offered with."""
         return Download(self._transport, artifact, folder, on_progress).run(filename)
 
+    def _awaited(self, job_id: str, left_s: float) -> JobView:
+        """The job when there is news of it, or after a while."""
+        patience_s = math.ceil(min(LONG_POLL_S, left_s))
+        response = self._transport.get(
+            f"/v1/jobs/{job_id}",
+            headers={"Prefer": f"wait={patience_s}"},
+            read_timeout_s=patience_s + self._transport.timeout_s,
+        )
+        return _read(JobView, response)
+
     def _upload(
         self, path: str, file: Path, params: Params, on_progress: Progress
     ) -> httpx.Response:
         headers = {**OCTETS, "Content-Length": str(file.stat().st_size)}
-        return self._transport.post_once(path, params, file_chunks(file, on_progress), headers)
+        return self._transport.post_once(
+            path, params, lambda: file_chunks(file, on_progress), headers
+        )
 
     def _inspected(self, view: type[Upload], path: str, sent: httpx.Response) -> Upload:
         upload = _read(view, sent)

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import httpx
 
-from app.client.transport import Transport
+from app.client.problems import ApiProblem
+from app.client.transport import MOST_RETURNS, Transport
 from app.jobs.views import EventView
 
 # The service speaks at least every 10 s; silence beyond this is a dead connection.
@@ -20,10 +21,11 @@ class NothingMore(Exception):
 def follow(transport: Transport, path: str, after: int) -> Iterator[EventView]:
     """Every event after `after`, each once, until the job is final.
 
-    A lost connection is taken up again after the last event that came (Last-Event-ID).
+    A lost connection is taken up again after the last event that came (Last-Event-ID), a refused
+    one when the service says.
     Raises: ApiProblem, ServiceUnreachable when reconnecting failed for half a minute.
     """
-    fruitless = 0
+    fruitless = refused = 0
     while True:
         lost: httpx.TransportError | None = None
         begun_after = after
@@ -33,8 +35,15 @@ def follow(transport: Transport, path: str, after: int) -> Iterator[EventView]:
                 yield event
         except NothingMore:
             return
+        except ApiProblem as refusal:
+            if refusal.retry_after_s is None or refused == MOST_RETURNS:
+                raise
+            refused += 1
+            transport.sleep(refusal.retry_after_s)
+            continue
         except httpx.TransportError as error:
             lost = error
+        refused = 0 if after > begun_after else refused
         fruitless = 0 if after > begun_after else fruitless + 1
         if lost and fruitless == len(RECONNECT_PAUSES_S):
             raise transport.unreachable(lost) from lost

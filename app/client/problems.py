@@ -7,9 +7,12 @@ from app.errors import PenjingError, Problem, ProblemView, Unavailable
 
 
 class ApiProblem(PenjingError):
-    """The service answered with problem details: `problem` has all of its fields."""
+    """The service answered with problem details: `problem` has all of its fields.
 
-    def __init__(self, problem: ProblemView) -> None:
+    `retry_after_s`: when to ask again, where it is busy and says so.
+    """
+
+    def __init__(self, problem: ProblemView, retry_after_s: float | None = None) -> None:
         super().__init__(
             problem.detail,
             hint=problem.hint,
@@ -18,6 +21,7 @@ class ApiProblem(PenjingError):
             errors=problem.errors,
         )
         self.problem = problem
+        self.retry_after_s = retry_after_s
 
     def as_problem(self) -> Problem:
         return Problem.model_validate(self.problem.model_dump())

@@ -69,11 +69,11 @@ class Download:
     def _fetch_all(self) -> httpx.Headers:
         for pause_s in RETRY_PAUSES_S:
             try:
-                return self._fetch_rest()
+                return self.transport.let_in(self._fetch_rest)
             except httpx.TransportError:
                 self.transport.sleep(pause_s)
         try:
-            return self._fetch_rest()
+            return self.transport.let_in(self._fetch_rest)
         except httpx.TransportError as error:
             raise self.transport.unreachable(error) from error
 

@@ -1,19 +1,27 @@
 """Requests to one service: what may be repeated is repeated, refusals become exceptions."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
+from app.accounts.limits import TooManyStreams
 from app.client.credentials import bearer_key, is_loopback
 from app.client.problems import ApiProblem, ServiceUnreachable, problem_of
 from app.errors import Malformed, RequestInFlight
 
 # Together longer than a restart of the API takes.
 RETRY_PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
+TOO_MANY, UNAVAILABLE = 429, 503
+BUSY = frozenset({TOO_MANY, UNAVAILABLE})
+# A busy service is asked again when it says, so often, and if that is soon.
+MOST_RETURNS = 5
+LONGEST_RETRY_AFTER_S = 60
 
 Params = Mapping[str, str | int | float | None]
+Answer = TypeVar("Answer")
 
 
 class Transport:
@@ -73,32 +81,40 @@ class Transport:
         self,
         path: str,
         params: Params | None = None,
-        content: Iterable[bytes] | None = None,
+        content: Callable[[], Iterable[bytes]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """A POST that must not be sent twice.
+        """A POST that must not be done twice; sent again where it was refused for now.
 
+        `content` makes the body, from its beginning each time.
         Raises: ApiProblem, ServiceUnreachable.
         """
         # The answer to an upload includes its inspection.
         timeout = httpx.Timeout(self.timeout_s, read=max(self.timeout_s, 120.0))
-        request = self._http.build_request(
-            "POST", path, params=_given(params), content=content, headers=headers, timeout=timeout
-        )
-        try:
-            return _accepted(self._http.send(request))
-        except httpx.TransportError as error:
-            raise self.unreachable(error) from error
+
+        def send() -> httpx.Response:
+            body = content() if content else None
+            return self._sent(
+                self._http.build_request(
+                    "POST",
+                    path,
+                    params=_given(params),
+                    content=body,
+                    headers=headers,
+                    timeout=timeout,
+                )
+            )
+
+        # An upload that came twice is there twice, and no more than that.
+        return self.let_in(send, BUSY if content else frozenset({TOO_MANY}))
 
     def delete_once(self, path: str) -> None:
-        """A DELETE; sent again it would find nothing.
+        """A DELETE; done again it would find nothing.
 
         Raises: ApiProblem, ServiceUnreachable.
         """
-        try:
-            _accepted(self._http.send(self._http.build_request("DELETE", path)))
-        except httpx.TransportError as error:
-            raise self.unreachable(error) from error
+        request = self._http.build_request("DELETE", path)
+        self.let_in(lambda: self._sent(request), frozenset({TOO_MANY}))
 
     @contextmanager
     def stream(
@@ -120,7 +136,27 @@ class Transport:
             hint="Is the address right, and does the service run? `penjing up` starts one.",
         )
 
+    def let_in(self, send: Callable[[], Answer], statuses: Collection[int] = BUSY) -> Answer:
+        """What `send` returns; called again when the service says, if it is busy.
+
+        Not where it has no place for one more that waits: that asks without waiting.
+        Raises: what `send` raises, ApiProblem.
+        """
+        for _ in range(MOST_RETURNS):
+            try:
+                return send()
+            except ApiProblem as refusal:
+                if refusal.retry_after_s is None or refusal.problem.status not in statuses:
+                    raise
+                if refusal.problem.code == TooManyStreams.code:
+                    raise
+                self.sleep(refusal.retry_after_s)
+        return send()
+
     def _repeated(self, request: httpx.Request, also_accepted: int | None = None) -> httpx.Response:
+        return self.let_in(lambda: self._delivered(request, also_accepted))
+
+    def _delivered(self, request: httpx.Request, also_accepted: int | None) -> httpx.Response:
         for pause_s in RETRY_PAUSES_S:
             try:
                 return _accepted(self._http.send(request), also_accepted)
@@ -131,6 +167,9 @@ class Transport:
                 if refusal.problem.code != RequestInFlight.code:
                     raise
                 self.sleep(pause_s)
+        return self._sent(request, also_accepted)
+
+    def _sent(self, request: httpx.Request, also_accepted: int | None = None) -> httpx.Response:
         try:
             return _accepted(self._http.send(request), also_accepted)
         except httpx.TransportError as error:
@@ -153,8 +192,16 @@ def checked_url(url: str) -> httpx.URL:
 
 def _accepted(response: httpx.Response, also_accepted: int | None = None) -> httpx.Response:
     if response.is_error and response.status_code != also_accepted:
-        raise ApiProblem(problem_of(response))
+        raise ApiProblem(problem_of(response), _retry_after_s(response))
     return response
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """Null for what is a date, or too long to wait for."""
+    given = response.headers.get("Retry-After", "").strip()
+    if response.status_code not in BUSY or not re.fullmatch("[0-9]{1,9}", given):
+        return None
+    return float(given) if int(given) <= LONGEST_RETRY_AFTER_S else None
 
 
 def _given(params: Params | None) -> dict[str, str | int | float]:

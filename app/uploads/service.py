@@ -18,6 +18,7 @@ from app.uploads.inspector.order import Inspection
 from app.uploads.names import display_name
 from app.uploads.store import IsInUse, UploadPage, UploadStore
 from app.uploads.turns import Turns
+from app.uploads.under_way import Arriving, UnderWay
 from app.uploads.upload import Upload, UploadStatus
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class UploadService:
         is_in_use: whether an active job of this tenant uses the upload of this id.
         max_bytes: of one file.
         wait_s: how long `receive` waits for an inspection before it goes on without it.
+        reserve_bytes: kept free on the disk of the blobs.
     """
 
     store: UploadStore
@@ -60,6 +62,8 @@ class UploadService:
     is_in_use: IsInUse
     max_bytes: int
     wait_s: float
+    reserve_bytes: int = 0
+    under_way: UnderWay = field(default_factory=UnderWay)
     _unfinished: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def receive(self, label: Label, batches: AsyncIterator[bytes]) -> Upload:
@@ -67,14 +71,17 @@ class UploadService:
 
         Returns: the upload, ready, or still inspecting where that takes longer than `wait_s`.
         Raises: Invalid, UnsupportedFormat, RejectedUpload, TooLarge, QuotaStorage, StorageFull,
-            TooManyInspections, Unavailable;
+            TooManyInspections, TooManyUploads, Unavailable;
             in all these cases, and where `batches` or `require_good` raises, nothing is kept.
         """
         self.turns.require_place(label.tenant_id)
-        room = await asyncio.to_thread(self.room, label.tenant_id)
         name = display_name(label.name or label.filename or label.kind)
-        with self.blobs.writer() as writer:
-            await self._write(writer, batches, room)
+        with (
+            self.under_way.one(label.tenant_id) as arriving,
+            self.blobs.writer(self.reserve_bytes) as writer,
+        ):
+            room = await asyncio.to_thread(self._stored_room, label.tenant_id)
+            await self._write(writer, batches, room, arriving)
             claimed = label.filename or label.name or ""
             found = await asyncio.to_thread(recognize, writer.path, label.kind, claimed)
             inspecting = asyncio.create_task(
@@ -92,8 +99,8 @@ class UploadService:
         return upload
 
     def room(self, tenant_id: str) -> Room:
-        """What an upload that begins now may come to."""
-        return self.store.room(tenant_id, self.max_bytes)
+        """What an upload that begins now may come to, beside those under way."""
+        return self._stored_room(tenant_id).without(self.under_way.bytes_of(tenant_id))
 
     def get(self, tenant_id: str, upload_id: str, kind: UploadKind) -> Upload:
         """Raises: NotFound."""
@@ -133,14 +140,22 @@ class UploadService:
             task.cancel()
         await asyncio.gather(*self._unfinished, return_exceptions=True)
 
-    async def _write(self, writer: BlobWriter, batches: AsyncIterator[bytes], room: Room) -> None:
-        """Hash and write one batch in a thread while the next one arrives."""
-        received = 0
+    def _stored_room(self, tenant_id: str) -> Room:
+        return self.store.room(tenant_id, self.max_bytes)
+
+    async def _write(
+        self, writer: BlobWriter, batches: AsyncIterator[bytes], room: Room, arriving: Arriving
+    ) -> None:
+        """Hash and write one batch in a thread while the next one arrives.
+
+        What is stored was asked once, when this upload began: one that is kept meanwhile is room
+        for the others until they end, when the store has the last word.
+        """
         writing: asyncio.Task[None] | None = None
         try:
             async for batch in batches:
-                received += len(batch)
-                room.require(received, "have come")
+                arriving.add(len(batch))
+                room.without(arriving.beside_bytes).require(arriving.received, "have come")
                 if writing:
                     await asyncio.shield(writing)
                 writing = asyncio.create_task(asyncio.to_thread(writer.write, batch))

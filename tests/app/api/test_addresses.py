@@ -1,11 +1,13 @@
 """Whose word on an address is believed, and that nothing but addresses gets through."""
 
+from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
 
 from app.accounts.principal import Scope
-from app.api.addresses import address_of
+from app.api.addresses import address_of, counted_as
 from app.settings import Settings
 from tests.app.api import given
 from tests.app.api.conftest import Api
@@ -38,6 +40,33 @@ def scope(peer: str | None, *forwarded: str) -> dict[str, Any]:
 def test_address(peer: str | None, forwarded: list[str], trusted: str, address: str | None) -> None:
     settings = Settings.from_environment({"PENJING_TRUSTED_PROXIES": trusted})
     assert address_of(scope(peer, *forwarded), settings.trusted_proxies) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("9.9.9.9", "9.9.9.9"),
+        (None, "unknown"),
+    ],
+)
+def test_ipv6_address_is_counted_by_its_network(address: str | None, counted: str) -> None:
+    assert counted_as(address) == counted
+
+
+@pytest.mark.anyio
+async def test_who_has_a_network_of_addresses_is_told_to_wait(asking: Api) -> None:
+    services = asking.services
+    changes = {"rate_limit_refused_keys": 3, "trusted_proxies": (IPv4Network("127.0.0.1"),)}
+    settings = services.settings.model_copy(update=changes)
+    asking.application.state.services = replace(services, settings=settings)
+    answers = [
+        await asking.get("/v1/me", headers={"X-Forwarded-For": f"2001:db8:1:{net}::{number}"})
+        for net, number in ((2, 1), (2, 2), (2, 3), (2, 4), (3, 1))
+    ]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 401]
 
 
 @pytest.mark.anyio

@@ -110,6 +110,21 @@ async def test_flood_of_wrong_keys_is_written_down_only_up_to_its_limit(asking: 
     assert len(all_rows(asking)) == 4
 
 
+@pytest.mark.parametrize("hostile", [{"Sec-Fetch-Site": "cross-site"}, {"Host": "evil.example"}])
+async def test_flood_of_other_pages_is_written_down_only_up_to_its_limit(
+    api: Api, hostile: dict[str, str]
+) -> None:
+    services = api.services
+    changes = {"rate_limit_refused_keys": 4}
+    api.application.state.services = replace(
+        services, settings=services.settings.model_copy(update=changes)
+    )
+    sent = [await api.post("/v1/jobs", json={}, headers=hostile) for _ in range(10)]
+    assert [answer.status_code for answer in sent] == [403] * 4 + [429] * 6
+    assert len(all_rows(api)) == 4
+    assert (await api.get("/v1/jobs")).status_code == 200
+
+
 async def test_failure_of_a_change_is_written_down(
     asking: Api, admin: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from app.settings import Settings
 from app.uploads.inspecting import Inspector
 from app.uploads.inspector.order import Inspection
+from app.uploads.under_way import UnderWay
 from tests.app.api.conftest import Api
 from tests.hostile_files import CORPUS, hostile_file
 
@@ -97,3 +99,24 @@ async def test_endless_uploads_at_once_end_at_the_limit(api: Api) -> None:
     answers = await asyncio.gather(*(api.post("/v1/models", content=endless()) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {413}
     assert kept(api) == []
+
+
+async def test_upload_is_refused_where_the_disk_would_lose_its_reserve(api: Api) -> None:
+    reserve = api.services.settings.disk_reserve_bytes
+    assert api.services.uploads.reserve_bytes == reserve > 0
+    services = api.services
+    api.application.state.services = replace(
+        services, uploads=replace(services.uploads, reserve_bytes=2**62)
+    )
+    answer = await api.post("/v1/datasets", content=b"a,b\n1,2\n")
+    assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+
+
+async def test_upload_is_refused_where_no_more_may_be_under_way(api: Api) -> None:
+    services = api.services
+    api.application.state.services = replace(
+        services, uploads=replace(services.uploads, under_way=UnderWay(0))
+    )
+    answer = await api.post("/v1/datasets", content=b"a,b\n1,2\n")
+    assert (answer.status_code, answer.json()["code"]) == (429, "too_many_uploads")
+    assert answer.headers["retry-after"] == "10"
