@@ -11,7 +11,7 @@ import pytest
 from app.settings import Settings
 from app.uploads.inspecting import Inspector
 from app.uploads.inspector.order import Inspection
-from app.uploads.under_way import UnderWay
+from app.uploads.under_way import MOST_AT_A_TIME, UnderWay
 from tests.app.api.conftest import Api
 from tests.hostile_files import CORPUS, hostile_file
 
@@ -44,9 +44,7 @@ def kept(api: Api) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file() and path.name != "lock"]
 
 
-async def test_fifty_bad_uploads_at_once_leave_nothing(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_bad_uploads_at_once_leave_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     at_work = most_at_work = 0
     run = Inspector._run
 
@@ -60,7 +58,7 @@ async def test_fifty_bad_uploads_at_once_leave_nothing(
             at_work -= 1
 
     monkeypatch.setattr(Inspector, "_run", counted)
-    files = [hostile_file(BAD[number % 10]) for number in range(50)]
+    files = [hostile_file(BAD[number % 10]) for number in range(MOST_AT_A_TIME)]
     answers = await asyncio.gather(
         *(api.post(f"{file.route}?name={file.name}", content=file.content) for file in files)
     )
@@ -79,7 +77,7 @@ async def test_half_open_uploads_hold_one_batch_each_and_leave_nothing(api: Api,
         connections.append(writer)
 
     connections: list[asyncio.StreamWriter] = []
-    await asyncio.gather(*(half() for _ in range(50)))
+    await asyncio.gather(*(half() for _ in range(MOST_AT_A_TIME - 1)))
     assert (await api.get("/livez")).status_code == 200
     honest = await api.post("/v1/models", content=MODEL)
     assert honest.status_code == 201
