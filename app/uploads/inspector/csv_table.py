@@ -29,7 +29,7 @@ CHARACTERS_AT_ONCE = 8 * 2**20
 MAX_LINE_BYTES = 4 * 2**20
 UNCLOSED = "Close it on the line it is on; numbers need none."
 # What the fast reader takes; Python's float() would also take 1_0 and the digits of other scripts.
-NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
+NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
 
 
 def read_csv(file: BinaryIO, options: DatasetOptions) -> tuple[DatasetFacts, DatasetOptions]:

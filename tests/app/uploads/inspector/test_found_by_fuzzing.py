@@ -14,6 +14,7 @@ import tflite
 
 from app.errors import RejectedUpload
 from app.recipes.facts import DatasetOptions
+from app.uploads.inspector.csv_table import read_csv
 from app.uploads.inspector.hdf5 import open_hdf5
 from app.uploads.inspector.keras_files import read_keras
 from app.uploads.inspector.parquet_table import read_parquet
@@ -83,3 +84,10 @@ def test_hdf5_offset_beyond_what_a_file_can_have_is_refused() -> None:
     content[24:32] = (2**63 + 8).to_bytes(8, "little")
     with pytest.raises(RejectedUpload), open_hdf5(io.BytesIO(bytes(content))):
         pass
+
+
+@pytest.mark.parametrize("space", ["\x1c", "\x1e", "\x85", "\u2003"])
+def test_csv_cell_with_a_space_that_no_number_has_is_named(space: str) -> None:
+    table = f"a,label\n1.5{space},0\nx,1\n".encode()
+    with pytest.raises(RejectedUpload, match="is not a finite number"):
+        read_csv(io.BytesIO(table), DatasetOptions())
