@@ -19,8 +19,8 @@ def clean() -> Cleaner:
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        (f"cannot open '{HOME}/work/w/1/in/m.keras'", "cannot open '<path>'"),
-        (f"{HOME}/work/a and {sys.prefix}/lib/b.py, line 3", "<path> and <path> line 3"),
+        (f"cannot open '{HOME}/jobs/1/in/m.keras'", "cannot open '<path>'"),
+        (f"{HOME}/jobs/a and {sys.prefix}/lib/b.py, line 3", "<path> and <path> line 3"),
         ("layer 'block/conv' at /recipe/steps/0", "layer 'block/conv' at /recipe/steps/0"),
     ],
 )
