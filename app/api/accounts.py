@@ -54,8 +54,7 @@ def list_api_keys(
 ) -> PageView[KeyView]:
     """List the keys of the tenant, the newest first; expired and revoked ones, too."""
     page = services.accounts.page(principal.tenant_id, limit, cursor)
-    if page.next_cursor:
-        link_next(request, response, cursor=page.next_cursor)
+    link_next(request, response, page.next_cursor)
     items = [key_view(services, key) for key in page.items]
     return PageView(items=items, next_cursor=page.next_cursor)
 

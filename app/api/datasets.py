@@ -67,8 +67,7 @@ def list_datasets(
 ) -> PageView[DatasetView]:
     """List data sets, the newest first."""
     page = services.uploads.list(principal.tenant_id, UploadKind.DATASET, limit, cursor)
-    if page.next_cursor:
-        link_next(request, response, cursor=page.next_cursor)
+    link_next(request, response, page.next_cursor)
     return PageView(items=[dataset_view(one) for one in page.items], next_cursor=page.next_cursor)
 
 

@@ -93,8 +93,7 @@ def list_jobs(
     """List jobs; all filters given must hold."""
     wanted = JobFilter(state, technique, model_id, tag, newest_first=sort == "-created_at")
     page = services.jobs.page(principal.tenant_id, wanted, limit, cursor)
-    if page.next_cursor:
-        link_next(request, response, cursor=page.next_cursor)
+    link_next(request, response, page.next_cursor)
     now = services.clock()
     items = [
         job_view(details, now) for details in services.jobs.details(principal.tenant_id, page.items)

@@ -59,8 +59,7 @@ def list_models(
 ) -> PageView[ModelView]:
     """List models, the newest first."""
     page = services.uploads.list(principal.tenant_id, UploadKind.MODEL, limit, cursor)
-    if page.next_cursor:
-        link_next(request, response, cursor=page.next_cursor)
+    link_next(request, response, page.next_cursor)
     return PageView(items=[model_view(one) for one in page.items], next_cursor=page.next_cursor)
 
 

@@ -20,7 +20,8 @@ class PageView(BaseModel, Generic[Item]):
     next_cursor: str | None = Field(description="Give it as `cursor`; null on the last page.")
 
 
-def link_next(request: Request, response: Response, **query: str | int) -> None:
-    """Name the next page in a Link header (RFC 8288), relative to this server."""
-    url = request.url.include_query_params(**query)
-    response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+def link_next(request: Request, response: Response, cursor: str | None) -> None:
+    """Name the next page in a Link header (RFC 8288), relative to this server; null = the last."""
+    if cursor:
+        url = request.url.include_query_params(cursor=cursor)
+        response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'

@@ -80,8 +80,7 @@ def read_audit_log(
 ) -> PageView[AuditView]:
     """Read who changed what in the tenant, and who was refused; the newest first."""
     page = services.audit.page(principal.tenant_id, limit, cursor)
-    if page.next_cursor:
-        link_next(request, response, cursor=page.next_cursor)
+    link_next(request, response, page.next_cursor)
     items = [
         AuditView(
             id=record.id,
