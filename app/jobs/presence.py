@@ -29,7 +29,7 @@ class WorkerPresence:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def beat(self, worker: str, now: datetime, standing: Standing = Standing.CONFINED) -> None:
+    def beat(self, worker: str, now: datetime, standing: Standing) -> None:
         values = {"seen_at": now, "confinement": standing}
         with self._database.write() as connection:
             seen = connection.execute(

@@ -11,7 +11,7 @@ import pytest
 
 from app.database.engine import Database
 from app.database.migrate import upgrade
-from app.jobs.presence import WorkerPresence
+from app.jobs.presence import Standing, WorkerPresence
 from app.settings import Settings
 from worker.health import was_seen
 
@@ -31,19 +31,19 @@ def presence(settings: Settings) -> WorkerPresence:
 
 
 def test_worker_is_well_when_it_was_just_seen(settings: Settings, presence: WorkerPresence) -> None:
-    presence.beat("host-a-17-0badf0", NOW)
+    presence.beat("host-a-17-0badf0", NOW, Standing.CONFINED)
     assert was_seen(settings, "host-a", NOW + timedelta(seconds=5))
 
 
 def test_worker_is_unwell_when_it_fell_silent(settings: Settings, presence: WorkerPresence) -> None:
-    presence.beat("host-a-17-0badf0", NOW)
+    presence.beat("host-a-17-0badf0", NOW, Standing.CONFINED)
     assert not was_seen(settings, "host-a", NOW + timedelta(seconds=21))
 
 
 def test_worker_is_unwell_when_only_another_host_is_seen(
     settings: Settings, presence: WorkerPresence
 ) -> None:
-    presence.beat("host-a-17-0badf0", NOW)
+    presence.beat("host-a-17-0badf0", NOW, Standing.CONFINED)
     assert not was_seen(settings, "host", NOW)
 
 
@@ -56,5 +56,5 @@ def test_command_exits_by_the_health_of_this_host(
     settings: Settings, presence: WorkerPresence
 ) -> None:
     assert exit_code(settings.home) == 1
-    presence.beat(f"{socket.gethostname()}-17-0badf0", datetime.now(UTC))
+    presence.beat(f"{socket.gethostname()}-17-0badf0", datetime.now(UTC), Standing.CONFINED)
     assert exit_code(settings.home) == 0

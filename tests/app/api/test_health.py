@@ -36,7 +36,7 @@ async def test_service_is_not_ready_without_broker_and_worker(api: Api) -> None:
 
 
 async def test_worker_counts_while_it_was_seen_lately(api: Api) -> None:
-    WorkerPresence(api.services.jobs.database).beat("worker-1", api.clock())
+    WorkerPresence(api.services.jobs.database).beat("worker-1", api.clock(), Standing.CONFINED)
     api.clock.advance(29)
     assert (await api.get("/readyz")).json()["checks"]["worker"]["status"] == "ok"
     api.clock.advance(2)
@@ -47,7 +47,7 @@ async def test_service_is_ready_when_every_check_passes(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(api.services.readiness.checks, "broker", lambda: "answers")
-    WorkerPresence(api.services.jobs.database).beat("worker-1", api.clock())
+    WorkerPresence(api.services.jobs.database).beat("worker-1", api.clock(), Standing.CONFINED)
     answer = await api.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
 

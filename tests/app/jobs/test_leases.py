@@ -12,7 +12,7 @@ from app.errors import ChildCrashed
 from app.jobs.job import Job, JobState
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import NewArtifact, Outcome, Renewal
-from app.jobs.presence import WorkerPresence
+from app.jobs.presence import Standing, WorkerPresence
 from app.jobs.request import JobRequest
 from app.jobs.rows import NewEvent
 from app.jobs.store import JobStore
@@ -274,9 +274,9 @@ def test_problem_of_a_failed_job_is_stored_whole(
 
 def test_worker_is_live_while_it_was_seen_lately(both_databases: Database) -> None:
     presence = WorkerPresence(both_databases)
-    presence.beat("a", NOW)
-    presence.beat("b", NOW)
-    presence.beat("a", LATER)
+    presence.beat("a", NOW, Standing.CONFINED)
+    presence.beat("b", NOW, Standing.CONFINED)
+    presence.beat("a", LATER, Standing.CONFINED)
 
     assert presence.live_workers(LATER, max_age_s=30) == ["a"]
     presence.leave("a")
