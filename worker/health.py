@@ -15,8 +15,8 @@ ROUNDS = 4
 def was_seen(settings: Settings, host: str, now: datetime) -> bool:
     """Whether a worker of `host` lives; a worker is named `<host>-<pid>-<token>`."""
     presence = WorkerPresence(Database(settings.resolved_database_url))
-    names = presence.live_workers(now, ROUNDS * settings.reap_s)
-    return any(name.rsplit("-", 2)[0] == host for name in names)
+    live = presence.live_workers(now, ROUNDS * settings.reap_s)
+    return any(worker.name.rsplit("-", 2)[0] == host for worker in live)
 
 
 def main() -> int:

@@ -45,7 +45,7 @@ class Reaper:
     def look_around(self) -> None:
         """One round."""
         shop, now = self._shop, self._shop.clock()
-        shop.presence.beat(shop.name, now, shop.standing)
+        shop.presence.beat(shop.name, now, shop.standing, shop.box)
         if shop.standing is not Standing.CONFINED:
             log.error("box.missing", extra={"jobs": shop.standing})
         if not self.is_lenient:

@@ -19,7 +19,7 @@ from app.confinement import PASSABLE, ensure_folder, make_folder
 from app.database.engine import Database
 from app.database.migrate import upgrade
 from app.jobs.leases import JobLeases
-from app.jobs.presence import Standing, WorkerPresence
+from app.jobs.presence import Box, Standing, WorkerPresence
 from app.jobs.queue import CeleryQueue, Queue
 from app.jobs.store import JobStore
 from app.settings import Settings
@@ -31,7 +31,7 @@ from worker.job_folder import JobFolder
 from worker.launching import Launcher
 from worker.limits import Limits
 from worker.removal import remove_tree
-from worker.selftest import BoxReport, self_test
+from worker.selftest import WHOSE, BoxReport, self_test
 from worker.sessions import Session
 from worker.spares import Spares
 
@@ -70,6 +70,7 @@ class Workshop:
 
     name: str
     standing: Standing
+    box: Box | None
     settings: Settings
     clock: Callable[[], datetime]
     jobs: JobStore
@@ -113,11 +114,13 @@ def open_workshop(
         folder = belongings.enter_context(own_folder(settings.home / "work", name))
         launcher = launcher_of(Limits.from_settings(settings), folder)
         shares = shares_of_this_machine(settings.worker_concurrency)
+        report = examine(folder)
         spares = Spares(launcher, shares, are_warm=settings.warm_spare)
         belongings.callback(spares.close)
         return Workshop(
             name=name,
-            standing=standing_of(examine(folder), settings),
+            standing=standing_of(report, settings),
+            box=box_of(report),
             settings=settings,
             clock=utc_now,
             jobs=JobStore(database),
@@ -143,6 +146,11 @@ def standing_of(box: BoxReport, settings: Settings) -> Standing:
     standing = Standing.UNCONFINED if settings.allow_unconfined else Standing.TAKES_NONE
     log.error("box.missing", extra={"why": box.in_words(), "jobs": standing})
     return standing
+
+
+def box_of(box: BoxReport) -> Box | None:
+    """What others are told of it."""
+    return Box(box.landlock_abi, WHOSE[box.user], box.lacking) if box.holds else None
 
 
 @contextmanager

@@ -75,14 +75,14 @@ def check_worker(presence: WorkerPresence, clock: Callable[[], datetime]) -> str
 
 def check_confinement(presence: WorkerPresence, clock: Callable[[], datetime]) -> str:
     """Raises: Unavailable where no worker can confine its jobs, or one does not say if it does."""
-    standings = presence.standings(clock(), WORKER_SEEN_S)
-    silent = [name for name, standing in standings.items() if standing is Standing.UNKNOWN]
+    live = presence.live_workers(clock(), WORKER_SEEN_S)
+    silent = [worker.name for worker in live if worker.standing is Standing.UNKNOWN]
     if silent:
         raise Unavailable(
             f"the worker {silent[0]!r} does not say whether it confines its jobs",
             hint="It is of an older version: end it, or bring it up to date.",
         )
-    taking = [standing for standing in standings.values() if standing is not Standing.TAKES_NONE]
+    taking = {worker.standing for worker in live} - {Standing.TAKES_NONE}
     if not taking:
         raise Unavailable("no worker is there that can confine its jobs; its log says why")
     if Standing.UNCONFINED in taking:

@@ -207,6 +207,8 @@ workers = Table(
     Column("name", String(255), primary_key=True),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("confinement", String(16), nullable=False, server_default="unknown"),
+    # What it found when it tried its box.
+    Column("box", JSON(none_as_null=True)),
 )
 
 # How long the jobs of a tenant ran in a month ("2026-01", UTC), by the ends of their attempts.

@@ -1,7 +1,9 @@
-"""Which workers were seen lately."""
+"""Which workers were seen lately, and how far what they run is confined."""
 
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
@@ -23,14 +25,38 @@ class Standing(StrEnum):
     UNKNOWN = "unknown"
 
 
+@dataclass(frozen=True)
+class Box:
+    """How far the box of a worker held when that one tried it.
+
+    Args:
+        landlock_abi: which edition of Landlock restricts files.
+        user: under whose number its jobs run, in words.
+        lacking: what an older kernel leaves to fewer layers, in words.
+    """
+
+    landlock_abi: int
+    user: str
+    lacking: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """`box` is null where it does not hold, and of a worker that is older than the question."""
+
+    name: str
+    standing: Standing
+    box: Box | None
+
+
 class WorkerPresence:
     """Every worker says now and then that it lives."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def beat(self, worker: str, now: datetime, standing: Standing) -> None:
-        values = {"seen_at": now, "confinement": standing}
+    def beat(self, worker: str, now: datetime, standing: Standing, box: Box | None = None) -> None:
+        values = {"seen_at": now, "confinement": standing, "box": asdict(box) if box else None}
         with self._database.write() as connection:
             seen = connection.execute(
                 update(workers).where(workers.c.name == worker).values(values)
@@ -43,15 +69,19 @@ class WorkerPresence:
         with self._database.write() as connection:
             connection.execute(delete(workers).where(workers.c.name == worker))
 
-    def live_workers(self, now: datetime, max_age_s: float) -> list[str]:
-        return list(self.standings(now, max_age_s))
-
-    def standings(self, now: datetime, max_age_s: float) -> dict[str, Standing]:
-        """Of every worker that lives, by name."""
+    def live_workers(self, now: datetime, max_age_s: float) -> list[Worker]:
+        """By name."""
         query = (
-            select(workers.c.name, workers.c.confinement)
+            select(workers.c.name, workers.c.confinement, workers.c.box)
             .where(workers.c.seen_at > now - timedelta(seconds=max_age_s))
             .order_by(workers.c.name)
         )
         with self._database.read() as connection:
-            return {row.name: Standing(row.confinement) for row in connection.execute(query)}
+            return [
+                Worker(row.name, Standing(row.confinement), _box_of(row.box))
+                for row in connection.execute(query)
+            ]
+
+
+def _box_of(stored: dict[str, Any] | None) -> Box | None:
+    return Box(**{**stored, "lacking": tuple(stored["lacking"])}) if stored else None

@@ -1,3 +1,5 @@
+"""Ids sort by age."""
+
 import re
 
 from app.ids import new_id

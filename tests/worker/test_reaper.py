@@ -71,7 +71,7 @@ def test_reaper_wakes_the_next_job_of_a_tenant_whose_last_one_was_lost(
 def test_reaper_says_that_its_worker_lives(desk: Desk, reaper: Reaper) -> None:
     reaper.look_around()
 
-    assert desk.shop.presence.live_workers(desk.shop.clock(), 60) == [desk.shop.name]
+    assert workers_seen(desk) == [desk.shop.name]
 
 
 def test_reaper_removes_what_a_dead_worker_left(desk: Desk, reaper: Reaper) -> None:
@@ -122,4 +122,8 @@ def away(*_: object) -> None:
 
 
 def is_present(desk: Desk) -> bool:
-    return desk.shop.name in desk.shop.presence.live_workers(desk.shop.clock(), 60)
+    return desk.shop.name in workers_seen(desk)
+
+
+def workers_seen(desk: Desk) -> list[str]:
+    return [worker.name for worker in desk.shop.presence.live_workers(desk.shop.clock(), 60)]

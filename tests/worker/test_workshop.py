@@ -14,7 +14,7 @@ from app.accounts.principal import DEFAULT_TENANT
 from app.database.engine import Database
 from app.embedded.stack import cannot_confine
 from app.jobs.job import JobState
-from app.jobs.presence import Standing, WorkerPresence
+from app.jobs.presence import Box, Standing, Worker, WorkerPresence
 from app.jobs.queue import QUEUE, CeleryQueue
 from app.logs import JsonFormatter
 from app.settings import Settings
@@ -25,6 +25,9 @@ from worker.shift import Shift
 from worker.spares import Spares
 from worker.tasks import carry_out
 from worker.workshop import Examine, Workshop, own_folder, standing_of, sweep_folders
+
+# What `it_holds` found.
+BOX = Box(landlock_abi=6, user="root's number with none of its rights", lacking=("speed",))
 
 
 @pytest.fixture
@@ -150,10 +153,10 @@ def test_worker_takes_jobs_where_the_box_holds_or_the_operator_said_so(
     shop, queue = shift.workshop, Consumer()
 
     shift.begin(sender=queue)
-    wait_until(lambda: bool(standings(shop)), "the worker has said that it lives")
+    wait_until(lambda: bool(seen(shop)), "the worker has said that it lives")
 
     assert queue.cancelled == ([QUEUE] if standing is Standing.TAKES_NONE else [])
-    assert standings(shop) == [standing]
+    assert seen(shop) == [Worker(shop.name, standing, BOX if examine is it_holds else None)]
     shift.close()
 
 
@@ -179,8 +182,8 @@ def test_worker_without_a_box_leaves_every_job_queued(desk: Desk) -> None:
     assert (left.state, left.attempt) == (JobState.QUEUED, 0)
 
 
-def standings(shop: Workshop) -> list[Standing]:
-    return list(shop.presence.standings(shop.clock(), 10).values())
+def seen(shop: Workshop) -> list[Worker]:
+    return shop.presence.live_workers(shop.clock(), 10)
 
 
 class Consumer:

@@ -9,7 +9,7 @@ from sqlalchemy import insert
 
 from app.database.tables import workers
 from app.errors import Unavailable
-from app.jobs.presence import Standing, WorkerPresence
+from app.jobs.presence import Standing, Worker, WorkerPresence
 from tests.app.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
@@ -157,11 +157,13 @@ async def test_worker_that_takes_no_jobs_may_take_them_again(api: Api) -> None:
     presence.beat("worker-1", api.clock(), Standing.TAKES_NONE)
     presence.beat("worker-1", api.clock(), Standing.CONFINED)
 
-    assert presence.standings(api.clock(), 30) == {"worker-1": Standing.CONFINED}
+    [worker] = presence.live_workers(api.clock(), 30)
+    assert worker == Worker("worker-1", Standing.CONFINED, box=None)
 
 
 async def test_worker_that_does_not_know_the_question_is_not_trusted(api: Api) -> None:
     database = api.services.jobs.database
     with database.write() as connection:
         connection.execute(insert(workers).values(name="of old", seen_at=api.clock()))
-    assert WorkerPresence(database).standings(api.clock(), 60) == {"of old": Standing.UNKNOWN}
+    [worker] = WorkerPresence(database).live_workers(api.clock(), 60)
+    assert worker == Worker("of old", Standing.UNKNOWN, box=None)

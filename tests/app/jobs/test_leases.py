@@ -278,6 +278,6 @@ def test_worker_is_live_while_it_was_seen_lately(both_databases: Database) -> No
     presence.beat("b", NOW, Standing.CONFINED)
     presence.beat("a", LATER, Standing.CONFINED)
 
-    assert presence.live_workers(LATER, max_age_s=30) == ["a"]
+    assert [worker.name for worker in presence.live_workers(LATER, max_age_s=30)] == ["a"]
     presence.leave("a")
     assert presence.live_workers(LATER, max_age_s=30) == []
