@@ -1,7 +1,10 @@
-"""Stand-ins for what a test cannot wait for: the broker, the clock."""
+"""Stand-ins for what a test cannot wait for: the broker, the clock, and who asks for a change."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+
+from app.accounts.deeds import Deed
+from app.accounts.principal import DEFAULT_TENANT, Principal
 
 
 @dataclass
@@ -28,3 +31,16 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+
+# No route's: what a test starts from is told from what it tries by it.
+STARTING = "test.start"
+
+
+def a_deed(tenant_id: str = DEFAULT_TENANT, key_id: str | None = None) -> Deed:
+    """A change by somebody who needs no key, or by this one."""
+    return Deed(tenant_id, STARTING, 200, key_id)
+
+
+def by(principal: Principal) -> Deed:
+    return a_deed(principal.tenant_id, principal.key_id)

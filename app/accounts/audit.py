@@ -26,7 +26,8 @@ class Entry:
     Args:
         tenant_id: null where nobody was recognized.
         action: `noun.verb`.
-        status: what it was answered with, as HTTP has it.
+        status: as HTTP has it: of a change that was made, what is answered for it; of a refusal or
+            a failure, what was answered.
         address: where the request came from; null for commands on the host itself.
     """
 
@@ -97,7 +98,7 @@ class AuditLog:
 
 
 def add_entry(connection: Connection, entry: Entry, now: datetime) -> None:
-    """In the transaction of what it tells of, where there is one."""
+    """In the transaction of what it tells of; a refusal has none."""
     connection.execute(insert(audit_log).values(id=new_id("aud"), at=now, **vars(entry)))
 
 

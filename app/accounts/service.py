@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.accounts.deeds import Deed
 from app.accounts.keys import (
     NOBODYS_DIGEST,
     ApiKey,
@@ -86,33 +87,24 @@ class AccountService:
         if key is None or key.state(self.clock()) is not KeyState.ACTIVE:
             raise no_longer_good()
 
-    def issue(
-        self, tenant_id: str, wish: KeyWish, maker: Principal | None = None
-    ) -> tuple[ApiKey, str]:
-        """Make a key, for a `maker` of the tenant, or for who operates the service.
+    def issue(self, deed: Deed, wish: KeyWish) -> tuple[ApiKey, str]:
+        """Make a key for a tenant, at the word of who operates the service.
+
+        Returns: it as it is kept, and its text, which nobody can read again.
+        """
+        key, text = _new_key(deed.tenant_id, wish, self.clock())
+        self.store.add(deed, key)
+        return key, text
+
+    def issue_bounded(self, deed: Deed, wish: KeyWish) -> tuple[ApiKey, str]:
+        """The same at the word of the tenant itself.
 
         What a key makes ends with it at the latest, and a tenant's own have an upper number.
 
-        Returns: it as it is kept, and its text, which nobody can read again.
-        Raises: Unauthenticated where the maker's key is not good any more, TooManyKeys.
+        Raises: Unauthenticated where the key of the deed is not good any more, TooManyKeys.
         """
-        now, text = self.clock(), new_text()
-        key = ApiKey(
-            id=new_id("key"),
-            tenant_id=tenant_id,
-            name=wish.name,
-            prefix=prefix_of(text),
-            digest=digest_of(text),
-            scopes=wish.scopes,
-            created_at=now,
-            expires_at=None if wish.lifetime is None else now + wish.lifetime,
-            revoked_at=None,
-            last_used_at=None,
-        )
-        if maker is None:
-            self.store.add(key)
-            return key, text
-        return self.store.add_made(key, maker.key_id), text
+        key, text = _new_key(deed.tenant_id, wish, self.clock())
+        return self.store.add_bounded(deed, key), text
 
     def get(self, tenant_id: str, key_id: str) -> ApiKey:
         """Raises: NotFound."""
@@ -122,15 +114,15 @@ class AccountService:
         """Newest first, revoked and expired ones, too. Raises: Malformed."""
         return self.store.page(tenant_id, limit, cursor)
 
-    def revoke(self, principal: Principal, key_id: str) -> ApiKey:
-        """Raises: NotFound, OwnKey."""
-        if key_id == principal.key_id:
+    def revoke(self, deed: Deed, key_id: str) -> ApiKey:
+        """Raises: NotFound, OwnKey, Unauthenticated."""
+        if key_id == deed.key_id:
             raise OwnKey(
                 f"{key_id} is the key that this request came with; without it, it may be that "
                 "nobody could make another one",
                 hint="Revoke it with another admin key, or with `penjing keys revoke` on the host.",
             )
-        return self.store.revoke(principal.tenant_id, key_id, self.clock())
+        return self.store.revoke(deed, key_id, self.clock())
 
     def tenant(self, tenant_id: str) -> Tenant:
         """Raises: NotFound."""
@@ -150,3 +142,20 @@ class AccountService:
         except SQLAlchemyError as error:
             # A full disk keeps nobody from reading.
             log.warning("key.use_not_noted", extra={"key_id": key.id, "why": type(error).__name__})
+
+
+def _new_key(tenant_id: str, wish: KeyWish, now: datetime) -> tuple[ApiKey, str]:
+    text = new_text()
+    key = ApiKey(
+        id=new_id("key"),
+        tenant_id=tenant_id,
+        name=wish.name,
+        prefix=prefix_of(text),
+        digest=digest_of(text),
+        scopes=wish.scopes,
+        created_at=now,
+        expires_at=None if wish.lifetime is None else now + wish.lifetime,
+        revoked_at=None,
+        last_used_at=None,
+    )
+    return key, text

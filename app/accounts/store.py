@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.accounts.keys import ApiKey, KeyState, no_longer_good
+from app.accounts.deeds import Deed, is_good, write_down
+from app.accounts.keys import ApiKey
 from app.accounts.principal import Scope
 from app.database.engine import Database
 from app.database.tables import api_keys, tenants
@@ -69,9 +70,11 @@ class AccountStore:
     def add_tenant(self, name: str, now: datetime) -> Tenant:
         """The tenant of this name, made now unless it is there."""
         tenant = Tenant(new_id("ten"), name, now)
+        deed = Deed(tenant.id, "tenant.create", 201)
         try:
             with self.database.write() as connection:
                 connection.execute(insert(tenants).values(vars(tenant)))
+                write_down(connection, deed, tenant.id, now)
         except IntegrityError:
             # Two made it at once; there is one name, and so one tenant.
             if there := self.tenant_named(name):
@@ -79,24 +82,23 @@ class AccountStore:
             raise
         return tenant
 
-    def add(self, key: ApiKey) -> None:
+    def add(self, deed: Deed, key: ApiKey) -> None:
         with self.database.write() as connection:
             _insert(connection, key)
+            write_down(connection, deed, key.id, key.created_at)
 
-    def add_made(self, key: ApiKey, maker_id: str | None) -> ApiKey:
-        """Add a key that another one makes, if that is good at this very moment.
+    def add_bounded(self, deed: Deed, key: ApiKey) -> ApiKey:
+        """Add a key that a tenant makes for itself.
 
-        Returns: it, ending no later than its maker.
+        Returns: it, ending no later than the key that makes it.
         Raises: Unauthenticated, TooManyKeys.
         """
         with self.database.write() as connection:
-            # Who makes a key of this tenant, or revokes the maker, waits for the end of this.
-            tenant = select(tenants.c.id).where(tenants.c.id == key.tenant_id)
-            connection.execute(tenant.with_for_update())
-            if maker_id is not None:
-                key = _ending_with(_locked(connection, maker_id), key)
+            _lock_keys(connection, deed.tenant_id)
+            key = _ending_with(connection, deed.key_id, key)
             _require_room(connection, key)
             _insert(connection, key)
+            write_down(connection, deed, key.id, key.created_at)
         return key
 
     def get(self, tenant_id: str, key_id: str) -> ApiKey:
@@ -125,15 +127,19 @@ class AccountStore:
         items = [_key_of(row) for row in rows[:limit]]
         return KeyPage(items, items[-1].id if len(rows) > limit else None)
 
-    def revoke(self, tenant_id: str, key_id: str, now: datetime) -> ApiKey:
+    def revoke(self, deed: Deed, key_id: str, now: datetime) -> ApiKey:
         """From now on it is no key any more; a revoked one stays as it is.
 
-        Raises: NotFound.
+        Raises: NotFound, Unauthenticated.
         """
-        is_valid = _owned(tenant_id, key_id) & api_keys.c.revoked_at.is_(None)
+        is_valid = _owned(deed.tenant_id, key_id) & api_keys.c.revoked_at.is_(None)
         with self.database.write() as connection:
-            connection.execute(update(api_keys).where(is_valid).values(revoked_at=now))
-        return self.get(tenant_id, key_id)
+            # Of two admin keys that revoke each other at the same moment, one is left.
+            _lock_keys(connection, deed.tenant_id)
+            revoked = connection.execute(update(api_keys).where(is_valid).values(revoked_at=now))
+            if revoked.rowcount:
+                write_down(connection, deed, key_id, now)
+        return self.get(deed.tenant_id, key_id)
 
     def by_prefix(self, prefix: str) -> ApiKey | None:
         """Whosever it is: the key that is given says who asks."""
@@ -179,28 +185,25 @@ def _insert(connection: Connection, key: ApiKey) -> None:
     connection.execute(insert(api_keys).values({**vars(key), "scopes": sorted(key.scopes)}))
 
 
-def _locked(connection: Connection, key_id: str) -> ApiKey | None:
-    query = select(api_keys).where(api_keys.c.id == key_id).with_for_update()
-    row = connection.execute(query).mappings().one_or_none()
-    return _key_of(row) if row else None
+def _lock_keys(connection: Connection, tenant_id: str) -> None:
+    """Who makes or revokes keys of this tenant waits for the end of this transaction."""
+    tenant = select(tenants.c.id).where(tenants.c.id == tenant_id)
+    connection.execute(tenant.with_for_update())
 
 
-def _ending_with(maker: ApiKey | None, key: ApiKey) -> ApiKey:
-    """Raises: Unauthenticated where the maker is not good any more."""
-    if maker is None or maker.state(key.created_at) is not KeyState.ACTIVE:
-        raise no_longer_good()
-    if maker.expires_at is None:
+def _ending_with(connection: Connection, maker_id: str | None, key: ApiKey) -> ApiKey:
+    """The key, good for no longer than the one that makes it."""
+    maker = select(api_keys.c.expires_at).where(api_keys.c.id == maker_id)
+    expires_at = connection.execute(maker).scalar()
+    if expires_at is None:
         return key
-    return replace(key, expires_at=min(maker.expires_at, key.expires_at or maker.expires_at))
+    return replace(key, expires_at=min(expires_at, key.expires_at or expires_at))
 
 
 def _require_room(connection: Connection, key: ApiKey) -> None:
     """Raises: TooManyKeys."""
-    expires_at = api_keys.c.expires_at
-    is_active = api_keys.c.revoked_at.is_(None) & or_(
-        expires_at.is_(None), expires_at > key.created_at
-    )
-    query = select(func.count()).where(api_keys.c.tenant_id == key.tenant_id, is_active)
+    theirs = api_keys.c.tenant_id == key.tenant_id
+    query = select(func.count()).where(theirs, is_good(key.created_at))
     if connection.execute(query).scalar_one() >= MOST_KEYS:
         raise TooManyKeys(
             f"{MOST_KEYS} keys of the tenant are good, which is all it may have",

@@ -1,10 +1,12 @@
-"""Every change and every refusal of who asks is written down before it is answered."""
+"""What changed nothing is written down here: refusals of who asks, and changes that failed.
+
+A change that was made is written down with it, in its own transaction (`app.accounts.deeds`).
+"""
 
 import logging
 import re
 
 from fastapi.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.accounts.audit import Entry
@@ -38,28 +40,27 @@ class Auditing:
 
         async def send_audited(message: Message) -> None:
             if message["type"] == "http.response.start":
-                await self._write(scope, message["status"], Headers(raw=message["headers"]))
+                await self._write(scope, message["status"])
             await send(message)
 
         try:
             await self.app(scope, receive, send_audited)
         except Exception:
-            await self._write(scope, 500, Headers())
+            await self._write(scope, 500)
             raise
 
-    async def _write(self, scope: Scope, status: int, headers: Headers) -> None:
+    async def _write(self, scope: Scope, status: int) -> None:
         name = route_name(scope)
         is_change = scope["method"] not in SAFE_METHODS and name not in {None, *HARMLESS}
-        # What was refused for another reason changed nothing; a failure may have.
-        is_done = is_change and (status < 400 or status >= 500)
-        if not is_done and status not in REFUSED:
+        has_failed = is_change and status >= 500
+        if not has_failed and status not in REFUSED:
             return
-        entry = entry_of(scope, status, headers, name)
+        entry = entry_of(scope, status, name)
         services: Services = scope["app"].state.services
         try:
             await run_in_threadpool(services.audit.add, entry)
         except Exception:
-            # What was done is done and is answered; the log holds what the table does not.
+            # It is answered all the same; the process's log holds what the table does not.
             log.exception("audit.not_written", extra=vars(entry))
 
 
@@ -68,7 +69,7 @@ def route_name(scope: Scope) -> str | None:
     return getattr(route, "name", None)
 
 
-def entry_of(scope: Scope, status: int, headers: Headers, name: str | None) -> Entry:
+def entry_of(scope: Scope, status: int, name: str | None) -> Entry:
     principal: Principal | None = scope.get("state", {}).get("principal")
     services: Services = scope["app"].state.services
     return Entry(
@@ -76,7 +77,7 @@ def entry_of(scope: Scope, status: int, headers: Headers, name: str | None) -> E
         status=status,
         tenant_id=principal.tenant_id if principal else None,
         key_id=principal.key_id if principal else None,
-        object_id=object_id_of(scope, headers),
+        object_id=object_id_of(scope),
         address=address_of(scope, services.settings.trusted_proxies),
         request_id=request_id_of(scope),
     )
@@ -90,8 +91,7 @@ def action_of(name: str | None) -> str:
     return f"{noun}.{verb}"
 
 
-def object_id_of(scope: Scope, headers: Headers) -> str | None:
-    """The id in the path, else the one that was made; never other text of the caller's."""
-    made = headers.get("location", "").rpartition("/")[2]
+def object_id_of(scope: Scope) -> str | None:
+    """The id in the path; never other text of the caller's."""
     named = (str(value) for value in scope.get("path_params", {}).values())
-    return next((text for text in (*named, made) if OBJECT_ID.fullmatch(text)), None)
+    return next((text for text in named if OBJECT_ID.fullmatch(text)), None)

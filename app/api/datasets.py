@@ -1,6 +1,5 @@
 """Data sets: upload, list, read, download, delete."""
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,7 +10,7 @@ from app.api.deps import ServicesDep
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.receiving import UPLOAD_BODY, Name, incoming_file
 from app.api.rendering import dataset_view
-from app.api.scopes import Reader, Submitter
+from app.api.scopes import Reader, Submits
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
 from app.uploads.service import Label
@@ -32,7 +31,7 @@ class DatasetQuery(DatasetOptions):
 async def upload_dataset(
     request: Request,
     response: Response,
-    principal: Submitter,
+    deed: Submits,
     services: ServicesDep,
     query: Annotated[DatasetQuery, Query()],
 ) -> DatasetView:
@@ -40,17 +39,10 @@ async def upload_dataset(
 
     The file is the body, or `file` of a form.
     """
-    room = await run_in_threadpool(services.uploads.room, principal.tenant_id)
+    room = await run_in_threadpool(services.uploads.room, deed.tenant_id)
     incoming = await incoming_file(request, room)
     options = DatasetOptions.model_validate(query.model_dump(exclude={"name"}))
-    label = Label(
-        principal.tenant_id,
-        UploadKind.DATASET,
-        query.name,
-        incoming.filename,
-        options,
-        partial(services.accounts.require_still_good, principal),
-    )
+    label = Label(deed, UploadKind.DATASET, query.name, incoming.filename, options)
     upload = await services.uploads.receive(label, incoming.batches)
     response.headers["Location"] = f"{PATH}/{upload.id}"
     return dataset_view(upload)
@@ -78,9 +70,9 @@ def get_dataset(dataset_id: str, principal: Reader, services: ServicesDep) -> Da
 
 
 @router.delete("/{dataset_id}", status_code=204)
-def delete_dataset(dataset_id: str, principal: Submitter, services: ServicesDep) -> None:
+def delete_dataset(dataset_id: str, deed: Submits, services: ServicesDep) -> None:
     """Delete a data set that no active job uses."""
-    services.uploads.delete(principal.tenant_id, dataset_id, UploadKind.DATASET)
+    services.uploads.delete(deed, dataset_id, UploadKind.DATASET)
 
 
 @router.head("/{dataset_id}/content", response_class=Response, include_in_schema=False)

@@ -14,7 +14,7 @@ from app.api.deps import JobsDep, Services, ServicesDep
 from app.api.guards import refuse_nul_in_body
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.rendering import artifact_view, job_etag, job_path, job_view
-from app.api.scopes import Reader, Submitter
+from app.api.scopes import Reader, Submits, Submitter
 from app.api.watching import Watch
 from app.jobs.job import Job, JobState
 from app.jobs.listing import JobFilter
@@ -65,15 +65,13 @@ def validate_job(body: JobBody, principal: Submitter, jobs: JobsDep) -> Plan:
 @router.post("/jobs", status_code=202)
 def submit_job(
     body: JobBody,
-    principal: Submitter,
+    deed: Submits,
     services: ServicesDep,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Submit a job: a recipe for a model, with its data and its targets."""
-    return _made(
-        services, services.jobs.submit(principal.tenant_id, body, idempotency_key), response
-    )
+    return _made(services, services.jobs.submit(deed, body, idempotency_key), response)
 
 
 @router.get("/jobs")
@@ -131,23 +129,21 @@ async def get_job(
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-def cancel_job(job_id: str, principal: Submitter, services: ServicesDep) -> JobView:
+def cancel_job(job_id: str, deed: Submits, services: ServicesDep) -> JobView:
     """Cancel a job: a queued one at once, a running one as soon as it looks; a final one stays."""
-    return _shown(services, services.jobs.cancel(principal.tenant_id, job_id))
+    return _shown(services, services.jobs.cancel(deed, job_id))
 
 
 @router.delete("/jobs/{job_id}", status_code=204)
-def delete_job(job_id: str, principal: Submitter, jobs: JobsDep) -> None:
+def delete_job(job_id: str, deed: Submits, jobs: JobsDep) -> None:
     """Delete a final job with its report, its events and the files that it made."""
-    jobs.delete(principal.tenant_id, job_id)
+    jobs.delete(deed, job_id)
 
 
 @router.post("/jobs/{job_id}/retry", status_code=202)
-def retry_job(
-    job_id: str, principal: Submitter, services: ServicesDep, response: Response
-) -> JobView:
+def retry_job(job_id: str, deed: Submits, services: ServicesDep, response: Response) -> JobView:
     """Run a final job again as a new job; while that is not final, the same one is answered."""
-    return _made(services, services.jobs.retry(principal.tenant_id, job_id), response)
+    return _made(services, services.jobs.retry(deed, job_id), response)
 
 
 @router.get("/jobs/{job_id}/report")

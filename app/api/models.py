@@ -1,7 +1,5 @@
 """Models: upload, list, read, download, delete."""
 
-from functools import partial
-
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
@@ -10,7 +8,7 @@ from app.api.deps import ServicesDep
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.receiving import UPLOAD_BODY, Name, incoming_file
 from app.api.rendering import model_view
-from app.api.scopes import Reader, Submitter
+from app.api.scopes import Reader, Submits
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
 from app.uploads.service import Label
@@ -25,7 +23,7 @@ router = APIRouter(prefix=PATH, tags=["models"])
 async def upload_model(
     request: Request,
     response: Response,
-    principal: Submitter,
+    deed: Submits,
     services: ServicesDep,
     name: Name = None,
 ) -> ModelView:
@@ -33,16 +31,9 @@ async def upload_model(
 
     It is the body, or `file` of a form.
     """
-    room = await run_in_threadpool(services.uploads.room, principal.tenant_id)
+    room = await run_in_threadpool(services.uploads.room, deed.tenant_id)
     incoming = await incoming_file(request, room)
-    label = Label(
-        principal.tenant_id,
-        UploadKind.MODEL,
-        name,
-        incoming.filename,
-        DatasetOptions(),
-        partial(services.accounts.require_still_good, principal),
-    )
+    label = Label(deed, UploadKind.MODEL, name, incoming.filename, DatasetOptions())
     upload = await services.uploads.receive(label, incoming.batches)
     response.headers["Location"] = f"{PATH}/{upload.id}"
     return model_view(upload)
@@ -70,9 +61,9 @@ def get_model(model_id: str, principal: Reader, services: ServicesDep) -> ModelV
 
 
 @router.delete("/{model_id}", status_code=204)
-def delete_model(model_id: str, principal: Submitter, services: ServicesDep) -> None:
+def delete_model(model_id: str, deed: Submits, services: ServicesDep) -> None:
     """Delete a model that no active job uses."""
-    services.uploads.delete(principal.tenant_id, model_id, UploadKind.MODEL)
+    services.uploads.delete(deed, model_id, UploadKind.MODEL)
 
 
 @router.head("/{model_id}/content", response_class=Response, include_in_schema=False)

@@ -1,19 +1,25 @@
 """What a handler needs of who asks: the one place where a route says it is in its signature.
 
 `principal: Reader` in a handler's arguments is its scope, what it is documented with, and where it
-gets the tenant from. A route without one is refused by `tests/app/api/test_scopes.py`.
+gets the tenant from. One that changes something has a `deed: Submits` in its place, which goes with
+the change to where it is written. `tests/app/api/test_scopes.py` refuses a route without.
 """
 
 from collections.abc import Collection
 from typing import Annotated
 
-from fastapi import Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer, SecurityScopes
 
+from app.accounts.deeds import Deed
 from app.accounts.principal import Principal, Scope
+from app.api.addresses import address_of
+from app.api.auditing import action_of
 from app.api.deps import ServicesDep
 from app.api.origins import SAFE_METHODS
+from app.api.request_id import request_id_of
 from app.errors import Forbidden
 
 # Only says in the OpenAPI document how a key is sent; `Authentication` has read it before.
@@ -57,6 +63,23 @@ async def admitted(
     return principal
 
 
+async def deed_of(
+    request: Request, services: ServicesDep, principal: Annotated[Principal, Depends(admitted)]
+) -> Deed:
+    """The change that this request asks for, as it is written down once it is made."""
+    route: APIRoute = request.scope["route"]
+    return Deed(
+        tenant_id=principal.tenant_id,
+        action=action_of(route.name),
+        status=route.status_code or 200,
+        key_id=principal.key_id,
+        address=address_of(request.scope, services.settings.trusted_proxies),
+        request_id=request_id_of(request.scope),
+    )
+
+
 Reader = Annotated[Principal, Security(admitted, scopes=[Scope.READ])]
 Submitter = Annotated[Principal, Security(admitted, scopes=[Scope.SUBMIT])]
 Admin = Annotated[Principal, Security(admitted, scopes=[Scope.ADMIN])]
+Submits = Annotated[Deed, Security(deed_of, scopes=[Scope.SUBMIT])]
+Administers = Annotated[Deed, Security(deed_of, scopes=[Scope.ADMIN])]

@@ -7,7 +7,8 @@ import click
 from pydantic import ValidationError
 from rich.table import Table
 
-from app.accounts.audit import AuditLog, AuditRecord, Entry, add_entry
+from app.accounts.audit import AuditLog, AuditRecord
+from app.accounts.deeds import Deed, write_down
 from app.accounts.quotas import Quotas, agree_on_quotas
 from app.cli.flags import size_bytes
 from app.cli.frame import Exit, command, home_option
@@ -43,8 +44,8 @@ def quotas(output: Output, tenant: str, changes: tuple[str, ...], home: Path) ->
         with accounts.store.database.write() as connection:
             own = agree_on_quotas(connection, there.id, agreed, dropped)
             if agreed:
-                entry = Entry("quotas.set", 200, tenant_id=there.id, object_id=there.id)
-                add_entry(connection, entry, accounts.clock())
+                deed = Deed(there.id, "quotas.set", 200)
+                write_down(connection, deed, there.id, accounts.clock())
     output.give({"tenant": tenant, "quotas": own})
     output.show(quotas_table(own))
     return Exit.MET

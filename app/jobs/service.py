@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from app.accounts.deeds import Deed
 from app.database.engine import Database
 from app.errors import IllegalTransition, NotFound, NotReady, PenjingError, RequestInFlight
 from app.jobs.job import Job, JobState
@@ -62,26 +63,29 @@ class JobService:
             return check_alone(recipe)
         return check(recipe, request.outputs, given, request.constraints)
 
-    def submit(self, tenant_id: str, request: JobRequest, key: str | None) -> Job:
+    def submit(self, deed: Deed, request: JobRequest, key: str | None) -> Job:
         """Store a job and tell a worker. The same `key` and request give the same job again.
 
-        Raises: what `plan` raises, IdempotencyKeyReused, RequestInFlight.
+        Raises: what `plan` and `JobStore.add` raise, RequestInFlight.
         """
+        tenant_id = deed.tenant_id
         if key is None:
             self.plan(tenant_id, request)
-            return self._add(tenant_id, request)
+            return self._add(deed, request)
         idempotency = Idempotency(f"submit:{key}", _digest(request.model_dump(mode="json")))
         with self._alone((tenant_id, idempotency.key)):
             if earlier := self.store.replayed(tenant_id, idempotency, self.clock()):
                 return earlier
             self.plan(tenant_id, request)
-            return self._add(tenant_id, request, idempotency=idempotency)
+            return self._add(deed, request, idempotency=idempotency)
 
-    def retry(self, tenant_id: str, job_id: str) -> Job:
+    def retry(self, deed: Deed, job_id: str) -> Job:
         """A new job with the request of a final one; while that is not final, the same one again.
 
-        Raises: NotFound, IllegalTransition where the job is not final, what `plan` raises.
+        Raises: NotFound, IllegalTransition where the job is not final, what `plan` and
+            `JobStore.add` raise.
         """
+        tenant_id = deed.tenant_id
         job = self.store.get(tenant_id, job_id)
         if not job.state.is_final:
             raise IllegalTransition(
@@ -96,7 +100,7 @@ class JobService:
             return earlier
         # Who asks at the same moment takes the same number: the database lets one of them have it.
         idempotency = Idempotency(f"{prefix}{number + 1}", _digest(job.request))
-        return self._add(tenant_id, request, retry_of=job.id, idempotency=idempotency)
+        return self._add(deed, request, retry_of=job.id, idempotency=idempotency)
 
     def details(self, tenant_id: str, jobs: Sequence[Job]) -> list[JobDetails]:
         """Of each; two queries at most, and only for what jobs of these states can have."""
@@ -112,16 +116,16 @@ class JobService:
     def page(self, tenant_id: str, wanted: JobFilter, limit: int, cursor: str | None) -> JobPage:
         return list_jobs(self.database, tenant_id, wanted, limit, cursor)
 
-    def cancel(self, tenant_id: str, job_id: str) -> Job:
+    def cancel(self, deed: Deed, job_id: str) -> Job:
         """Ask for the end of a job. Final jobs stay as they are."""
-        return self.store.request_cancel(tenant_id, job_id, self.clock())
+        return self.store.request_cancel(deed, job_id, self.clock())
 
-    def delete(self, tenant_id: str, job_id: str) -> None:
+    def delete(self, deed: Deed, job_id: str) -> None:
         """Forget a final job; the bytes of its artifacts go with the next sweep.
 
         Raises: NotFound, IllegalTransition where the job is not final.
         """
-        job = self.store.delete(tenant_id, job_id)
+        job = self.store.delete(deed, job_id, self.clock())
         if job is not None:
             raise IllegalTransition(
                 f"job {job.id} is {job.state}; only a job that is final can be deleted",
@@ -164,16 +168,14 @@ class JobService:
 
     def _add(
         self,
-        tenant_id: str,
+        deed: Deed,
         request: JobRequest,
         *,
         retry_of: str | None = None,
         idempotency: Idempotency | None = None,
     ) -> Job:
         now = self.clock()
-        job = self.store.add(
-            tenant_id, request, now=now, retry_of=retry_of, idempotency=idempotency
-        )
+        job = self.store.add(deed, request, now=now, retry_of=retry_of, idempotency=idempotency)
         try:
             self.queue.send(job.id)
         except Exception as error:  # noqa: BLE001 - the job is stored: the reaper sends it again

@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from app.accounts.deeds import Deed, write_down
 from app.accounts.quotas import NO_QUOTAS, Quotas, quotas_of
 from app.database.engine import Database
 from app.database.tables import (
@@ -70,7 +71,7 @@ class JobStore:
 
     def add(
         self,
-        tenant_id: str,
+        deed: Deed,
         request: JobRequest,
         *,
         now: datetime,
@@ -81,8 +82,9 @@ class JobStore:
 
         Job and key are one transaction: a crash leaves both or neither.
         Raises: IdempotencyKeyReused where the key came with another request; Invalid where the
-            model or the data set was deleted meanwhile; what `require_room` raises.
+            model or the data set was deleted meanwhile; what `require_room` and `write_down` raise.
         """
+        tenant_id = deed.tenant_id
         if idempotency and (earlier := self.replayed(tenant_id, idempotency, now)):
             return earlier
         job = NewJob(new_id("job"), tenant_id, request, now, retry_of)
@@ -92,6 +94,7 @@ class JobStore:
                 insert_job(connection, job)
                 if idempotency:
                     _remember(connection, idempotency, job)
+                write_down(connection, deed, job.id, now)
         except IntegrityError:
             # Another request with this key was first, between our look and our write.
             if idempotency and (earlier := self.replayed(tenant_id, idempotency, now)):
@@ -158,29 +161,32 @@ class JobStore:
         layers: list[dict[str, Any]] | None = self._row(tenant_id, job_id, jobs.c.layers)["layers"]
         return layers
 
-    def request_cancel(self, tenant_id: str, job_id: str, now: datetime) -> Job:
+    def request_cancel(self, deed: Deed, job_id: str, now: datetime) -> Job:
         """Cancel a queued job at once, ask a running one to stop, leave a final one as it is.
 
-        Raises: NotFound.
+        Raises: NotFound, what `write_down` raises.
         """
         with self._database.write() as connection:
-            job = locked_job(connection, owned(tenant_id, job_id))
+            job = locked_job(connection, owned(deed.tenant_id, job_id))
             if job and not job.state.is_final and not job.cancel_requested:
                 _cancel(connection, job, now)
-        return self.get(tenant_id, job_id)
+                write_down(connection, deed, job_id, now)
+        return self.get(deed.tenant_id, job_id)
 
-    def delete(self, tenant_id: str, job_id: str) -> Job | None:
+    def delete(self, deed: Deed, job_id: str, now: datetime) -> Job | None:
         """Forget a final job with all that hangs on it: events, labels, artifacts' rows.
 
-        Returns: null; the job as it is where it has not ended, and stays. Raises: NotFound.
+        Returns: null; the job as it is where it has not ended, and stays.
+        Raises: NotFound, what `write_down` raises.
         """
         with self._database.write() as connection:
-            job = locked_job(connection, owned(tenant_id, job_id))
+            job = locked_job(connection, owned(deed.tenant_id, job_id))
             if job is None:
                 raise NotFound(f"there is no job {job_id!r}")
             if not job.state.is_final:
                 return job
-            connection.execute(delete(jobs).where(owned(tenant_id, job_id)))
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            write_down(connection, deed, job_id, now)
         return None
 
     def mark_sent(self, job_id: str, now: datetime) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from app.accounts.deeds import Deed
 from app.accounts.quotas import Room
 from app.blobs.store import BlobStore, BlobWriter
 from app.errors import InUse, RejectedUpload
@@ -28,19 +29,13 @@ PREFIXES = {UploadKind.MODEL: "mdl", UploadKind.DATASET: "dst"}
 
 @dataclass(frozen=True)
 class Label:
-    """What comes beside the bytes. `filename` is what the client calls its file, if it says so.
+    """What comes beside the bytes. `filename` is what the client calls its file, if it says so."""
 
-    Args:
-        require_good: asked when all bytes are there, and raises where the sender may not do so any
-            more.
-    """
-
-    tenant_id: str
+    deed: Deed
     kind: UploadKind
     name: str | None
     filename: str | None
     options: DatasetOptions
-    require_good: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -71,23 +66,22 @@ class UploadService:
 
         Returns: the upload, ready, or still inspecting where that takes longer than `wait_s`.
         Raises: Invalid, UnsupportedFormat, RejectedUpload, TooLarge, QuotaStorage, StorageFull,
-            TooManyInspections, TooManyUploads, Unavailable;
-            in all these cases, and where `batches` or `require_good` raises, nothing is kept.
+            TooManyInspections, TooManyUploads, Unavailable, what `write_down` raises;
+            in all these cases, and where `batches` raises, nothing is kept.
         """
-        self.turns.require_place(label.tenant_id)
+        tenant_id = label.deed.tenant_id
+        self.turns.require_place(tenant_id)
         name = display_name(label.name or label.filename or label.kind)
         with (
-            self.under_way.one(label.tenant_id) as arriving,
+            self.under_way.one(tenant_id) as arriving,
             self.blobs.writer(self.reserve_bytes) as writer,
         ):
-            room = await asyncio.to_thread(self._stored_room, label.tenant_id)
+            room = await asyncio.to_thread(self._stored_room, tenant_id)
             await self._write(writer, batches, room, arriving)
             claimed = label.filename or label.name or ""
             found = await asyncio.to_thread(recognize, writer.path, label.kind, claimed)
             inspecting = asyncio.create_task(
-                self.inspector.inspect(
-                    writer.path, found, label.options, self.turns.of(label.tenant_id)
-                )
+                self.inspector.inspect(writer.path, found, label.options, self.turns.of(tenant_id))
             )
             try:
                 upload = await self._keep(writer, label, name, found, inspecting)
@@ -114,13 +108,13 @@ class UploadService:
         """Where its bytes are."""
         return self.blobs.path(upload.sha256)
 
-    def delete(self, tenant_id: str, upload_id: str, kind: UploadKind) -> None:
+    def delete(self, deed: Deed, upload_id: str, kind: UploadKind) -> None:
         """Forget an upload; its bytes go with the next sweep, unless another has the same.
 
-        Raises: NotFound, InUse.
+        Raises: NotFound, InUse, what `write_down` raises.
         """
-        upload = self.store.get(tenant_id, upload_id, kind)
-        if not self.store.delete(tenant_id, upload.id, self.is_in_use):
+        upload = self.store.get(deed.tenant_id, upload_id, kind)
+        if not self.store.delete(deed, upload.id, self.is_in_use, self.clock()):
             raise InUse(
                 f"{upload.id} is used by a job that has not ended",
                 hint="Cancel the job or wait for its end, then delete.",
@@ -181,11 +175,10 @@ class UploadService:
         if inspection and inspection.problem:
             problem = inspection.problem
             raise RejectedUpload(problem.detail, hint=problem.hint, errors=problem.errors)
-        await asyncio.to_thread(label.require_good)
         blob = await asyncio.to_thread(writer.commit)
         upload = Upload(
             id=new_id(PREFIXES[label.kind]),
-            tenant_id=label.tenant_id,
+            tenant_id=label.deed.tenant_id,
             kind=label.kind,
             name=name,
             format=found,
@@ -198,7 +191,7 @@ class UploadService:
             created_at=self.clock(),
         )
         upload = inspected(upload, inspection) if inspection else upload
-        await asyncio.to_thread(self.store.add, upload)
+        await asyncio.to_thread(self.store.add, label.deed, upload)
         return upload
 
     async def _inspect_kept(self, upload: Upload) -> Inspection:

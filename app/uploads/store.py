@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
 
+from app.accounts.deeds import Deed, write_down
 from app.accounts.quotas import (
     NO_QUOTAS,
     Quotas,
@@ -55,12 +57,13 @@ class UploadStore:
         with self._database.read() as connection:
             return stored_bytes(connection, tenant_id)
 
-    def add(self, upload: Upload) -> None:
-        """Raises: QuotaStorage where others took the room meanwhile."""
+    def add(self, deed: Deed, upload: Upload) -> None:
+        """Raises: QuotaStorage where others took the room meanwhile, what `write_down` raises."""
         with self._database.write() as connection:
             quotas = locked_quotas(connection, upload.tenant_id, self._quotas)
             require_storage(connection, upload.tenant_id, quotas, upload.size_bytes)
             connection.execute(insert(uploads).values(_values(upload)))
+            write_down(connection, deed, upload.id, upload.created_at)
 
     def get(self, tenant_id: str, upload_id: str, kind: UploadKind) -> Upload:
         """Raises: NotFound, also where the id names something of the other kind."""
@@ -97,17 +100,19 @@ class UploadStore:
         with self._database.write() as connection:
             connection.execute(update(uploads).where(waiting).values(_values(upload)))
 
-    def delete(self, tenant_id: str, upload_id: str, is_in_use: IsInUse) -> bool:
+    def delete(self, deed: Deed, upload_id: str, is_in_use: IsInUse, now: datetime) -> bool:
         """Forget an upload; False where it is in use, and stays.
 
         Its row is locked before the question is asked, so nobody starts to use it meanwhile.
+        Raises: what `write_down` raises.
         """
-        row = _owned(tenant_id, upload_id)
+        row = _owned(deed.tenant_id, upload_id)
         with self._database.write() as connection:
             connection.execute(select(uploads.c.id).where(row).with_for_update())
-            if is_in_use(connection, tenant_id, upload_id):
+            if is_in_use(connection, deed.tenant_id, upload_id):
                 return False
-            connection.execute(delete(uploads).where(row))
+            if connection.execute(delete(uploads).where(row)).rowcount:
+                write_down(connection, deed, upload_id, now)
         return True
 
     def inspecting(self) -> list[Upload]:

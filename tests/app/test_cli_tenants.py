@@ -74,11 +74,12 @@ def test_what_is_done_on_the_host_is_written_down(tmp_path: Path) -> None:
     entries = given(tmp_path, "audit")["items"][::-1]
 
     assert [(one["action"], one["tenant"], one["object_id"]) for one in entries] == [
+        ("tenant.create", "vision", entries[0]["tenant_id"]),
         ("api_key.create", "vision", made["id"]),
         ("api_key.revoke", "vision", made["id"]),
         ("quotas.set", "default", "ten_default"),
     ]
     assert made["key"] not in json.dumps(entries)
-    assert len(given(tmp_path, "audit", "--tenant", "vision")["items"]) == 2
+    assert len(given(tmp_path, "audit", "--tenant", "vision")["items"]) == 3
     assert len(given(tmp_path, "audit", "--limit", "1")["items"]) == 1
     assert "api_key.create" in run(tmp_path, "audit").output

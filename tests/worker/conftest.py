@@ -23,6 +23,7 @@ from app.jobs.request import JobRequest
 from app.reports.report import Verdict
 from app.settings import Settings
 from tests.e2e.faults.reports import empty_report
+from tests.fakes import a_deed
 from worker.engine.order import Artifact, Result
 from worker.launching import Enclose, Launcher
 from worker.limits import Limits
@@ -42,6 +43,7 @@ RESULT = Result(
 PROLOGUE = f"""
 import json, os, signal, sys, time
 from pathlib import Path
+from tests.fakes import a_deed
 def say(event, **facts):
     os.write(int(sys.argv[1]), json.dumps(dict(facts, event=event)).encode() + b"\\n")
 def leave(): (folder / "out" / "result.json").write_text({RESULT.model_dump_json()!r}); say("done")
@@ -85,7 +87,7 @@ class Desk:
             "recipe": {"steps": [{"technique": "magnitude_pruning", "sparsity": 0.5}]},
             "limits": limits,
         }
-        return self.shop.jobs.add(DEFAULT_TENANT, JobRequest.model_validate(request), now=now)
+        return self.shop.jobs.add(a_deed(), JobRequest.model_validate(request), now=now)
 
     def do(self, script: str, **limits: float) -> Job:
         """The job after one delivery of its message, with a child that runs `script`."""

@@ -12,6 +12,7 @@ from app import confinement
 from app.accounts.principal import DEFAULT_TENANT
 from app.errors import EngineFault
 from app.jobs.job import Job, JobState
+from tests.fakes import a_deed
 from tests.worker.conftest import PROLOGUE, Desk, a_desk
 from worker.children import Child
 from worker.holding import Unseen
@@ -172,7 +173,7 @@ def test_cancel_ends_a_child_that_is_deaf_in_a_long_batch(desk: Desk) -> None:
     while desk.shop.jobs.get(DEFAULT_TENANT, job.id).phase != "step 1: fine_tuning":
         time.sleep(0.02)
 
-    desk.shop.jobs.request_cancel(DEFAULT_TENANT, job.id, desk.shop.clock())
+    desk.shop.jobs.request_cancel(a_deed(), job.id, desk.shop.clock())
     attempt.join(timeout=30)
 
     assert desk.shop.jobs.get(DEFAULT_TENANT, job.id).state is JobState.CANCELLED

@@ -24,6 +24,7 @@ from app.reports.report import Delta, LayerReport, Measurement, Provenance, Repo
 from app.uploads.formats import UploadKind
 from app.uploads.upload import Upload, UploadStatus
 from tests.app.api.conftest import Api
+from tests.fakes import a_deed
 
 MODEL = ModelFacts(
     format=ModelFormat.KERAS,
@@ -71,10 +72,12 @@ def a_dataset(api: Api, name: str = "rows.npz", **changes: Any) -> str:
     return _upload(api, UploadKind.DATASET, name, "npz", facts, changes)
 
 
-def a_key(api: Api, scope: Scope = Scope.READ, tenant_id: str = DEFAULT_TENANT) -> str:
+def a_key(
+    api: Api, scope: Scope = Scope.READ, tenant_id: str = DEFAULT_TENANT, name: str = "test"
+) -> str:
     """The text of a new key."""
-    wish = KeyWish("test", frozenset({scope}), None)
-    return api.services.accounts.issue(tenant_id, wish)[1]
+    wish = KeyWish(name, frozenset({scope}), None)
+    return api.services.accounts.issue(a_deed(tenant_id), wish)[1]
 
 
 def bearing(key: str) -> dict[str, str]:
@@ -233,5 +236,5 @@ def _upload(
         "created_at": api.clock(),
     }
     upload = Upload(**{**values, **changes})
-    api.services.uploads.store.add(upload)
+    api.services.uploads.store.add(a_deed(), upload)
     return upload.id

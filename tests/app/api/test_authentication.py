@@ -9,11 +9,12 @@ import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.accounts.principal import ANYBODY, DEFAULT_TENANT, Scope
+from app.accounts.principal import DEFAULT_TENANT, Scope
 from app.api.authentication import asks_for_keys
 from app.settings import Settings
 from tests.app.api import given
 from tests.app.api.conftest import Api
+from tests.fakes import a_deed
 
 pytestmark = pytest.mark.anyio
 
@@ -212,7 +213,7 @@ async def test_stream_and_wait_end_when_the_key_is_revoked(asking: Api, url: str
         lines = stream.aiter_lines()
         assert await anext(lines)
 
-        asking.services.accounts.revoke(ANYBODY, key_id)
+        asking.services.accounts.revoke(a_deed(), key_id)
 
         assert "succeeded" not in "".join([line async for line in lines])
         problem = (await waiting).json()

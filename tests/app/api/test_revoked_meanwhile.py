@@ -15,6 +15,7 @@ from app.settings import MOST_KEYS
 from tests.app.api import given
 from tests.app.api.conftest import Api
 from tests.app.api.test_uploads import CSV, MODEL
+from tests.fakes import a_deed, by
 
 pytestmark = pytest.mark.anyio
 
@@ -28,16 +29,16 @@ def victim(asking: Api) -> Principal:
 
 
 def a_maker(api: Api, lifetime: timedelta | None) -> Principal:
-    key, _ = api.services.accounts.issue(DEFAULT_TENANT, KeyWish("maker", ADMIN, lifetime))
+    key, _ = api.services.accounts.issue(a_deed(), KeyWish("maker", ADMIN, lifetime))
     return Principal(DEFAULT_TENANT, key.id, ADMIN)
 
 
 async def revoked_while_sending(api: Api, path: str, *pieces: bytes, **headers: str) -> Any:
-    key, text = api.services.accounts.issue(DEFAULT_TENANT, KeyWish("victim", ADMIN, None))
+    key, text = api.services.accounts.issue(a_deed(), KeyWish("victim", ADMIN, None))
 
     async def body() -> AsyncIterator[bytes]:
         yield pieces[0]
-        api.services.accounts.revoke(ANYBODY, key.id)
+        api.services.accounts.revoke(a_deed(), key.id)
         for piece in pieces[1:]:
             yield piece
 
@@ -71,9 +72,9 @@ async def test_key_that_is_not_good_any_more_makes_none_at_the_very_last(
     asking: Api, victim: Principal
 ) -> None:
     accounts = asking.services.accounts
-    accounts.revoke(ANYBODY, str(victim.key_id))
+    accounts.revoke(a_deed(), str(victim.key_id))
     with pytest.raises(Unauthenticated):
-        accounts.issue(DEFAULT_TENANT, KeyWish("zombie", ADMIN, None), victim)
+        accounts.issue_bounded(by(victim), KeyWish("zombie", ADMIN, None))
 
 
 @pytest.mark.parametrize(("asked_s", "given_s"), [(None, 60), (3600, 60), (30, 30)])
@@ -82,20 +83,20 @@ async def test_key_ends_with_the_one_that_made_it(
 ) -> None:
     maker = a_maker(asking, timedelta(seconds=60))
     wish = KeyWish("made", ADMIN, None if asked_s is None else timedelta(seconds=asked_s))
-    made, _ = asking.services.accounts.issue(DEFAULT_TENANT, wish, maker)
+    made, _ = asking.services.accounts.issue_bounded(by(maker), wish)
     assert made.expires_at == asking.clock() + timedelta(seconds=given_s)
     assert asking.services.accounts.get(DEFAULT_TENANT, made.id) == made
 
 
 async def test_tenant_has_so_many_good_keys_and_not_one_more(asking: Api) -> None:
     accounts, wish = asking.services.accounts, KeyWish("one of many", ADMIN, None)
-    made = [accounts.issue(DEFAULT_TENANT, wish, ANYBODY)[0] for _ in range(MOST_KEYS)]
+    made = [accounts.issue_bounded(by(ANYBODY), wish)[0] for _ in range(MOST_KEYS)]
     with pytest.raises(TooManyKeys):
-        accounts.issue(DEFAULT_TENANT, wish, ANYBODY)
-    accounts.issue(DEFAULT_TENANT, wish)  # who operates the service is not bound
+        accounts.issue_bounded(by(ANYBODY), wish)
+    accounts.issue(a_deed(), wish)  # who operates the service is not bound
     for key in made[:2]:
-        accounts.revoke(ANYBODY, key.id)
-    accounts.issue(DEFAULT_TENANT, wish, ANYBODY)
+        accounts.revoke(a_deed(), key.id)
+    accounts.issue_bounded(by(ANYBODY), wish)
 
 
 async def test_keys_of_a_tenant_are_counted_together(asking: Api) -> None:

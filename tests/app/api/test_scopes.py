@@ -5,19 +5,20 @@ from fastapi.routing import APIRoute
 
 from app.accounts.principal import Scope
 from app.api.application import ROUTERS
+from app.api.auditing import HARMLESS
 from app.api.authentication import OPEN_PATHS
-from app.api.scopes import admitted
+from app.api.origins import SAFE_METHODS
+from app.api.scopes import admitted, deed_of
 
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-SAFE = {"GET", "HEAD"}
 
 
 def scopes_of(route: APIRoute) -> list[Scope]:
-    """What `Reader`, `Submitter` or `Admin` in the signature says."""
+    """What `Reader`, `Submits` or another of them in the signature says."""
     return [
         Scope(scope)
         for needed in route.dependant.dependencies
-        if needed.call is admitted
+        if needed.call in (admitted, deed_of)
         for scope in needed.own_oauth_scopes or ()
     ]
 
@@ -29,7 +30,16 @@ def test_route_says_what_it_needs(route: APIRoute) -> None:
         assert (scopes, route.methods) == ([], {"GET"})
         return
     assert len(scopes) == 1, "give the handler a `principal: Reader`, `Submitter` or `Admin`"
-    assert scopes != [Scope.READ] or (route.methods or set()) <= SAFE, "READ is for GET and HEAD"
+    assert scopes != [Scope.READ] or (route.methods or set()) <= SAFE_METHODS, (
+        "READ is for GET and HEAD"
+    )
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_route_that_changes_something_is_given_its_deed(route: APIRoute) -> None:
+    is_change = not (route.methods or set()) <= SAFE_METHODS and route.name not in HARMLESS
+    is_given = any(needed.call is deed_of for needed in route.dependant.dependencies)
+    assert is_given == is_change, "give the handler a `deed: Submits` or `Administers`"
 
 
 def test_open_paths_are_those_of_routes() -> None:

@@ -17,6 +17,7 @@ from app.jobs.request import JobRequest
 from app.jobs.rows import NewEvent
 from app.jobs.store import JobStore
 from app.reports.report import Verdict
+from tests.fakes import a_deed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=60)
@@ -51,7 +52,7 @@ def leases(both_databases: Database) -> JobLeases:
 
 @pytest.fixture
 def queued(store: JobStore) -> Job:
-    return store.add(DEFAULT_TENANT, asked(), now=NOW)
+    return store.add(a_deed(), asked(), now=NOW)
 
 
 def claimed(leases: JobLeases, job: Job, now: datetime = NOW) -> Job:
@@ -81,7 +82,7 @@ def test_renewal_tells_of_a_cancel(store: JobStore, leases: JobLeases, queued: J
     job = claimed(leases, queued)
     assert leases.renew(job.id, job.fence, NOW, 10) == Renewal(True, False)
 
-    store.request_cancel(DEFAULT_TENANT, job.id, NOW)
+    store.request_cancel(a_deed(), job.id, NOW)
 
     assert leases.renew(job.id, job.fence, NOW, 10) == Renewal(True, True)
     assert leases.look(job.id, job.fence) == Renewal(True, True)
@@ -190,7 +191,7 @@ def test_lost_job_that_was_to_be_cancelled_is_cancelled(
     store: JobStore, leases: JobLeases, queued: Job
 ) -> None:
     claimed(leases, queued)
-    store.request_cancel(DEFAULT_TENANT, queued.id, NOW)
+    store.request_cancel(a_deed(), queued.id, NOW)
 
     leases.reap(LATER, max_attempts=3)
 
@@ -231,7 +232,7 @@ def test_job_is_unheard_until_it_is_sent_and_again_later(
 def test_message_is_sent_again_ever_more_rarely_while_nobody_comes(
     store: JobStore, leases: JobLeases
 ) -> None:
-    job = store.add(DEFAULT_TENANT, asked(), now=NOW)
+    job = store.add(a_deed(), asked(), now=NOW)
     sent: list[int] = []
     for second in range(0, 3600, 5):
         now = NOW + timedelta(seconds=second)

@@ -20,6 +20,7 @@ from app.jobs.outcomes import NewArtifact, Outcome
 from app.jobs.request import JobRequest
 from app.jobs.store import JobStore
 from tests.app.conftest import add_tenant, add_uploads
+from tests.fakes import a_deed
 
 OTHER = "ten_other"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -47,7 +48,7 @@ class House:
 
     def submit(self, tenant_id: str = DEFAULT_TENANT, now: datetime = NOW) -> Job:
         request = asked("mdl_1" if tenant_id == DEFAULT_TENANT else "mdl_other")
-        return self.store.add(tenant_id, request, now=now)
+        return self.store.add(a_deed(tenant_id), request, now=now)
 
     def claim(self, job: Job, now: datetime = NOW) -> Job | None:
         return self.leases.claim(job.id, "w", now, lease_s=1e6)
@@ -190,7 +191,7 @@ def test_job_that_never_ran_costs_nothing(house_of: MakeHouse) -> None:
     house = house_of(Quotas())
     job = house.start()
     assert house.leases.hand_back(job.id, job.fence, NOW + seconds(4), counts=False)
-    house.store.request_cancel(DEFAULT_TENANT, job.id, NOW + seconds(400))
+    house.store.request_cancel(a_deed(), job.id, NOW + seconds(400))
     overdue = house.submit()
     house.leases.reap(NOW + seconds(90_000), max_attempts=3)
 

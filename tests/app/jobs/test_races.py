@@ -20,6 +20,7 @@ from app.jobs.job import Job, JobState
 from app.jobs.leases import JobLeases
 from app.jobs.request import JobRequest
 from app.jobs.store import JobStore
+from tests.fakes import a_deed
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ def leases(both_databases: Database) -> JobLeases:
 def running(store: JobStore, leases: JobLeases) -> Job:
     recipe = {"steps": [{"technique": "float16_quantization"}]}
     job = store.add(
-        DEFAULT_TENANT, JobRequest.model_validate({"model_id": "mdl_1", "recipe": recipe}), now=NOW
+        a_deed(), JobRequest.model_validate({"model_id": "mdl_1", "recipe": recipe}), now=NOW
     )
     claimed = leases.claim(job.id, "w", NOW, lease_s=10)
     assert claimed is not None
@@ -111,7 +112,7 @@ def test_cancel_ends_a_job_that_is_handed_back_meanwhile(
     back = {"state": JobState.QUEUED}
 
     job = meanwhile(
-        both_databases, running, back, lambda: store.request_cancel(DEFAULT_TENANT, running.id, NOW)
+        both_databases, running, back, lambda: store.request_cancel(a_deed(), running.id, NOW)
     )
 
     assert job.state is JobState.CANCELLED
@@ -126,7 +127,7 @@ def test_cancel_leaves_a_job_that_succeeds_meanwhile(
         both_databases,
         running,
         ended,
-        lambda: store.request_cancel(DEFAULT_TENANT, running.id, NOW),
+        lambda: store.request_cancel(a_deed(), running.id, NOW),
     )
 
     assert (job.state, job.cancel_requested) == (JobState.SUCCEEDED, False)

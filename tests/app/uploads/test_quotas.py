@@ -21,9 +21,10 @@ from app.uploads.upload import Upload
 from tests.app.conftest import add_tenant
 from tests.app.uploads.conftest import MakeService
 from tests.app.uploads.test_store import upload
+from tests.fakes import a_deed
 
 OTHER = "ten_other"
-LABEL = Label(DEFAULT_TENANT, UploadKind.DATASET, None, "rows.csv", DatasetOptions())
+LABEL = Label(a_deed(), UploadKind.DATASET, None, "rows.csv", DatasetOptions())
 
 
 def of_size(size_bytes: int, tenant_id: str = DEFAULT_TENANT) -> Upload:
@@ -37,25 +38,25 @@ def store(both_databases: Database) -> UploadStore:
 
 
 def test_uploads_fill_the_storage_and_not_one_byte_more(store: UploadStore) -> None:
-    store.add(of_size(99))
+    store.add(a_deed(), of_size(99))
     with pytest.raises(QuotaStorage, match="99 of 100 bytes"):
-        store.add(of_size(2))
-    store.add(of_size(100, OTHER))
-    store.add(of_size(1))
+        store.add(a_deed(), of_size(2))
+    store.add(a_deed(), of_size(100, OTHER))
+    store.add(a_deed(), of_size(1))
     assert store.stored_bytes(DEFAULT_TENANT) == 100
 
 
 def test_deleted_upload_leaves_its_room(store: UploadStore) -> None:
     full = of_size(100)
-    store.add(full)
-    assert store.delete(DEFAULT_TENANT, full.id, lambda *_: False)
-    store.add(of_size(100))
+    store.add(a_deed(), full)
+    assert store.delete(a_deed(), full.id, lambda *_: False, full.created_at)
+    store.add(a_deed(), of_size(100))
 
 
 def test_exactly_what_fits_is_kept_when_twenty_come_at_once(store: UploadStore) -> None:
     def add(_: int) -> bool:
         try:
-            store.add(of_size(30))
+            store.add(a_deed(), of_size(30))
         except QuotaStorage:
             return False
         return True
@@ -78,7 +79,7 @@ def test_exactly_what_fits_is_kept_when_twenty_come_at_once(store: UploadStore) 
 def test_room_is_the_least_of_what_is_allowed(
     both_databases: Database, quotas: Quotas, room: Room
 ) -> None:
-    UploadStore(both_databases).add(of_size(40))
+    UploadStore(both_databases).add(a_deed(), of_size(40))
     assert UploadStore(both_databases, quotas).room(DEFAULT_TENANT, 1000) == room
 
 

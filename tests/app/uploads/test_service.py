@@ -33,6 +33,7 @@ from app.uploads.store import UploadStore
 from app.uploads.turns import TooManyInspections, Turns
 from app.uploads.upload import Upload, UploadStatus
 from tests.app.uploads.conftest import InPlaceInspector, make_inspector
+from tests.fakes import a_deed
 
 MakeService = Callable[..., UploadService]
 
@@ -52,7 +53,7 @@ def label(
     filename: str | None = None,
     options: DatasetOptions | None = None,
 ) -> Label:
-    return Label(DEFAULT_TENANT, kind, name, filename, options or DatasetOptions())
+    return Label(a_deed(), kind, name, filename, options or DatasetOptions())
 
 
 def receive(
@@ -84,7 +85,7 @@ def left_inspecting(service: UploadService) -> Upload:
         problem=None,
         created_at=service.clock(),
     )
-    service.store.add(upload)
+    service.store.add(a_deed(), upload)
     return upload
 
 
@@ -340,7 +341,7 @@ def test_delete_forgets_an_upload_and_the_sweep_takes_its_bytes(
 ) -> None:
     service = make_service()
     upload = receive(service)
-    service.delete(DEFAULT_TENANT, upload.id, MODEL)
+    service.delete(a_deed(), upload.id, MODEL)
     with pytest.raises(NotFound):
         service.get(DEFAULT_TENANT, upload.id, MODEL)
     assert upload.sha256 not in uploads.referenced()
@@ -353,7 +354,7 @@ def test_delete_refuses_when_an_active_job_uses_the_upload(make_service: MakeSer
         service, is_in_use=lambda connection, tenant_id, upload_id: upload_id == upload.id
     )
     with pytest.raises(InUse, match=upload.id):
-        busy.delete(DEFAULT_TENANT, upload.id, MODEL)
+        busy.delete(a_deed(), upload.id, MODEL)
     assert service.get(DEFAULT_TENANT, upload.id, MODEL) == upload
 
 
@@ -363,4 +364,4 @@ def test_delete_raises_not_found_when_the_id_is_of_the_other_kind(
     service = make_service()
     upload = receive(service)
     with pytest.raises(NotFound):
-        service.delete(DEFAULT_TENANT, upload.id, DATASET)
+        service.delete(a_deed(), upload.id, DATASET)

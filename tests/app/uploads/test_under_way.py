@@ -21,12 +21,13 @@ from app.uploads.service import Label
 from app.uploads.store import UploadStore
 from app.uploads.under_way import MOST_AT_A_TIME, TooManyUploads, UnderWay
 from tests.app.uploads.conftest import MakeService
+from tests.fakes import a_deed
 
 pytestmark = pytest.mark.anyio
 
 OTHER = "ten_other"
 ROWS = b"a,b\n" + b"1,2\n" * 14
-LABEL = Label(DEFAULT_TENANT, UploadKind.DATASET, None, "rows.csv", DatasetOptions())
+LABEL = Label(a_deed(), UploadKind.DATASET, None, "rows.csv", DatasetOptions())
 
 
 @pytest.fixture
