@@ -39,7 +39,9 @@ class AuditView(BaseModel):
     key_id: str | None = Field(description="Null where no key was asked for.")
     action: str = Field(description="`noun.verb`.")
     object_id: str | None
-    status: int = Field(description="What the request was answered with.")
+    status: int = Field(
+        description="What the request was answered with; below 400, written with the change itself."
+    )
     address: str | None
     request_id: str | None
 

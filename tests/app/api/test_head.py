@@ -56,8 +56,8 @@ async def test_head_is_refused_as_get_is(asking: Api) -> None:
     assert (await asking.http.head("/v1/jobs", headers=reader)).status_code == 200
     assert (await asking.http.head("/v1/api-keys", headers=reader)).status_code == 403
     admin = given.bearing(given.a_key(asking, Scope.ADMIN))
-    entry = (await asking.get("/v1/audit-log", headers=admin)).json()["items"][0]
-    assert (entry["action"], entry["status"]) == ("api_keys.list", 403)
+    entries = (await asking.get("/v1/audit-log", headers=admin)).json()["items"]
+    assert ("api_keys.list", 403) in [(entry["action"], entry["status"]) for entry in entries]
 
 
 async def test_stream_has_no_head(api: Api) -> None:

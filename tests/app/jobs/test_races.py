@@ -1,17 +1,15 @@
 """What happens to a job when two processes move it at the same moment, on both databases.
 
-The first mover is a transaction that this test holds open; the second one runs in a thread, meets
-its lock, and goes on when the first has committed.
+The first mover is a transaction that is held open; the second one meets its lock, and goes on when
+the first has committed.
 """
 
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import update
 
 from app.accounts.principal import DEFAULT_TENANT
 from app.database.engine import Database
@@ -20,17 +18,13 @@ from app.jobs.job import Job, JobState
 from app.jobs.leases import JobLeases
 from app.jobs.request import JobRequest
 from app.jobs.store import JobStore
+from tests.app import races
 from tests.fakes import a_deed
 
 T = TypeVar("T")
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=60)
-LIMIT_S = 10
-WAITING_FOR_A_LOCK = text(
-    "SELECT count(*) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-)
 
 
 @pytest.fixture
@@ -58,22 +52,8 @@ def meanwhile(
     database: Database, job: Job, change: Mapping[str, object], move: Callable[[], T]
 ) -> T:
     """Run `move` while a transaction that makes `change` to the job is open, then commit that."""
-    with ThreadPoolExecutor(1) as pool:
-        with database.write() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job.id).values(**change))
-            moving = pool.submit(move)
-            _wait_until_blocked(database, moving)
-        return moving.result(LIMIT_S)
-
-
-def _wait_until_blocked(database: Database, moving: "Future[T]") -> None:
-    # On SQLite there is nothing to wait for: a second writer starts after the first, whenever.
-    end = time.monotonic() + LIMIT_S
-    while not database.is_sqlite and not moving.done():
-        with database.read() as connection:
-            if connection.execute(WAITING_FOR_A_LOCK).scalar_one():
-                return
-        assert time.monotonic() < end, "the second mover neither waits nor ends"
+    changed = update(jobs).where(jobs.c.id == job.id).values(**change)
+    return races.meanwhile(database, lambda connection: connection.execute(changed), move)
 
 
 def test_reaper_leaves_a_job_that_is_renewed_meanwhile(
