@@ -43,8 +43,6 @@ class Confinement:
         address_bytes: address space of each process, where mapped files count, too; None takes
             64 GiB more than `memory_bytes`.
         cpu_s: processor time of each process.
-        sees_processes: it may read what /proc tells all users of all processes, such as their
-            command lines. TensorFlow has to.
         starts_processes: it may start others, which its limits do not count together; threads it
             may start anyway.
         channels: file descriptors that reach the program, beside its standard three.
@@ -59,7 +57,6 @@ class Confinement:
     writable: tuple[str, ...]
     address_bytes: int | None = None
     cpu_s: int | None = None
-    sees_processes: bool = True
     starts_processes: bool = True
     channels: tuple[int, ...] = ()
     is_optional: bool = False

@@ -9,7 +9,6 @@ this ends with CANNOT_CONFINE and says which in a line of JSON on its standard e
 
 import json
 import os
-import re
 import resource
 import signal
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from app.confinement import CANNOT_CONFINE, IMPORT_ROOT, STANDING, BoxOrder, Confinement
-from app.processes import die_with_parent, gain_no_privileges, keep_memory_private
+from app.processes import die_with_parent, gain_no_privileges, keep_memory_private, loader_of
 from worker.kernel import capabilities, landlock, limits, seccomp
 from worker.kernel.calls import machine
 from worker.kernel.capabilities import Capability
@@ -39,6 +38,8 @@ STACK_BYTES = 8 * 2**20
 # Address space beyond memory: libraries, mapped files, what allocators set aside. Its tables take
 # a five-hundredth of it.
 MAPPED_BYTES = 64 * 2**30
+# With timers, which are signals to come. Of one user, they count together.
+WAITING_SIGNALS = 1024
 # Under a user that others share, these count, too, and what they start later.
 SHARED_ALLOWANCE = 4
 SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
@@ -59,7 +60,6 @@ FACTS_OF_THE_MACHINE = (
 )
 SOURCES_OF_CHANCE = ("/dev/urandom", "/dev/random", "/dev/zero")
 OUT_OF_MEMORY_SCORE = Path("/proc/self/oom_score_adj")
-LOADER = re.compile(rb"/[^\0]*/ld[-.][^\0]*")
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def confine(order: BoxOrder) -> Standing:
     """Every step, in this order: one that needs a right comes before the one that takes it."""
     allowed = order.confinement
     close_files(allowed.channels)
+    forget_signals()
     go_first()
     set_limits(allowed)
     if sys.platform != "linux":
@@ -132,6 +133,13 @@ def close_files(channels: tuple[int, ...]) -> None:
     os.umask(0o077)
 
 
+def forget_signals() -> None:
+    """What the starter ignored or held back is ended by signals again, with all that it starts."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def go_first() -> None:
     """Where the machine's memory ends, the kernel ends this before anything else."""
     with suppress(OSError):  # not Linux, or a /proc that is read-only
@@ -142,6 +150,8 @@ def set_limits(allowed: Confinement) -> None:
     for kind in limits.NONE_OF:
         limits.limit(kind, 0)
     limits.limit(resource.RLIMIT_STACK, STACK_BYTES)  # RLIMIT_DATA leaves it out
+    if sys.platform == "linux":
+        limits.limit(resource.RLIMIT_SIGPENDING, WAITING_SIGNALS)
     limits.limit(resource.RLIMIT_NOFILE, allowed.open_files)
     limits.limit(resource.RLIMIT_FSIZE, allowed.file_bytes)
     limits.limit(resource.RLIMIT_DATA, allowed.memory_bytes)
@@ -224,19 +234,13 @@ def rules(order: BoxOrder) -> Iterator[Rule]:
     yield Rule("/dev/null", DEVICE)
     # To import ours, Python lists the folder they are in: names, where it is no library's.
     yield Rule(str(IMPORT_ROOT), Right.READ_DIR)
-    if allowed.sees_processes:
-        # TensorFlow dies without /proc/self/cmdline, and looks in processes that have no number
-        # yet. What is private to a process, its environment, its memory and its files, Landlock
-        # keeps from those in the box all the same.
-        yield Rule("/proc", Right.READ_FILE)
     yield from (Rule(path, READ) for path in allowed.readable)
     yield from (Rule(path, WRITE) for path in allowed.writable)
     # Execution is opening, too, and the kernel opens the loader of a program for it.
     interpreter = os.path.realpath(sys.executable)
     yield Rule(interpreter, RUN)
-    with Path(interpreter).open("rb") as file:
-        if named := LOADER.search(file.read(4096)):
-            yield Rule(os.fsdecode(named[0]), RUN)
+    if loader := loader_of(interpreter):
+        yield Rule(loader, RUN)
 
 
 def filter_calls(order: BoxOrder, abi: int) -> tuple[bool, tuple[str, ...]]:

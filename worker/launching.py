@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Self
 
 from app import confinement
 from app.confinement import Confinement
+from app.processes import python_without_proc
 from worker.children import Child
 from worker.compiled_code import CompiledCode
 from worker.cores import Cores
@@ -40,7 +40,7 @@ class Launcher:
 
     @classmethod
     def of_engine(cls, limits: Limits, home: Path) -> Self:
-        program = (sys.executable, "-m", "worker.child")
+        program = (*python_without_proc(), "-m", "worker.child")
         code = CompiledCode.kept_below(home.parent)
         return cls(program, limits, home, _one_thread(), compiled=code)
 

@@ -15,10 +15,11 @@ from typing import Any
 from app.cli.output import Output
 from app.confinement import CANNOT_CONFINE, Confinement, command, environment
 from app.errors import Invalid
+from app.processes import python_without_proc
 
 # A module of the engine, by its name: what is here imports neither it nor numpy.
 MODULE = "worker.engine.coding"
-PROGRAM = (sys.executable, "-P", "-m", MODULE)
+PROGRAM = (*python_without_proc(), "-P", "-m", MODULE)
 OPEN_FILES, TASKS = 256, 128
 VARIABLES = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 ANSWER_BYTES = 64 * 2**10

@@ -156,7 +156,6 @@ class Inspector:
             tasks=TASKS,
             readable=(),
             writable=(),
-            sees_processes=False,
             starts_processes=False,
             channels=(order.room,) if order.room is not None else (),
             is_optional=self.allows_unconfined,

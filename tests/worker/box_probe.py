@@ -6,7 +6,6 @@
 Standard library only: it runs under any Python, and any user.
 """
 
-import contextlib
 import ctypes
 import errno
 import json
@@ -359,6 +358,36 @@ def read_the_memory_of_its_parent() -> None:
 
 
 @attempt
+def read_the_command_line_of_its_parent() -> None:
+    Path(f"/proc/{GIVEN['parent']}/cmdline").read_bytes()
+
+
+@attempt
+def read_its_own_command_line() -> None:
+    Path("/proc/self/cmdline").read_bytes()
+
+
+@attempt
+def see_which_processes_there_are() -> None:
+    list(Path("/proc").iterdir())
+
+
+@attempt
+def see_what_is_mounted() -> None:
+    Path("/proc/self/mountinfo").read_bytes()
+
+
+@attempt
+def see_who_is_connected() -> None:
+    Path("/proc/self/net/tcp").read_bytes()
+
+
+@attempt
+def see_names_of_keys() -> None:
+    Path("/proc/keys").read_bytes()
+
+
+@attempt
 def read_the_environment_of_its_parent() -> None:
     Path(f"/proc/{GIVEN['parent']}/environ").read_bytes()
 
@@ -485,6 +514,34 @@ def watch_files() -> None:
 
 
 @attempt
+def watch_many_files_at_once() -> None:
+    call(291, 20, 0)
+
+
+@attempt
+def reserve_a_disk() -> None:
+    with inside("reserved").open("wb") as file:
+        call(285, 47, file.fileno(), 0, 0, FILE_BYTES)
+
+
+@attempt
+def make_many_timers() -> str:
+    def make() -> None:
+        number = ctypes.c_int()
+        for _ in range(2000):
+            call(222, 107, 1, 0, ctypes.addressof(number))
+
+    return apart(make)
+
+
+@attempt
+def have_others_wait_for_a_core() -> None:
+    core_scheduling, create = 62, 1
+    if LIBC.prctl(core_scheduling, create, 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+@attempt
 def make_a_file_in_memory() -> None:
     call(319, 279, 0, 0)
 
@@ -533,11 +590,8 @@ def type_into_a_terminal() -> None:
 
 
 @attempt
-def outlive_others_where_memory_ends() -> str:
-    score = Path("/proc/self/oom_score_adj")
-    with contextlib.suppress(OSError):
-        score.write_text("0")
-    return score.read_text().strip()
+def outlive_others_where_memory_ends() -> None:
+    Path("/proc/self/oom_score_adj").write_text("0")
 
 
 @attempt
@@ -660,8 +714,14 @@ def is_open(number: int) -> bool:
 
 
 @attempt
-def look_at_its_rights() -> str:
-    lines = Path("/proc/self/status").read_text().splitlines()
+def look_for_signals_it_would_not_hear() -> str:
+    ignored = signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL
+    return f"ignored: {ignored}, held back: {len(signal.pthread_sigmask(signal.SIG_BLOCK, ()))}"
+
+
+def look_at_its_rights(pid: int) -> str:
+    """From outside: inside it could not be seen."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     names = ("CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs", "Seccomp", "Groups")
     return " ".join(fields[name].strip().lstrip("0") or "0" for name in names[:-1])
@@ -689,16 +749,26 @@ def start() -> int:
     )
     order = box.BoxOrder(allowed, os.getpid(), box.libraries(), GIVEN["newest_abi"])
     told = GIVEN | {"parent": os.getpid()}
-    ended = subprocess.run(
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    with subprocess.Popen(
         box.boxed(order, [sys.executable, __file__, "try", json.dumps(told)]),
         env=box.environment(GIVEN["folder"]),
         cwd=GIVEN["folder"],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         start_new_session=True,
         close_fds=False,
-    )
+    ) as boxed:
+        assert boxed.stdout is not None, "a pipe"  # for mypy
+        said = json.loads(boxed.stdout.readline())
+        said["answers"] |= {
+            "look_at_its_rights": look_at_its_rights(boxed.pid),
+            "look_who_goes_first": Path(f"/proc/{boxed.pid}/oom_score_adj").read_text().strip(),
+        }
+        print(json.dumps(said))
     os.close(channel)
-    return ended.returncode
+    return boxed.returncode
 
 
 def main() -> None:
@@ -706,7 +776,9 @@ def main() -> None:
     if sys.argv[1] == "start":
         sys.exit(start())
     answers = {name: outcome(function) for name, function in ATTEMPTS.items()}
-    print(json.dumps({"standing": json.loads(os.environ["PENJING_BOX"]), "answers": answers}))
+    said = {"standing": json.loads(os.environ["PENJING_BOX"]), "answers": answers}
+    print(json.dumps(said), flush=True)
+    sys.stdin.read()
 
 
 if __name__ == "__main__":

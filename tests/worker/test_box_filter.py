@@ -31,6 +31,7 @@ from worker.kernel.system_calls import (
     PRETENDED,
     STARTING,
     UNKNOWN,
+    UNSUPPORTED,
     WATCHED,
     X32_BIT,
     Numbers,
@@ -38,7 +39,7 @@ from worker.kernel.system_calls import (
 
 EPERM, ENOSYS, ENOTTY, PRETEND = fail(errno.EPERM), fail(errno.ENOSYS), fail(errno.ENOTTY), fail(0)
 OWN_PID, OTHER_PID = 4242, 4243
-ALL = DENIED | PRETENDED | STARTING | UNKNOWN | WATCHED
+ALL = DENIED | PRETENDED | STARTING | UNKNOWN | UNSUPPORTED | WATCHED
 # Where the headers of the C library are: the numbers are compared with them.
 HEADERS = {
     "x86_64": next(iter(Path("/usr/include").glob("x86_64*/asm/unistd_64.h")), Path("missing")),
@@ -107,6 +108,7 @@ def test_every_number_gets_the_answer_of_its_table(architecture: str) -> None:
         **dict.fromkeys(numbers(architecture, DENIED), EPERM),
         **dict.fromkeys(numbers(architecture, PRETENDED), PRETEND),
         **dict.fromkeys(numbers(architecture, UNKNOWN), ENOSYS),
+        **dict.fromkeys(numbers(architecture, UNSUPPORTED), fail(errno.EOPNOTSUPP)),
     }
     for number in set(answers) - watched:
         call = Call(AUDIT_ARCHITECTURES[architecture], number)
@@ -117,7 +119,8 @@ def test_every_number_gets_the_answer_of_its_table(architecture: str) -> None:
 def test_tables_name_no_number_twice(architecture: str) -> None:
     found = [each[ARCHITECTURES.index(architecture)] for each in ALL.values()]
     named = [number for number in found if number is not None]
-    assert len(ALL) == sum(map(len, (DENIED, PRETENDED, STARTING, UNKNOWN, WATCHED)))
+    tables = (DENIED, PRETENDED, STARTING, UNKNOWN, UNSUPPORTED, WATCHED)
+    assert len(ALL) == sum(map(len, tables))
     assert sorted(named) == sorted(set(named))
 
 
@@ -196,6 +199,7 @@ def test_calls_of_the_second_set_end_the_process(architecture: str) -> None:
         ("prctl", (4, 0), EPERM),  # PR_SET_DUMPABLE
         ("prctl", (4, 1), EPERM),
         ("mmap", (0, 4096, 3, 0x122), fail(errno.ENOMEM)),  # MAP_GROWSDOWN
+        ("mmap", (0, 4096, 3, 0x40022), fail(errno.ENOMEM)),  # MAP_HUGETLB
         ("mmap", (0, 4096, 3, 0x20022), ALLOW),  # MAP_STACK, of a thread
         ("clone", (0x10F00 & ~0x400,), EPERM),  # a thread with open files of its own
         ("close_range", (3, 9, 0), ALLOW),
@@ -204,7 +208,13 @@ def test_calls_of_the_second_set_end_the_process(architecture: str) -> None:
         ("prctl", (1, 9), ALLOW),  # PR_SET_PDEATHSIG, SIGKILL
         ("prctl", (1, 0), EPERM),
         ("prctl", (1, 15), EPERM),
-        *[("prctl", (option, 0), EPERM) for option in (22, 35, 36, 0x59616D61)],
+        *[("prctl", (option, 0), ALLOW) for option in (3, 16, 23, 38, 51)],
+        # PR_SET_{SECCOMP,MM,CHILD_SUBREAPER,SYSCALL_USER_DISPATCH,PTRACER}, PR_SCHED_CORE,
+        # PR_SET_MEMORY_MERGE, PR_FUTEX_HASH, and what is not there yet
+        *[
+            ("prctl", (option, 0), EPERM)
+            for option in (22, 35, 36, 59, 0x59616D61, 62, 67, 78, 1000)
+        ],
         ("prlimit64", (0, 7), ALLOW),
         ("prlimit64", (OTHER_PID, 7), EPERM),
         ("sched_setaffinity", (0,), PRETEND),

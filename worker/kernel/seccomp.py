@@ -18,6 +18,7 @@ from worker.kernel.system_calls import (
     PRETENDED,
     STARTING,
     UNKNOWN,
+    UNSUPPORTED,
     WATCHED,
     X32_BIT,
     Numbers,
@@ -56,12 +57,15 @@ HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 HARMLESS_FCNTLS = (0, 1, 2, 3, 4, 1030, 1032)
 # MAP_SHARED | MAP_ANONYMOUS: memory that RLIMIT_DATA does not count.
 UNCOUNTED_MEMORY = 0x21
-# MAP_GROWSDOWN: nor what grows as a stack does; those of threads do not.
-GROWING_MEMORY = 0x100
+# MAP_GROWSDOWN: nor what grows as a stack does; those of threads do not. MAP_HUGETLB: nobody's
+# memory, set aside by the host for somebody else.
+OTHERS_MEMORY = 0x100 | 0x40000
 CLOSE_RANGE_UNSHARE = 2
-# PR_SET_SECCOMP, PR_SET_MM, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER: what would undo the box; and
-# PR_SET_DUMPABLE: the worker has to see what a job has open, those in boxes see into none anyway.
-UNDOING_PRCTLS = (4, 22, 35, 36, 0x59616D61)
+# PR_GET_{PDEATHSIG,DUMPABLE}, PR_{SET,GET}_NAME, PR_GET_SECCOMP, PR_CAPBSET_READ,
+# PR_GET_SECUREBITS, PR_{SET,GET}_TIMERSLACK, PR_{SET,GET}_NO_NEW_PRIVS, PR_GET_THP_DISABLE,
+# PR_{SVE,SME}_GET_VL. Of the others some undo the box, one keeps the worker from seeing what a job
+# has open (PR_SET_DUMPABLE), one has other processes wait for a core (PR_SCHED_CORE).
+HARMLESS_PRCTLS = (2, 3, 15, 16, 21, 23, 27, 29, 30, 38, 39, 42, 51, 64)
 # With the one value that takes nothing back: to die with the parent.
 SET_DEATH_SIGNAL, SIGKILL = 1, 9
 # Opening for reading and emptying at once needs no right to write from Landlock before ABI 3.
@@ -117,6 +121,7 @@ def program_for(
         *_answers(architecture, DENIED, fail(errno.EPERM)),
         *_answers(architecture, PRETENDED, fail(0)),
         *_answers(architecture, UNKNOWN, fail(errno.ENOSYS)),
+        *_answers(architecture, UNSUPPORTED, fail(errno.EOPNOTSUPP)),
         *(() if starts_processes else _answers(architecture, STARTING, fail(errno.EPERM))),
         *_watched(architecture, own_pid, starts_processes=starts_processes),
         _return(ALLOW),
@@ -158,8 +163,9 @@ def _watched(architecture: str, own_pid: int | None, *, starts_processes: bool) 
         "fcntl": (_argument(1), *_any_of(HARMLESS_FCNTLS, ALLOW), _return(denied)),
         "prctl": (
             _argument(0),
-            *_any_of(UNDOING_PRCTLS, denied),
+            *_any_of(HARMLESS_PRCTLS, ALLOW),
             *_only_with(SET_DEATH_SIGNAL, SIGKILL),
+            _return(denied),
         ),
         "prlimit64": _only_for_itself(denied),
         # No time given is `touch`, which makes the file itself where it is refused.
@@ -197,7 +203,7 @@ def _counted_memory() -> Program:
     refused = fail(errno.ENOMEM)
     return (
         _argument(3),
-        *_without_any_bit(GROWING_MEMORY, refused),
+        *_without_any_bit(OTHERS_MEMORY, refused),
         Instruction(AND, UNCOUNTED_MEMORY),
         Instruction(IF_EQUAL, UNCOUNTED_MEMORY, 0, 1),
         _return(refused),

@@ -88,6 +88,9 @@ DENIED: Numbers = {
     "add_key": (248, 217),
     "request_key": (249, 218),
     "perf_event_open": (298, 241),
+    # What is watched by all processes of a user counts together: it would be the worker's share.
+    "epoll_create": (213, None),
+    "epoll_create1": (291, 20),
     "userfaultfd": (323, 282),
     "fanotify_init": (300, 262),
     "fanotify_mark": (301, 263),
@@ -123,7 +126,8 @@ DENIED: Numbers = {
     "sysfs": (139, None),
     "personality": (135, 92),
     "lsm_set_self_attr": (460, 460),
-    # Memory and messages outside the folder.
+    # Memory that no limit counts, and messages outside the folder.
+    "map_shadow_stack": (453, 453),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -202,6 +206,10 @@ STARTING: Numbers = {
 UNKNOWN: Numbers = {
     "clone3": (435, 435),
     "openat2": (437, 437),
+}
+# As on file systems that cannot do it: it fills a disk in no time, before anybody looks.
+UNSUPPORTED: Numbers = {
+    "fallocate": (285, 47),
 }
 # Decided by their arguments.
 WATCHED: Numbers = {

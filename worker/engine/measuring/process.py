@@ -2,16 +2,16 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import worker
 from app.errors import MeasuringFailed
+from app.processes import python_without_proc
 from worker.engine.measuring.messages import FileResult, Request, read_results, write_request
 
-MODULE = "worker.engine.measuring.fresh"
+PROGRAM = (*python_without_proc(), "-m", "worker.engine.measuring.fresh")
 POLL_S = 0.02
 IMPORT_ROOT = Path(worker.__file__).parents[1]
 
@@ -27,7 +27,7 @@ class FreshProcess:
         self._scratch = scratch
         with (scratch / "log.txt").open("wb") as log:
             self._process = subprocess.Popen(  # our own module, no shell
-                [sys.executable, "-m", MODULE, *(["--tensorflow"] if needs_tensorflow else [])],
+                [*PROGRAM, *(["--tensorflow"] if needs_tensorflow else [])],
                 stdin=subprocess.PIPE,
                 bufsize=0,  # nothing is left to write when a dead one's pipe is closed
                 stdout=log,

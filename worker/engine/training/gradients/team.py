@@ -7,7 +7,6 @@ read what all wrote, and make the same update of it. So they never exchange weig
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 import worker
 from app.errors import ReplicaLost
+from app.processes import python_without_proc
 from app.recipes.steps.recovery import Recovery
 from worker.engine.context import StepContext
 from worker.engine.training.batches import Batches, Positions, part_of
@@ -190,7 +190,8 @@ class _Other:
     def __init__(self, handover: Handover, rank: int, environment: Mapping[str, str]) -> None:
         """Raises: ReplicaLost if the system starts no more of them."""
         self.rank = rank
-        command = [sys.executable, "-m", MODULE, str(handover.folder), str(rank), str(os.getpid())]
+        told = (str(handover.folder), str(rank), str(os.getpid()))
+        command = [*python_without_proc(), "-m", MODULE, *told]
         try:
             self._process = _started(command, handover.log(rank), environment)
         except OSError as error:
