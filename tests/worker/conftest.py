@@ -43,7 +43,6 @@ RESULT = Result(
 PROLOGUE = f"""
 import json, os, signal, sys, time
 from pathlib import Path
-from tests.fakes import a_deed
 def say(event, **facts):
     os.write(int(sys.argv[1]), json.dumps(dict(facts, event=event)).encode() + b"\\n")
 def leave(): (folder / "out" / "result.json").write_text({RESULT.model_dump_json()!r}); say("done")
