@@ -1,7 +1,7 @@
 """Reads a zipped SavedModel: what it is, if everything in it is allowed. Nothing is unpacked."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import BinaryIO
 
 from app.errors import RejectedUpload
@@ -67,8 +67,8 @@ def _read(
     check_operators(graph, saver)
     check_references(graph)
     check_calls(graph, reader.interchangeable)
-    check_saver(saver, graph)
-    _check_gradients(wire, reader.library, graph)
+    check_saver(saver, graph, reader.interchangeable)
+    _check_gradients(wire, reader.library, graph.functions.keys() - saver.functions)
     _check_at_load(wire, meta, graph, saver)
     signature = read_signature(wire, meta.many("signatures"), graph)
     _check_apart(signature, saver)
@@ -103,17 +103,17 @@ def _meta_graph(wire: Wire, content: bytes) -> Message:
     return meta
 
 
-def _check_gradients(wire: Wire, library: Message, graph: Graph) -> None:
+def _check_gradients(wire: Wire, library: Message, functions: Set[str]) -> None:
     """Derivatives stand for functions of the file, under names that TensorFlow gives them."""
     for data in library.many("gradients"):
         gradient = wire.read(data, GRADIENT, "gradient")
         for name in (gradient.text("function"), gradient.text("gradient")):
-            if name not in graph.functions:
+            if name not in functions:
                 raise broken("gradient", f"{name[:80]!r} is no function")
     for data in library.many("registered_gradients"):
         registered = wire.read(data, REGISTERED_GRADIENT, "gradient")
         name, operator = registered.text("function"), registered.text("operator")
-        if name not in graph.functions or not CUSTOM_GRADIENT.fullmatch(operator):
+        if name not in functions or not CUSTOM_GRADIENT.fullmatch(operator):
             raise broken("gradient", f"{name[:80]!r} is registered for {operator[:80]!r}")
 
 

@@ -35,6 +35,7 @@ MAX_MADE_UP_BYTES = 64 * 2**20
 MAX_PEERS = 50
 VARIABLE = "VarHandleOp"
 CALL = "StatefulPartitionedCall"
+JOIN = "StringJoin"
 WHOLE = "the graph"
 
 
@@ -161,9 +162,13 @@ class GraphReader:
             check_text(self._wire, key, value, what)
             calls += functions_in(self._wire, value, what)
             if "tensor" in value:
+                if key != "value":
+                    raise broken(what, f"its attribute {key[:80]!r} holds a tensor")
                 constant = read_constant(self._wire, value.data("tensor"), f"constant {what}")
                 self._count_made_up(constant.unstored_bytes, what)
                 shape, dtype, texts = constant.shape, constant.dtype, constant.texts
+            elif operator == JOIN and key == "separator":
+                texts = (value.data("bytes"),)
             elif operator == VARIABLE and key == "shape":
                 shape = full_shape(self._wire, value.data("shape"), what)
             elif operator == VARIABLE and key == "dtype":

@@ -217,6 +217,15 @@ VARIABLE: Schema = {
 }
 
 RESOURCE: Schema = {1: Spec("device", BYTES)}
+# How Python calls a function of the graph: as it was written, or one trace of it alone.
+FUNCTION_OBJECT: Schema = {1: _many("functions"), 2: Spec("specification", BYTES)}
+BARE_FUNCTION: Schema = {
+    1: Spec("function", BYTES),
+    2: _many("argument_names"),
+    3: Spec("positional_arguments", NUMBER),
+    4: Spec("specification", BYTES),
+}
+CAPTURED: Schema = {1: Spec("name", BYTES), 2: Spec("function", BYTES)}
 
 BUNDLE_HEADER: Schema = {
     1: Spec("shards", NUMBER),

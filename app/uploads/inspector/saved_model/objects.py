@@ -1,12 +1,15 @@
 """The object graph: what Python makes of a SavedModel when it is loaded."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import NamedTuple
 
 from app.recipes.tensor_graph import Graph
 from app.uploads.inspector.saved_model.messages import (
+    BARE_FUNCTION,
+    CAPTURED,
     CHILD,
+    FUNCTION_OBJECT,
     MAP,
     OBJECTS,
     PLAIN_OBJECT,
@@ -17,7 +20,7 @@ from app.uploads.inspector.saved_model.messages import (
 from app.uploads.inspector.saved_model.names import check_device, checked_name
 from app.uploads.inspector.saved_model.saver import Saver
 from app.uploads.inspector.saved_model.tensors import full_shape, read_type
-from app.uploads.inspector.saved_model.wire import Wire, broken
+from app.uploads.inspector.saved_model.wire import Message, Wire, broken
 
 MAX_OBJECTS = 200_000
 # What TensorFlow and Keras 3 write, and the names that Keras 2 gave its objects; without Keras 2,
@@ -51,10 +54,10 @@ class Objects(NamedTuple):
 def read_objects(wire: Wire, data: bytes, graph: Graph, saver: Saver) -> Objects:
     """Raises: RejectedUpload for assets, classes with loaders of their own, and loose ends."""
     objects = wire.read(data, OBJECTS, "objects")
-    own = {saver.save_function, saver.restore_function}
-    for name in wire.map(objects.many("functions"), MAP, "functions of objects"):
-        if name not in graph.functions or name in own:
-            raise broken(f"objects, at the function {name[:80]!r}", "it is no function for them")
+    callable_ones = graph.functions.keys() - saver.functions
+    _check_functions(
+        wire.map(objects.many("functions"), MAP, "functions of objects"), callable_ones
+    )
     count = len(objects.many("objects"))
     if count > MAX_OBJECTS:
         raise broken("objects", f"there are more than {MAX_OBJECTS}")
@@ -63,6 +66,7 @@ def read_objects(wire: Wire, data: bytes, graph: Graph, saver: Saver) -> Objects
     for number, one in enumerate(objects.many("objects")):
         what = f"object {number}"
         read = wire.read(one, SAVED_OBJECT, what)
+        _check_functions(_functions(wire, read, what), callable_ones)
         children.append(_children(wire, read.many("children"), count, what))
         if "plain" in read:
             _check_kind(wire, read.data("plain"), what)
@@ -71,6 +75,21 @@ def read_objects(wire: Wire, data: bytes, graph: Graph, saver: Saver) -> Objects
         if "variable" in read:
             variables[number] = _variable(wire, read.data("variable"), what)
     return Objects(tuple(children), variables)
+
+
+def _functions(wire: Wire, read: Message, what: str) -> Iterator[str]:
+    """The functions of the graph that an object lets Python call."""
+    if "function" in read:
+        yield from wire.read(read.data("function"), FUNCTION_OBJECT, what).texts("functions")
+    for field, schema in (("bare_function", BARE_FUNCTION), ("captured", CAPTURED)):
+        if field in read:
+            yield wire.read(read.data(field), schema, what).text("function")
+
+
+def _check_functions(names: Iterable[str], callable_ones: Set[str]) -> None:
+    for name in names:
+        if name not in callable_ones:
+            raise broken(f"objects, at the function {name[:80]!r}", "it is no function for them")
 
 
 def _children(wire: Wire, entries: list[bytes], count: int, what: str) -> dict[str, int]:

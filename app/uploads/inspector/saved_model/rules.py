@@ -7,14 +7,12 @@ from typing import NamedTuple
 from app.errors import RejectedUpload
 from app.recipes.tensor_graph import Function, Graph, Node, maker_and_index
 from app.uploads.inspector.saved_model.operators import COMPUTING, READING, SAVING
-from app.uploads.inspector.saved_model.saver import Saver
+from app.uploads.inspector.saved_model.saver import Interchangeable, Saver
 from app.uploads.inspector.saved_model.wire import broken
 
 MAX_CALL_DEPTH = 100
 # TensorFlow puts called functions in the place of their calls: so many operators at the most.
 MAX_INLINED = 2_000_000
-
-Interchangeable = Mapping[str, list[str]]
 
 
 class Extent(NamedTuple):

@@ -12,6 +12,7 @@ from app.errors import RejectedUpload
 from app.recipes.tensor_graph import CALLING, Function, Graph, Node, maker_and_index
 from app.uploads.inspector.saved_model.wire import Message, broken
 
+Interchangeable = Mapping[str, list[str]]
 # What the saver itself puts behind the file name.
 ENDING = re.compile(rb"\.part|_temp(_[0-9a-f]{32})?/part")
 # By operator, which of its inputs is a file name.
@@ -25,6 +26,11 @@ class Saver(NamedTuple):
     filename: str = ""
     save_function: str = ""
     restore_function: str = ""
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """Nobody else may call them, nor be given them to call."""
+        return frozenset({self.save_function, self.restore_function} - {""})
 
 
 def read_saver(saver: Message, graph: Graph) -> Saver:
@@ -47,12 +53,15 @@ def read_saver(saver: Message, graph: Graph) -> Saver:
     )
 
 
-def check_saver(saver: Saver, graph: Graph) -> None:
+def check_saver(saver: Saver, graph: Graph, interchangeable: Interchangeable) -> None:
     """Raises: RejectedUpload."""
     if not saver.nodes:
         return
     _check_unused(saver, graph)
-    for name in (saver.save_function, saver.restore_function):
+    for implemented, names in interchangeable.items():
+        if saver.functions & set(names):
+            raise broken("its saver", f"it stands in for {implemented[:80]!r}")
+    for name in sorted(saver.functions):
         function = graph.functions[name]
         for node in function.nodes.values():
             for place in FILE_NAMES.get(node.operator, ()):
@@ -76,12 +85,11 @@ def _function(graph: Graph, name: str, filename: str) -> str:
 
 def _check_unused(saver: Saver, graph: Graph) -> None:
     """Nothing but the saver takes what its nodes give, or calls its functions."""
-    own = {saver.save_function, saver.restore_function}
     for where, node in _all_nodes(graph):
         if where is None and node.name in saver.nodes:
             continue
         makers = {maker_and_index(tensor)[0] for tensor in node.inputs}
-        if own & set(node.calls) or (where is None and makers & saver.nodes):
+        if saver.functions & set(node.calls) or (where is None and makers & saver.nodes):
             raise RejectedUpload(
                 f"node {node.name!r} in {where or 'the graph'} uses the saver of the SavedModel",
                 hint="Restoring and saving is left to whoever loads the model.",
@@ -130,7 +138,9 @@ def _texts_of(node: Node | None, nodes: Mapping[str, Node]) -> tuple[str, ...]:
     if node.operator == "Pack":
         return node.data_inputs
     if node.operator == "StringJoin":
-        return (first,) if all(_is_ending(one, nodes) for one in rest) else ()
+        has_separator = any(node.texts)
+        is_ended = not has_separator and all(_is_ending(one, nodes) for one in rest)
+        return (first,) if is_ended else ()
     return (first,) if node.operator in ("Identity", "ShardedFilename") else ()
 
 

@@ -132,6 +132,9 @@ def read_constant(wire: Wire, data: bytes, what: str) -> Constant:
     dtype = read_type(tensor.number("dtype"), what)
     if dtype in ("resource", "variant"):
         raise broken(what, f"a constant cannot be a {dtype}")
+    if "content" in tensor and (dtype not in ITEM_BYTES or FIELDS.get(dtype, "int") in tensor):
+        # TensorFlow would take the bytes, and what was looked at here would be the other.
+        raise broken(what, "its values are written in two ways, or text as bytes")
     shape = full_shape(wire, tensor.data("shape"), what)
     declared, stored = math.prod(shape), _stored_values(tensor, dtype, what)
     if stored > declared or ("content" in tensor and stored != declared):

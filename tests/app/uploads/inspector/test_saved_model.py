@@ -320,8 +320,13 @@ def test_read_saved_model_refuses_graphs_with(content: bytes, why: str) -> None:
         read(saved_model(content))
 
 
-def saver(*, path: bytes, **meta: Any) -> bytes:
-    """A model with a saver whose restoring function reads the file that `path` makes."""
+def saver(
+    *parts: bytes, path: bytes, implements: str = "", library: Any = None, **meta: Any
+) -> bytes:
+    """A model with a saver whose restoring function reads the file that `path` makes.
+
+    Beside it stands a function `other` of the same kind. `parts` are more nodes for the restoring.
+    """
     names = node("n", "Const", value=constant(1, dtype=STRING, string=["v"]))
     restore = node("r", "RestoreV2", "path", "n", "n")
     content = graph(
@@ -332,9 +337,17 @@ def saver(*, path: bytes, **meta: Any) -> bytes:
         node("saving", "StatefulPartitionedCall", "file", f=calling("save")),
         *meta.pop("nodes", ()),
         functions=[
-            function("restore", names, path, restore, argument="given", result="given"),
+            function(
+                "restore",
+                *(names, *parts, path, restore),
+                argument="given",
+                result="given",
+                implements=implements,
+            ),
             function("save", argument="given", result="given"),
+            function("other", argument="given", result="given", implements=implements),
         ],
+        **(library or {}),
     )
     definition = encoded(
         m.SAVER, filename_tensor="file:0", save_tensor="saving:0", restore_operator="restoring"
@@ -353,9 +366,59 @@ def test_read_saved_model_takes_a_saver_that_reads_the_file_it_is_given() -> Non
     assert read(saver(path=GIVEN)).heads[0].activation == "softmax"
 
 
+TEMPORARY = constant(dtype=STRING, string=["_temp/part"])
+AWAY = constant(dtype=STRING, string=["/../../x"])
+# One text of eight bytes, as TensorFlow packs texts, beside the one that is looked at.
+TWO_WAYS = constant(dtype=STRING, string=["_temp/part"], content=b"\x08/../../x")
+JOINED = node("path", "StringJoin", "given", "e")
+SEPARATED = node(
+    "path", "StringJoin", "given", "e", separator=encoded(m.ATTRIBUTE, bytes="/../../x/")
+)
+OBJECT = encoded(m.PLAIN_OBJECT, kind="_generic_user_object")
+
+
+def ending(value: bytes, **more: bytes) -> bytes:
+    return node("e", "Const", value=value, **more)
+
+
+def holding(**fields: bytes) -> bytes:
+    """An object graph of the root and one more object."""
+    objects = [encoded(m.SAVED_OBJECT, plain=OBJECT), encoded(m.SAVED_OBJECT, **fields)]
+    return encoded(m.OBJECTS, objects=objects)
+
+
+def test_read_saved_model_takes_the_endings_that_savers_give_file_names() -> None:
+    assert read(saver(ending(TEMPORARY), path=JOINED)).parameter_count == 0
+
+
+def test_read_saved_model_lets_objects_call_what_is_not_the_savers() -> None:
+    named = encoded(m.FUNCTION_OBJECT, functions=["other"])
+    assert read(saver(path=GIVEN, objects=holding(function=named))).parameter_count == 0
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
+        (saver(ending(AWAY), path=JOINED), "uses a file name that is not the one"),
+        (saver(ending(TWO_WAYS), path=JOINED), "written in two ways, or text as bytes"),
+        (saver(ending(AWAY, _x=TEMPORARY), path=JOINED), "its attribute '_x' holds a tensor"),
+        (saver(ending(TEMPORARY), path=SEPARATED), "uses a file name that is not the one"),
+        (saver(path=GIVEN, implements="gru"), "its saver: it stands in for 'gru'"),
+        (
+            saver(
+                path=GIVEN,
+                library={"gradients": [encoded(m.GRADIENT, function="other", gradient="restore")]},
+            ),
+            "gradient: 'restore' is no function",
+        ),
+        *(
+            (saver(path=GIVEN, objects=holding(**fields)), "'restore': it is no function for them")
+            for fields in (
+                {"function": encoded(m.FUNCTION_OBJECT, functions=["other", "restore"])},
+                {"bare_function": encoded(m.BARE_FUNCTION, function="restore")},
+                {"captured": encoded(m.CAPTURED, name="t", function="restore")},
+            )
+        ),
         (saver(path=ELSEWHERE), "RestoreV2 .node 'r' in function 'restore'. uses a file name"),
         (saver(path=ENDED), "uses a file name that is not the one"),
         (saver(path=GIVEN, signatures=mapped(INIT)), "runs 'restoring' when it is loaded"),
