@@ -1,5 +1,7 @@
 """Rules for zip archives: looked at before anything inside is read; nothing is ever extracted.
 
+https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT is the format's specification (APPNOTE).
+
 Members are read by the names this project expects, so a hostile name cannot become a path here.
 The rules are there for whoever downloads the file next, to end bombs before they start, and so
 that every reader sees the same files in an archive.
@@ -15,11 +17,14 @@ from typing import BinaryIO
 
 from app.errors import RejectedUpload
 from app.uploads.archive_layout import (
+    IS_UTF8,
+    SIZES_FOLLOW,
     Contents,
     check_layout,
     check_small,
     damaged,
     find_contents,
+    several_parts,
 )
 from app.uploads.names import UNSHOWABLE
 
@@ -31,8 +36,10 @@ HARMLESS_BYTES = 64 * 2**20
 MAX_RATIO = 200
 PLAIN_COMPRESSION = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 UNSAFE_NAME = re.compile(r"^/|^[A-Za-z]:|\\|//|(^|/)\.{1,2}(/|$)|[. ](/|$)")
-# Encrypted, patched, strongly encrypted, names hidden.
-SPECIAL_FLAGS = 0x0001 | 0x0020 | 0x0040 | 0x2000
+# Bits of the flags (APPNOTE 4.4.4): encrypted, strongly encrypted, names hidden.
+ENCRYPTED_FLAGS = 0x0001 | 0x0040 | 0x2000
+# How hard a packer tried (two bits), sizes behind the content, names in UTF-8.
+PLAIN_FLAGS = 0x0002 | 0x0004 | SIZES_FOLLOW | IS_UTF8
 PLAIN_KINDS = frozenset({0, stat.S_IFREG, stat.S_IFDIR})
 # Windows: volume label, device, link of any kind.
 SPECIAL_ATTRIBUTES = 0x0008 | 0x0040 | 0x0400
@@ -89,8 +96,15 @@ def _is_safe(name: str) -> bool:
 
 def _check_kind(member: zipfile.ZipInfo) -> None:
     name = member.filename
-    if member.flag_bits & SPECIAL_FLAGS:
+    if member.flag_bits & ENCRYPTED_FLAGS:
         raise RejectedUpload("the archive is encrypted", hint="Upload it without a password.")
+    if unknown := member.flag_bits & ~PLAIN_FLAGS:
+        raise RejectedUpload(
+            f"{name!r} in the archive has the flags {unknown:#06x}, which change how it is read",
+            hint="Pack it again with a common tool.",
+        )
+    if member.volume:
+        raise several_parts()
     mode = member.external_attr >> 16
     if stat.S_ISLNK(mode) or member.external_attr & SPECIAL_ATTRIBUTES & 0xFFFF:
         raise RejectedUpload(f"the archive holds a link: {name!r}", hint="Pack plain files.")

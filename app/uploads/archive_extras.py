@@ -1,7 +1,7 @@
 """Extra fields of a zip archive's headers: those that give a file no other name, size or meaning.
 
 Tools heed different ones, so a field that a reader may follow and another may not is a second
-reading of the archive.
+reading of the archive. (APPNOTE 4.5 and 4.6.)
 """
 
 import struct

@@ -5,6 +5,8 @@
     [zip64 record, its locator]
     end record, comment              up to the last byte
 
+(APPNOTE 4.3.7, 4.3.9, 4.3.12, 4.3.14 to 4.3.16.)
+
 Tools read archives from either end, and believe either the local header or the table. Where both
 say the same and nothing lies between, before or behind, all tools see the same files: no two of
 them share bytes (bombs of overlapping files), and nothing is an image or a program as well.
@@ -33,6 +35,8 @@ LOCAL_RECORD = b"PK\x03\x04"
 DESCRIPTOR_RECORD = b"PK\x07\x08"
 TABLE_ENTRY = struct.Struct("<20x2L3H8xL")
 PIECE_BYTES = 4 * 2**20
+# Of what might be an end inside plain content: in 8 GiB of noise, two are there by chance.
+MAX_MARKS = 1_000
 # The sizes stand after the content; the name is UTF-8.
 SIZES_FOLLOW = 0x0008
 IS_UTF8 = 0x0800
@@ -71,7 +75,7 @@ def find_contents(file: BinaryIO) -> Contents:
         table_end -= LOCATOR.size + ZIP64.size
     disk, table_disk, here, entries, table_bytes, start = said
     if disk or table_disk or here != entries:
-        raise RejectedUpload("the archive is one part of several", hint="Pack it as one file.")
+        raise several_parts()
     if start + table_bytes != table_end:
         raise _shifted()
     return Contents(entries, start, table_bytes, file_bytes)
@@ -153,6 +157,10 @@ def damaged() -> RejectedUpload:
     )
 
 
+def several_parts() -> RejectedUpload:
+    return RejectedUpload("the archive is one part of several", hint="Pack it as one file.")
+
+
 def _zip64(
     tail: bytes, at: int, tail_start: int, said: tuple[int, ...]
 ) -> tuple[int, int, int, int, int, int]:
@@ -224,13 +232,21 @@ def _check_has_one_end(file: BinaryIO, member: zipfile.ZipInfo, start: int) -> N
     """
     if member.compress_type != zipfile.ZIP_STORED:
         return
-    for at in _places(file, DESCRIPTOR_RECORD, start, member.compress_size):
+    places = _places(file, DESCRIPTOR_RECORD, start, member.compress_size)
+    for count, at in enumerate(places, 1):
+        # Each is looked at by itself, which takes minutes where a file is full of them.
+        if count > MAX_MARKS:
+            raise _two_ends(member)
         file.seek(start + at + len(DESCRIPTOR_RECORD) + 4)
         if file.read(4) == struct.pack("<L", at & 0xFFFFFFFF):
-            raise RejectedUpload(
-                f"the archive holds two ends of {member.filename!r}",
-                hint="Pack it again into a file, or compressed.",
-            )
+            raise _two_ends(member)
+
+
+def _two_ends(member: zipfile.ZipInfo) -> RejectedUpload:
+    return RejectedUpload(
+        f"the archive holds two ends of {member.filename!r}, or too many that might be one",
+        hint="Pack it again into a file, or compressed.",
+    )
 
 
 def _places(file: BinaryIO, mark: bytes, start: int, size: int) -> Iterator[int]:

@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import RejectedUpload
 from app.uploads.archive import HARMLESS_BYTES, MAX_ENTRIES, open_archive
-from app.uploads.archive_layout import END_RECORD
+from app.uploads.archive_layout import END_RECORD, MAX_MARKS
 from app.uploads.members import read_member
 
 
@@ -346,3 +346,41 @@ def test_open_archive_refuses_stored_content_with_an_end_inside(said: int, is_ta
         assert open_archive(file).namelist() == ["a"]
     else:
         assert "two ends of 'a'" in refusal(file)
+
+
+def test_open_archive_looks_at_so_many_ends_inside_and_no_more() -> None:
+    """Each is looked at by itself: a GiB of them would take the API six minutes."""
+    for marks, is_taken in ((MAX_MARKS, True), (MAX_MARKS + 1, False)):
+        pipe = Pipe()
+        with zipfile.ZipFile(pipe, "w") as written:
+            written.writestr("a", b"PK\x07\x08" * marks)
+        file = io.BytesIO(bytes(pipe.written))
+        if is_taken:
+            assert open_archive(file).namelist() == ["a"]
+        else:
+            assert "too many that might be one" in refusal(file)
+
+
+def with_both(content: bytes, local: int, table: int, value: int) -> io.BytesIO:
+    """The same 16-bit field of the first file, in its local header and in the table."""
+    changed = bytearray(content)
+    struct.pack_into("<H", changed, local, value)
+    struct.pack_into("<H", changed, content.index(b"PK\x01\x02") + table, value)
+    return io.BytesIO(bytes(changed))
+
+
+@pytest.mark.parametrize("bit", [4, 5, 7, 8, 9, 10, 12, 14, 15])
+def test_open_archive_refuses_flags_that_change_how_a_file_is_read(bit: int) -> None:
+    said = refusal(with_both(archive("a").getvalue(), 6, 8, 1 << bit))
+    assert f"'a' in the archive has the flags {1 << bit:#06x}" in said
+
+
+@pytest.mark.parametrize("bit", [1, 2])
+def test_open_archive_takes_how_hard_a_packer_tried(bit: int) -> None:
+    assert open_archive(with_both(archive("a").getvalue(), 6, 8, 1 << bit)).namelist() == ["a"]
+
+
+def test_open_archive_refuses_a_file_that_begins_in_another_part() -> None:
+    changed = bytearray(archive("a").getvalue())
+    struct.pack_into("<H", changed, changed.index(b"PK\x01\x02") + 34, 1)
+    assert "one part of several" in refusal(io.BytesIO(bytes(changed)))
