@@ -371,14 +371,15 @@ AWAY = constant(dtype=STRING, string=["/../../x"])
 # One text of eight bytes, as TensorFlow packs texts, beside the one that is looked at.
 TWO_WAYS = constant(dtype=STRING, string=["_temp/part"], content=b"\x08/../../x")
 JOINED = node("path", "StringJoin", "given", "e")
+HIDDEN = node("e", "Const", value=AWAY, _x=TEMPORARY)
 SEPARATED = node(
     "path", "StringJoin", "given", "e", separator=encoded(m.ATTRIBUTE, bytes="/../../x/")
 )
 OBJECT = encoded(m.PLAIN_OBJECT, kind="_generic_user_object")
 
 
-def ending(value: bytes, **more: bytes) -> bytes:
-    return node("e", "Const", value=value, **more)
+def ending(value: bytes) -> bytes:
+    return node("e", "Const", value=value)
 
 
 def holding(**fields: bytes) -> bytes:
@@ -401,7 +402,7 @@ def test_read_saved_model_lets_objects_call_what_is_not_the_savers() -> None:
     [
         (saver(ending(AWAY), path=JOINED), "uses a file name that is not the one"),
         (saver(ending(TWO_WAYS), path=JOINED), "written in two ways, or text as bytes"),
-        (saver(ending(AWAY, _x=TEMPORARY), path=JOINED), "its attribute '_x' holds a tensor"),
+        (saver(HIDDEN, path=JOINED), "its attribute '_x' holds a tensor"),
         (saver(ending(TEMPORARY), path=SEPARATED), "uses a file name that is not the one"),
         (saver(path=GIVEN, implements="gru"), "its saver: it stands in for 'gru'"),
         (
