@@ -22,6 +22,7 @@ from app.api.watching import Watcher
 from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.database.migrate import upgrade
+from app.jobs.presence import WorkerPresence
 from app.jobs.queue import CeleryQueue, Queue
 from app.jobs.service import JobService
 from app.jobs.store import JobStore, uses
@@ -94,13 +95,13 @@ def wire(
     quotas = Quotas.from_settings(settings)
     uploads, jobs = UploadStore(database, quotas), JobStore(database, quotas)
     accounts = AccountService(AccountStore(database), clock)
-    job_service = JobService(
-        database=database, store=jobs, queue=queue, uploads=uploads, clock=clock
-    )
+    job_service = JobService(database, jobs, queue, uploads, clock)
+    presence = WorkerPresence(database)
     checks = make_checks(
         database,
         settings.resolved_broker_url,
         blobs,
+        presence,
         clock,
         inspects=settings.inspect_uploads,
     )
@@ -120,6 +121,7 @@ def wire(
             reserve_bytes=settings.disk_reserve_bytes,
         ),
         jobs=job_service,
+        presence=presence,
         rates=rates_of(settings.resolved_broker_url),
         audit=AuditLog(database, clock),
         watcher=Watcher(accounts, job_service),

@@ -36,7 +36,7 @@ CONFINEMENT = Confinement(
 WHOSE = {
     "own": "a user of its own",
     "root": "root's number with none of its rights",
-    "shared": "this process's user",
+    "shared": "the user that starts it",
 }
 # Starts the probe, having written how far the box holds on a line of its own.
 PROGRAM = (

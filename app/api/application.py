@@ -10,6 +10,7 @@ from starlette.types import Lifespan
 from app.api import (
     accounts,
     artifacts,
+    dashboard,
     datasets,
     events,
     health,
@@ -46,6 +47,7 @@ ROUTERS = (
     accounts.router,
     usage.router,
     health.router,
+    dashboard.router,
     reference.router,
 )
 STREAMED_PATHS = frozenset({models.PATH, datasets.PATH})

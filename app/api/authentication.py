@@ -21,9 +21,11 @@ from app.errors import PenjingError
 OPEN_PATHS = frozenset(
     {
         *("/livez", "/healthz", "/readyz", "/v1/version"),
-        *("/openapi.json", "/docs", "/docs/reference.css"),
+        *("/openapi.json", "/docs", "/docs/reference.css", "/dashboard.css"),
     }
 )
+# What shows itself without a key, too, and then nothing of any tenant.
+GUEST_PATHS = frozenset({"/"})
 # A proxy on this machine stands between it and whoever it speaks for.
 PROXY_HEADERS = ("forwarded", "via", "x-real-ip")
 PROXY_HEADER_FAMILY = "x-forwarded-"
@@ -31,7 +33,10 @@ MOST_THREADS = 8
 
 
 class Authentication:
-    """ASGI middleware: lets nothing but `OPEN_PATHS` through to who is not known."""
+    """ASGI middleware: to who is not known it opens `OPEN_PATHS`, and `GUEST_PATHS` by half.
+
+    There, `principal` is null for who brings no key.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -44,7 +49,13 @@ class Authentication:
             return
         services: Services = scope["app"].state.services
         asked = asks_for_keys(scope, services.settings.require_keys)
-        find = partial(principal_of, services.accounts, Headers(scope=scope), is_key_asked=asked)
+        find = partial(
+            principal_of,
+            services.accounts,
+            Headers(scope=scope),
+            is_key_asked=asked,
+            has_guests=scope["path"] in GUEST_PATHS,
+        )
         try:
             principal = await anyio.to_thread.run_sync(find, limiter=self._threads)
         except (PenjingError, SQLAlchemyError) as refused:
@@ -58,12 +69,18 @@ class Authentication:
         await self.app(scope, receive, send)
 
 
-def principal_of(accounts: AccountService, headers: Headers, *, is_key_asked: bool) -> Principal:
+def principal_of(
+    accounts: AccountService, headers: Headers, *, is_key_asked: bool, has_guests: bool
+) -> Principal | None:
     """Where no key is asked for, one of ours is looked at all the same, and nothing else is.
+
+    Null only where there may be guests, for who brings no key where one is asked for.
 
     Raises: Unauthenticated.
     """
     given = _bearer_token(headers)
+    if is_key_asked and given is None and has_guests:
+        return None
     if is_key_asked and given is None:
         raise Unauthenticated(
             "this service asks for a key, and none was given",

@@ -18,15 +18,22 @@ BROKER_TIMEOUT_S = 2
 WORKER_SEEN_S = 30
 
 
+# What is allowed, and not to be overlooked.
+NOT_INSPECTED = "OFF: UPLOADS ARE NOT INSPECTED (PENJING_INSPECT_UPLOADS=0)"
+UNCONFINED = "UNCONFINED: JOBS RUN WITH THE WORKER'S OWN RIGHTS (PENJING_ALLOW_UNCONFINED=1)"
+ALARMS = (UNCONFINED, NOT_INSPECTED)
+
+
 def check_nothing_of_uploads() -> str:
     """Stands among the checks where inspection is switched off, so that nobody overlooks it."""
-    return "OFF: UPLOADS ARE NOT INSPECTED (PENJING_INSPECT_UPLOADS=0)"
+    return NOT_INSPECTED
 
 
 def make_checks(
     database: Database,
     broker_url: str,
     blobs: BlobStore,
+    presence: WorkerPresence,
     clock: Callable[[], datetime],
     *,
     inspects: bool,
@@ -36,8 +43,8 @@ def make_checks(
         "database": partial(check_database, database),
         "broker": partial(check_broker, broker_url),
         "blob_store": partial(check_blob_store, blobs),
-        "worker": partial(check_worker, WorkerPresence(database), clock),
-        "confinement": partial(check_confinement, WorkerPresence(database), clock),
+        "worker": partial(check_worker, presence, clock),
+        "confinement": partial(check_confinement, presence, clock),
     }
 
 
@@ -86,5 +93,5 @@ def check_confinement(presence: WorkerPresence, clock: Callable[[], datetime]) -
     if not taking:
         raise Unavailable("no worker is there that can confine its jobs; its log says why")
     if Standing.UNCONFINED in taking:
-        return "UNCONFINED: JOBS RUN WITH THE WORKER'S OWN RIGHTS (PENJING_ALLOW_UNCONFINED=1)"
+        return UNCONFINED
     return "every job is confined"

@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110) and preferences (RFC 7240)."""
+"""Conditional requests, kinds of content (RFC 9110) and preferences (RFC 7240)."""
 
 import re
 
@@ -13,6 +13,11 @@ def none_match(if_none_match: str | None, etag: str) -> bool:
         return False
     known = re.findall(r'(?:W/)?("[^"]*")', if_none_match)
     return etag.removeprefix("W/") not in known
+
+
+def wants_json(accept: str | None, *, rather_than: str) -> bool:
+    """Whether JSON is asked for, and the other kind of content is not."""
+    return "application/json" in (accept or "") and rather_than not in (accept or "")
 
 
 def preferred_wait_s(prefer: str | None) -> float | None:

@@ -13,6 +13,7 @@ from app.accounts.service import AccountService
 from app.api.readiness import Readiness
 from app.api.watching import Watcher
 from app.blobs.store import BlobStore
+from app.jobs.presence import WorkerPresence
 from app.jobs.service import JobService
 from app.settings import Settings
 from app.uploads.service import UploadService
@@ -27,6 +28,7 @@ class Services:
     blobs: BlobStore
     uploads: UploadService
     jobs: JobService
+    presence: WorkerPresence
     rates: RateStore
     audit: AuditLog
     watcher: Watcher

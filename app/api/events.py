@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from app.api.conditional import wants_json
 from app.api.deps import ServicesDep
 from app.api.paging import PageView
 from app.api.rendering import event_view
@@ -62,7 +63,7 @@ async def read_events(
     """Follow a job by Server-Sent Events, or read a page with `Accept: application/json`."""
     start = max(after, cursor or 0, last_event_id or 0)
     news = partial(services.jobs.news, principal.tenant_id, job_id)
-    if wants_json(request.headers.get("accept", "")):
+    if wants_json(request.headers.get("accept"), rather_than="text/event-stream"):
         return await run_in_threadpool(_page, news, start, limit)
     events, is_final = await run_in_threadpool(news, start, EVENTS_A_READ)
     if is_final and not events:
@@ -88,10 +89,6 @@ class Told(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._end()
-
-
-def wants_json(accept: str) -> bool:
-    return "application/json" in accept and "text/event-stream" not in accept
 
 
 async def stream(news: News, after: int, watch: Watch) -> AsyncIterator[bytes]:

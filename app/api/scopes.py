@@ -2,7 +2,8 @@
 
 `principal: Reader` in a handler's arguments is its scope, what it is documented with, and where it
 gets the tenant from. One that changes something has a `deed: Submits` in its place, which goes with
-the change to where it is written. `tests/app/api/test_scopes.py` refuses a route without.
+the change to where it is written; one that shows less to who brings no key, instead of refusing it,
+has a `guest: Guest`. `tests/app/api/test_scopes.py` refuses a route without.
 """
 
 from collections.abc import Collection
@@ -78,6 +79,22 @@ async def deed_of(
     )
 
 
+async def admitted_or_guest(
+    request: Request,
+    needed: SecurityScopes,
+    services: ServicesDep,
+    documented: Annotated[object, Security(BEARER)],
+) -> Principal | None:
+    """Null only at `GUEST_PATHS`, for who brings no key where one is asked for.
+
+    Raises: what `admitted` raises.
+    """
+    if request.state.principal is None:
+        return None
+    return await admitted(request, needed, services, documented)
+
+
+Guest = Annotated[Principal | None, Security(admitted_or_guest, scopes=[Scope.READ])]
 Reader = Annotated[Principal, Security(admitted, scopes=[Scope.READ])]
 Submitter = Annotated[Principal, Security(admitted, scopes=[Scope.SUBMIT])]
 Admin = Annotated[Principal, Security(admitted, scopes=[Scope.ADMIN])]

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from app.cli.figures import bytes_text
 from app.client import Client
 from app.confinement import environment
 from app.embedded.broker import MAX_SOCKET_PATH_BYTES, SOCKET_NAME, find_server
 from app.embedded.lock import is_locked, running_stack
 from app.errors import PenjingError
+from app.reports.figures import bytes_text
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 TENSORFLOWS = ("tensorflow-cpu", "tensorflow")

@@ -7,13 +7,13 @@ import click
 
 import app
 from app.cli.connect import connected
-from app.cli.figures import duration_text
 from app.cli.flags import read_body
 from app.cli.frame import Exit, api_key_option, command, exit_of_job, home_option
 from app.cli.output import Output
 from app.cli.running import Files, run_job, tell_address
 from app.errors import NotFound
 from app.recipes.facts import DatasetOptions
+from app.reports.figures import duration_text
 
 MODEL, DATA, RECIPE = "lenet5.keras", "mnist_share.npz", "recipes/lenet5.json"
 # The model was trained on pixels in [0, 1]; the file has them in 0..255.

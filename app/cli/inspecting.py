@@ -9,7 +9,6 @@ from typing import Any
 import click
 from rich.table import Table
 
-from app.cli import figures
 from app.cli.connect import connected
 from app.cli.flags import dataset_options
 from app.cli.frame import Exit, command, home_option, url_option
@@ -18,6 +17,7 @@ from app.cli.parameters import NUMBER
 from app.datafiles.columns import shown
 from app.errors import NotFound, RejectedUpload
 from app.recipes.facts import DatasetFacts, DatasetOptions, ModelFacts, TensorSpec
+from app.reports import figures
 from app.settings import Settings
 from app.uploads.formats import FORMATS, SUFFIXES, UploadKind, holds_pictures, recognize
 from app.uploads.inspecting import Inspector

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.cli.figures import bytes_text
 from app.cli.frame import DEFAULT_HOME
 from app.cli.output import Output, in_words
 from app.cli.step_lines import step_lines
@@ -22,6 +21,7 @@ from app.jobs.job import JobState
 from app.jobs.views import JobView
 from app.recipes.constraints import Constraints
 from app.recipes.facts import DatasetOptions
+from app.reports.figures import bytes_text
 from app.reports.report import Report, Verdict
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from app.cli import figures
+from app.reports import figures
 from app.reports.report import Report, StepReport
 
 T = TypeVar("T", int, float)

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from app.cli import figures
 from app.cli.output import printable
 from app.jobs.views import JobView
+from app.reports import figures
 from app.reports.report import Delta, Measurement, Report
 
 Row = tuple[str, str, str, str]

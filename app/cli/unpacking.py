@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from app.cli.figures import bytes_text
 from app.cli.frame import Exit, command
 from app.cli.output import Output
 from app.cli.parameters import EXISTING_FILE, SIZE
 from app.cli.unpacking_process import Unpacking
 from app.errors import Invalid, Problem, Unavailable
+from app.reports.figures import bytes_text
 
 NEEDED = ("keras", "numba", "tensorflow")
 # What a process may take for a small file, for each byte of a larger one, and at most: packed files

@@ -77,7 +77,7 @@ def require_keys(home: Path, host: str, environment: Mapping[str, str]) -> None:
 def announce(output: Output, home: Path, stack: RunningStack) -> None:
     """Say where it is."""
     output.give({"url": stack.url, "home": str(home), "pid": stack.pid})
-    output.show(f"Penjing is ready at {stack.url} (documentation: {stack.url}/docs)")
+    output.show(f"Penjing is ready at {stack.url} (for browsers, too; API: {stack.url}/docs)")
     if warning := unconfined(stack.url):
         output.say(warning)
     output.say("Ctrl-C stops it.")

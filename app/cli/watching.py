@@ -14,10 +14,10 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from app.cli.figures import duration_text
 from app.cli.output import Output, printable
 from app.client import Client
 from app.jobs.views import EventView, JobView
+from app.reports.figures import duration_text
 
 
 class Display(Protocol):

@@ -35,6 +35,11 @@ def is_showable(text: str) -> bool:
     return not any(_is_unshowable(c) or c in "<>&\"'" for c in text)
 
 
+def showable(text: str) -> str:
+    """The same, with a mark in place of every character that cannot be shown."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_unshowable(c) else c for c in text)
+
+
 def with_ending(name: str, ending: str) -> str:
     """Still no longer than a name may be."""
     return name[: MAX_LENGTH - len(ending)] + ending

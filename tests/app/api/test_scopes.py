@@ -6,19 +6,20 @@ from fastapi.routing import APIRoute
 from app.accounts.principal import Scope
 from app.api.application import ROUTERS
 from app.api.auditing import HARMLESS
-from app.api.authentication import OPEN_PATHS
+from app.api.authentication import GUEST_PATHS, OPEN_PATHS
 from app.api.origins import SAFE_METHODS
-from app.api.scopes import admitted, deed_of
+from app.api.scopes import admitted, admitted_or_guest, deed_of
 
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
 
 def scopes_of(route: APIRoute) -> list[Scope]:
     """What `Reader`, `Submits` or another of them in the signature says."""
+    asking = (admitted_or_guest,) if route.path in GUEST_PATHS else (admitted, deed_of)
     return [
         Scope(scope)
         for needed in route.dependant.dependencies
-        if needed.call in (admitted, deed_of)
+        if needed.call in asking
         for scope in needed.own_oauth_scopes or ()
     ]
 
@@ -43,4 +44,5 @@ def test_route_that_changes_something_is_given_its_deed(route: APIRoute) -> None
 
 
 def test_open_paths_are_those_of_routes() -> None:
+    assert {route.path for route in ROUTES} >= GUEST_PATHS
     assert OPEN_PATHS - {route.path for route in ROUTES} == {"/openapi.json"}

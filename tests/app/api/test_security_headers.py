@@ -1,5 +1,7 @@
 """What browsers are told, by every answer: pages, data, files, problems."""
 
+import json
+
 import httpx
 import pytest
 
@@ -11,6 +13,10 @@ from tests.app.api.given import a_job, a_model, succeeded
 from tests.app.api.test_problems import raising
 
 pytestmark = pytest.mark.anyio
+
+
+# Each page with its style.
+PAGES = [(PATH, f"{PATH}/reference.css"), ("/", "/dashboard.css")]
 
 
 def policy(answer: httpx.Response) -> dict[str, str]:
@@ -30,6 +36,8 @@ async def answers(api: Api) -> dict[str, httpx.Response]:
         "openapi": "/openapi.json",
         "page": PATH,
         "style": f"{PATH}/reference.css",
+        "dashboard": "/",
+        "style of the dashboard": "/dashboard.css",
         "missing": "/nowhere",
         "refused": "/v1/jobs?unknown=1",
     }
@@ -54,19 +62,24 @@ async def test_every_answer_has_them(api: Api, monkeypatch: pytest.MonkeyPatch) 
 
 async def test_what_is_private_is_kept_by_nobody_else(api: Api) -> None:
     found = await answers(api)
-    assert found["data"].headers["cache-control"] == "no-store"
+    for name in ("data", "dashboard"):
+        assert found[name].headers["cache-control"] == "no-store"
     assert found["file"].headers["cache-control"].startswith("private,")
     assert found["upload"].headers["content-disposition"].startswith("attachment;")
 
 
-async def test_page_may_load_nothing_but_what_the_service_serves(api: Api) -> None:
-    answer = await api.get(PATH)
+@pytest.mark.parametrize(("path", "style"), PAGES)
+async def test_page_may_load_nothing_but_what_the_service_serves(
+    api: Api, path: str, style: str
+) -> None:
+    answer = await api.get(path)
     assert answer.headers["content-type"].startswith("text/html")
     for directive, sources in policy(answer).items():
         assert set(sources.split()) <= {"'none'", "'self'", "data:"}, directive
     for word in ("<script", "<style", "style=", "onclick", "http://", "https://"):
         assert word not in answer.text
-    assert (await api.get(f"{PATH}/reference.css")).headers["content-type"].startswith("text/css")
+    assert f'<link rel="stylesheet" href="{style}">' in answer.text
+    assert (await api.get(style)).headers["content-type"].startswith("text/css")
 
 
 async def test_page_tells_every_path(api: Api) -> None:
@@ -85,4 +98,5 @@ async def test_tls_stays_on_once_it_was_used(api: Api) -> None:
 
 
 def test_openapi_document_names_no_page() -> None:
-    assert PATH not in document()
+    paths = json.loads(document())["paths"]
+    assert not paths.keys() & {path for pair in PAGES for path in pair}

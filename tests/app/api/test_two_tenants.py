@@ -62,6 +62,9 @@ SETTINGS: Mapping[str, Any] = {
 }
 JSON = {"Accept": "application/json"}
 STREAM = {"Accept": "text/event-stream"}
+PAGE = {"Accept": "text/html"}
+# For a person, and not in the OpenAPI document.
+PAGES = ("/",)
 PASSING = ("x-request-id", "date")
 PASSING_FAMILIES = ("ratelimit", "x-ratelimit")
 
@@ -310,6 +313,23 @@ def test_list_holds_nothing_of_others_and_does_not_move_with_them(
     assert answer_text(before, ID) == answer_text(after, ID)
 
 
+@pytest.mark.parametrize("path", PAGES)
+def test_page_holds_nothing_of_others_and_does_not_move_with_them(
+    world: World, b: Tenant, path: str
+) -> None:
+    before = world.ask("GET", path, b.key, headers=PAGE)
+    strangers = world.ask("GET", path, None, headers=PAGE)
+    world.things(world.a.id)
+    after = world.ask("GET", path, b.key, headers=PAGE)
+
+    assert all(job_id in after.text for job_id in b.owned["job_id"])
+    assert not any(id_ in after.text for id_ in world.a.ids)
+    assert answer_text(before, ID) == answer_text(after, ID)
+    assert strangers.status_code == 200
+    assert not any(id_ in strangers.text for id_ in world.a.ids | b.ids)
+    assert answer_text(strangers, ID) == answer_text(world.ask("GET", path, None, headers=PAGE), ID)
+
+
 @pytest.mark.parametrize("operation", LISTS, ids=str)
 def test_foreign_id_and_cursor_in_a_query_are_as_unknown_ones(
     world: World, b: Tenant, operation: Operation
@@ -389,7 +409,10 @@ def test_answers_are_the_same_byte_for_byte_whatever_others_do(lone_worlds: list
 
 
 def what_b_is_told(world: World, a: Tenant | None) -> list[str]:
-    """What every list says, and each job; between any two things that B does, A does as much."""
+    """What every list, each job and each page says.
+
+    Between any two things that B does, A does as much.
+    """
     b = world.newcomer("b")
     told = []
     for operation in LISTS:
@@ -402,13 +425,15 @@ def what_b_is_told(world: World, a: Tenant | None) -> list[str]:
         queries = ("", "?limit=2") if "limit" in operation.parameters else ("",)
         told += [nameless(world.ask("GET", operation.path + query, b.key)) for query in queries]
     told += [nameless(world.ask("GET", f"/v1/jobs/{job}", b.key)) for job in b.owned["job_id"]]
+    told += [nameless(world.ask("GET", path, b.key, headers=PAGE)) for path in PAGES]
     return told
 
 
 def nameless(answer: httpx.Response) -> str:
     """With each id and each key's prefix as the number of its first appearance."""
     _, headers, body = answer_text(answer, ID)
-    cursor = answer.json().get("next_cursor") or ID
+    is_page = answer.headers["content-type"].startswith("text/html")
+    cursor = ID if is_page else answer.json().get("next_cursor") or ID
     told = f"{headers} {body}".replace(cursor, "cursor").replace(quote(cursor), "cursor")
     seen: dict[str, int] = {}
     return re.sub(

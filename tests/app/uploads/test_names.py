@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import Invalid
-from app.uploads.names import MAX_LENGTH, display_name, suffix
+from app.uploads.names import MAX_LENGTH, display_name, showable, suffix
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,7 @@ def test_display_name_keeps_the_ending_when_it_shortens() -> None:
 )
 def test_suffix_is_the_ending_in_lower_case(name: str, ending: str) -> None:
     assert suffix(name) == ending
+
+
+def test_what_cannot_be_shown_has_a_mark_in_its_place() -> None:
+    assert showable("a\x07\n\u202eb\u3164 <é>") == "a\ufffd\ufffd\ufffdb\ufffd <é>"

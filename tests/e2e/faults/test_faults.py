@@ -3,12 +3,16 @@
 import os
 import signal
 import time
+from html import unescape
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.accounts.principal import DEFAULT_TENANT
+from app.api.checks import UNCONFINED
 from app.jobs.job import JobState
+from tests.app.api.serving import free_port, served
 from tests.e2e.faults.conftest import Farm, wait_until
 from tests.fakes import a_deed
 
@@ -235,3 +239,20 @@ def test_worker_without_a_box_leaves_jobs_to_others(farm: Farm) -> None:
 
     farm.wait_for(job, JobState.SUCCEEDED)
     assert idle.poll() is None
+
+
+def test_worker_that_takes_jobs_without_a_box_is_shouted_about(farm: Farm) -> None:
+    farm.start_worker(WITHOUT_A_BOX="1", PENJING_ALLOW_UNCONFINED="1")
+    job = farm.submit("quick")
+    farm.wait_for(job, JobState.SUCCEEDED)
+    port = free_port()
+
+    with served(farm.home, port, environment=farm.environment):
+        page, ready = (
+            httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=30)
+            for path in ("/", "/readyz")
+        )
+
+    assert ready.json()["checks"]["confinement"]["detail"] == UNCONFINED
+    assert unescape(page.text).count(UNCONFINED) == 2  # the banner, and beside the check
+    assert job.id in page.text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.cli import figures
+from app.reports import figures
 
 
 @pytest.mark.parametrize(

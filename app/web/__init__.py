@@ -1,0 +1,1 @@
+"""The dashboard: what a person sees of the service. Pages without scripts, made from templates."""
