@@ -3,6 +3,7 @@
 from typing import Any
 
 import h5py
+import numpy as np
 
 from app.errors import RejectedUpload
 from app.uploads.inspector.shown import shown
@@ -15,8 +16,8 @@ PLAIN = frozenset({h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.E
 def check_attributes(path: str, found: Any, longest_text: int) -> None:
     """Refuse what Keras never writes: references, tables, and more than the file can hold.
 
-    Texts of any length are kept elsewhere in the file, and may be named as often as one likes: each
-    is taken for as long as the longest one.
+    Texts of any length are kept elsewhere in the file, and may be named as often as one likes. Each
+    is taken for as long as the longest one; where they would be too much then, they are read.
 
     Raises: RejectedUpload.
     """
@@ -27,16 +28,28 @@ def check_attributes(path: str, found: Any, longest_text: int) -> None:
     for index in range(count):
         attribute = h5py.h5a.open(found.id, index=index)
         name = attribute.name.decode("utf-8", "replace")
-        kind = attribute.get_type()
-        if kind.get_class() not in PLAIN:
+        if attribute.get_type().get_class() not in PLAIN:
             raise RejectedUpload(
                 f"the HDF5 attribute {shown(name)} of {shown(path)} is neither text nor numbers",
                 hint="Save the model again with a current Keras.",
             )
-        is_text = kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
-        size = kind.get_size() + (longest_text if is_text else 0)
-        total += attribute.get_space().get_simple_extent_npoints() * size
+        total += _bytes_of(attribute, longest_text, MAX_ATTRIBUTE_BYTES - total)
         if total > MAX_ATTRIBUTE_BYTES:
             raise RejectedUpload(
-                f"the HDF5 attributes of {shown(path)} are larger than {MAX_ATTRIBUTE_BYTES} bytes"
+                f"the HDF5 attributes of {shown(path)} are larger than {MAX_ATTRIBUTE_BYTES} bytes",
+                hint="Save the model again with a current Keras, as .keras.",
             )
+
+
+def _bytes_of(attribute: Any, longest_text: int, room: int) -> int:
+    """What readers make of an attribute; where that is more than `room`, maybe too much."""
+    kind, length = attribute.get_type(), attribute.get_space().get_simple_extent_npoints()
+    size = length * kind.get_size()
+    is_text = kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
+    if not is_text or size + length * longest_text <= room or size > room:
+        return int(size + (length * longest_text if is_text else 0))
+    # A thousand names of layers beside a configuration of 700 kB; a stranger's may be that text a
+    # thousand times, which takes no more than the memory of this process.
+    texts = np.empty(attribute.shape, attribute.dtype)
+    attribute.read(texts)
+    return int(size + sum(len(text) for text in texts.flat))

@@ -228,6 +228,13 @@ def _stacked(config: Mapping[str, Any], fed: list[Shape]) -> Shape:
     return made
 
 
+def _widened(config: Mapping[str, Any], fed: list[Shape]) -> Shape:
+    sides = config["pad_width"]
+    each = sides * len(fed[0]) if len(sides) == 1 else sides
+    pairs = zip(fed[0], each, strict=True)
+    return [None if axis is None else axis + sum(pair) for axis, pair in pairs]
+
+
 def _outer(_config: Mapping[str, Any], fed: list[Shape]) -> Shape | None:
     return [values_in(fed[0]), values_in(fed[1])] if len(fed) > 1 else None
 
@@ -287,5 +294,6 @@ OPERATIONS: Mapping[str, Rule] = {
     "Kron": _kron,
     "Meshgrid": _mesh,
     "Outer": _outer,
+    "Pad": _widened,
     "Stack": _stacked,
 }

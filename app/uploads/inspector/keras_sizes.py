@@ -39,12 +39,27 @@ WEIGHTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 # Weights of any other layer, should it have these.
 OTHER_WEIGHTS = (("units",), ("filters",), ("input_dim",), ("output_dim",), ("projection_dim",))
 # What results are made of, whichever layer has it: one more axis, a longer one, one cut to length.
-EXTENTS = frozenset(
-    """
-    batch_input_shape batch_shape fft_length height input_shape max_number max_tokens n num_bins
-    num_mel_bins num_oov_indices num_tokens output_padding output_sequence_length output_size
-    padding shape size strides target_shape vocabulary_size width
-    """.split()  # noqa: SIM905 - easier to read
+# Fields of one line multiply; of the others, each makes a result of its own or none.
+EXTENTS: tuple[tuple[str, ...], ...] = (
+    ("height", "width"),
+    ("fft_length", "num_mel_bins"),
+    ("fft_length", "frame_length"),
+    *(
+        (field,)
+        for field in """
+        batch_input_shape batch_shape input_shape max_number max_tokens n num_bins num_oov_indices
+        num_tokens output_padding output_sequence_length output_size shape size strides
+        target_shape vocabulary_size
+        """.split()  # noqa: SIM905 - easier to read
+    ),
+)
+# By how much an axis becomes longer, in front and behind.
+PADDING = ("pad_width", "padding")
+# Operations of windows: their length, their step and what they are cut to are not multiplied.
+WINDOWS = frozenset({"ExtractPatches", "ExtractSequences", "ISTFT", "STFT", "Unfold"})
+IMAGE_PADDING = (
+    ("top_padding", "bottom_padding"),
+    ("left_padding", "right_padding"),
 )
 TENSORS = frozenset({"__keras_tensor__", "__tensor__", "__numpy__"})
 SHAPES = frozenset({"batch_input_shape", "batch_shape", "input_shape", "shape"})
@@ -70,21 +85,39 @@ def declared_weights(spot: Spot, most: int) -> int:
 
 def check_extents(spot: Spot) -> None:
     """Raises: RejectedUpload where a layer or operation would make a result beyond all bounds."""
-    config = spot.value["config"]
-    if str(spot.value["class_name"]) in GROWING:
-        given = [config, spot.value.get("inbound_nodes")]
-    else:
-        given = [value for key, value in config.items() if key in EXTENTS]
-    product = 1
-    for number in _numbers(given):
-        product *= max(1, abs(number))
-        if product > MAX_VALUES:
+    for factors in _extents(str(spot.value["class_name"]), spot.value):
+        if math.prod(max(1, abs(factor)) for factor in factors) > MAX_VALUES:
             raise refused(
                 spot,
-                f"{shown(spot.value['class_name'])} {shown(config.get('name'))} declares a result "
-                f"of more than {MAX_VALUES} values",
+                f"{shown(spot.value['class_name'])} {shown(spot.value['config'].get('name'))} "
+                f"declares a result of more than {MAX_VALUES} values",
                 "No job could compute that; save the model with the sizes it is used at.",
             )
+
+
+def _extents(kind: str, layer: Mapping[str, Any]) -> Iterator[list[int]]:
+    """Numbers that multiply to what is made of one value that comes in, or to less."""
+    config, nodes = layer["config"], layer.get("inbound_nodes")
+    yield from (_sums(config[field]) for field in PADDING if field in config)
+    if kind not in GROWING:
+        yield from (list(_numbers(map(config.get, fields))) for fields in EXTENTS)
+        return
+    rest = {field: value for field, value in config.items() if field not in PADDING}
+    if kind in WINDOWS:
+        yield from (list(_numbers([value])) for value in rest.values())
+        rest = {}
+    if kind == "PadImages":
+        yield [sum(_numbers(map(config.get, fields))) for fields in IMAGE_PADDING]
+        rest = {field: rest.get(field) for field in ("target_height", "target_width")}
+    yield list(_numbers([rest, nodes]))
+
+
+def _sums(padding: Any) -> list[int]:
+    """What each axis becomes longer by: of `[[1, 2], [3, 4]]`, 3 and 7; of `[1, 2]`, 3."""
+    sides = padding if isinstance(padding, list) else [padding, padding]
+    if any(isinstance(side, list) for side in sides):
+        return [sum(map(abs, _numbers([side]))) for side in sides]
+    return [sum(map(abs, _numbers(sides)))]
 
 
 def check_shape(spot: Spot) -> None:

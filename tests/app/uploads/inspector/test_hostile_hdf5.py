@@ -1,6 +1,7 @@
 """HDF5 files that a stranger might make, each with its refusal."""
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.errors import RejectedUpload
-from app.uploads.inspector import hdf5
+from app.uploads.inspector import hdf5, hdf5_attributes
 from app.uploads.inspector.hdf5 import count_not_finite, open_hdf5, pieces, stored_arrays
 
 Write = Callable[[Any], object]
@@ -194,22 +195,45 @@ def test_open_hdf5_takes_texts_of_any_length() -> None:
     assert paths(file) == []
 
 
-@pytest.mark.parametrize("count", [30, 300])
-def test_stored_arrays_takes_each_text_for_as_long_as_the_longest(count: int) -> None:
-    """However many places name one text of a MiB, readers make a copy for each."""
+def with_names(count: int) -> io.BytesIO:
+    """A group with names beside one long text, as Keras writes a `.h5` file."""
 
     def texts(file: Any) -> None:
         kind = h5py.string_dtype()
         file["w"] = np.ones(3)
-        file["w"].attrs.create("long", "x" * 2**20, dtype=kind)
+        file["w"].attrs.create("long", "x" * 2**14, dtype=kind)
         file["w"].attrs.create("names", np.array(["name"] * count, object), dtype=kind)
 
-    file = written(texts)
-    if count == 30:
-        assert paths(file) == ["w"]
-        return
+    return written(texts)
+
+
+def named_again(file: io.BytesIO) -> io.BytesIO:
+    """The same, every name being the long text: its length, its heap, its number there."""
+    content = bytearray(file.getvalue())
+    places = {size: heap_places(content, size) for size in (4, 2**14)}
+    (long,) = places[2**14]
+    for at in places[4]:
+        content[at : at + 16] = content[long : long + 16]
+    return io.BytesIO(bytes(content))
+
+
+def heap_places(content: bytearray, size: int) -> list[int]:
+    """Where a text of this length is named."""
+    found = re.finditer(re.escape(struct.pack("<I", size)), content[:-16])
+    heaps = ((each.start(), struct.unpack_from("<Q", content, each.start() + 4)) for each in found)
+    return [at for at, (heap,) in heaps if content[heap : heap + 4] == b"GCOL"]
+
+
+def test_stored_arrays_adds_up_texts_as_readers_copy_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand names beside a long configuration are few bytes; a thousand times it are not."""
+    monkeypatch.setattr(hdf5_attributes, "MAX_ATTRIBUTE_BYTES", 2**20)
+    honest = with_names(100)
+    assert paths(honest) == ["w"]
+    hostile = named_again(honest)
+    with h5py.File(hostile) as opened:
+        assert {len(text) for text in opened["w"].attrs["names"]} == {2**14}
     with pytest.raises(RejectedUpload, match="attributes of 'w' are larger"):
-        paths(file)
+        paths(hostile)
 
 
 @pytest.mark.parametrize("version", ["earliest", "latest"])

@@ -14,6 +14,8 @@ from tests.keras_archives import Arrays, Json, archive, hdf5
 
 WEIGHTS: Arrays = {"layers/dense/vars/0": np.ones((4, 3), "f4"), "layers/dense/vars/1": np.ones(3)}
 HISTORY = ["in", 0, 0]
+SIDES = ("top_padding", "left_padding", "bottom_padding", "right_padding")
+WORDS: Json = {"vocabulary": ["a", "b"]}
 
 
 def layer(class_name: str, module: str | None = "keras.layers", **config: Any) -> Json:
@@ -489,6 +491,60 @@ def test_operations_that_make_much_of_little_are_refused(
 def test_ranges_of_any_length_are_refused(kind: str) -> None:
     model = functional(operation(kind, num=2**40, axis=0, dtype=None), tensor(), 3.0)
     with pytest.raises(RejectedUpload, match="declares a result of more than"):
+        read_keras(archive(model, {}))
+
+
+WINDOW = {"sequence_length": 2048, "sequence_stride": 512, "fft_length": 2048}
+PICTURE, SOUND = (None, 64, 64, 3), (None, 220_500)
+
+
+@pytest.mark.parametrize(
+    ("node", "shape"),
+    [
+        (layer("ZeroPadding2D", padding=[[200, 200], [200, 200]]), PICTURE),
+        (layer("ZeroPadding1D", padding=[40_000, 40_000]), (None, 8, 3)),
+        (operation("Pad", pad_width=[[0, 0], [200, 200], [200, 200], [0, 0]]), PICTURE),
+        (operation("ExtractPatches", "image", size=[256, 256], strides=[256, 256]), PICTURE),
+        (
+            operation("PadImages", "image", **dict.fromkeys(SIDES, 200)),
+            PICTURE,
+        ),
+        (operation("STFT", "math", **WINDOW), SOUND),
+        (operation("ISTFT", "math", **WINDOW, length=220_500), SOUND),
+        (
+            layer("TextVectorization", **WORDS, max_tokens=10**6, output_sequence_length=2048),
+            (None, 1),
+        ),
+    ],
+)
+def test_numbers_that_do_not_multiply_are_not_multiplied(
+    node: Json, shape: tuple[int | None, ...]
+) -> None:
+    model = functional(node, tensor(shape=shape), first=source(list(shape)))
+    assert read_keras(archive(model, {})).layer_count == 2
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        operation("STFT", "math", **{**WINDOW, "fft_length": 2**31}),
+        operation("ExtractPatches", "image", size=[10**5, 10**5], strides=[1, 1]),
+        operation("PadImages", "image", **dict.fromkeys(SIDES, 10**5)),
+        operation("PadImages", "image", target_height=10**5, target_width=10**5),
+        operation("Pad", pad_width=2**30),
+        operation("Pad", pad_width=[[-(2**30), 2**30]]),
+        layer("ZeroPadding1D", padding=[2**29, 2**29 + 1]),
+    ],
+)
+def test_windows_and_borders_of_no_end_are_refused(node: Json) -> None:
+    with pytest.raises(RejectedUpload, match="declares a result of more than"):
+        read_keras(archive(functional(node, tensor()), {}))
+
+
+def test_borders_around_borders_are_added_up() -> None:
+    node, shape = operation("Pad", pad_width=[[2**14, 2**14]]), (None, 2, 2, 2)
+    model = functional(node, tensor(shape=shape), first=source(list(shape)))
+    with pytest.raises(RejectedUpload, match=r"makes a result of the shape \[None, 32770, 32770"):
         read_keras(archive(model, {}))
 
 
