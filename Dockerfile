@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Two images from one file:  docker build --target api .   docker build --target worker .
 # `api` holds no TensorFlow and starts at once; `worker` is the same code with the engine's packages.
 
@@ -35,7 +34,8 @@ STOPSIGNAL SIGTERM
 FROM base AS api
 COPY deploy/requirements-api.lock /tmp/requirements.lock
 RUN pip install --require-hashes -r /tmp/requirements.lock && rm /tmp/requirements.lock
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-deps /wheels/*.whl
+COPY --from=wheel /wheels /tmp/wheels
+RUN pip install --no-deps /tmp/wheels/*.whl && rm -r /tmp/wheels
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
@@ -49,7 +49,8 @@ FROM base AS worker
 ENV TF_CPP_MIN_LOG_LEVEL=2
 COPY deploy/requirements-worker.lock /tmp/requirements.lock
 RUN pip install --require-hashes -r /tmp/requirements.lock && rm /tmp/requirements.lock
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-deps /wheels/*.whl
+COPY --from=wheel /wheels /tmp/wheels
+RUN pip install --no-deps /tmp/wheels/*.whl && rm -r /tmp/wheels
 USER 10001:10001
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 \
     CMD ["python", "-m", "worker.health"]

@@ -162,6 +162,12 @@ def test_tasks_of_a_job_fit_into_its_worker() -> None:
     assert worker["pids_limit"] >= of_jobs + 512
 
 
+def test_database_is_well_once_it_answers_over_the_network() -> None:
+    # Its image first runs a server on the socket alone, which goes away again.
+    test = SERVICES["postgres"]["healthcheck"]["test"]
+    assert test[1:4] == ["pg_isready", "--host", "127.0.0.1"]
+
+
 def test_broker_keeps_its_queue_over_a_restart() -> None:
     shell, option, script = SERVICES["valkey"]["command"]
     assert (shell, option) == ("sh", "-c")

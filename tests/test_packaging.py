@@ -70,6 +70,13 @@ def test_api_image_holds_no_training_stack_and_worker_image_does() -> None:
     assert training <= names(image_lock("worker"))
 
 
+def test_images_are_built_by_any_builder_and_none_keeps_an_old_wheel() -> None:
+    # Builders that keep layers by a line's text do not see what a mount holds: it was another wheel.
+    assert "--mount" not in DOCKERFILE
+    for image in ("api", "worker"):
+        assert "COPY --from=wheel /wheels /tmp/wheels\n" in stage(image)
+
+
 # Python as it is in the image: packages outside its lock are not there to be imported.
 IN_IMAGE = """
 import importlib.metadata, sys

@@ -1,7 +1,9 @@
 """The life of one worker process: opened, ready, told to stop, closed. Follows Celery's signals."""
 
+import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +20,8 @@ from worker.limits import Limits
 from worker.reaper import Reaper
 from worker.selftest import self_test
 from worker.workshop import Examine, Workshop, open_workshop
+
+log = logging.getLogger(__name__)
 
 
 class Shift:
@@ -54,10 +58,15 @@ class Shift:
         configure_logging()
 
     def open(self, **_: Any) -> None:
-        self._workshop = open_workshop(self.settings, self.launcher_of, self.examine)
-        self._reaper = Reaper(self._workshop)
+        with or_end():
+            self._workshop = open_workshop(self.settings, self.launcher_of, self.examine)
+            self._reaper = Reaper(self._workshop)
 
     def begin(self, sender: Any = None, **_: Any) -> None:
+        with or_end():
+            self._begin(sender)
+
+    def _begin(self, sender: Any) -> None:
         if self.workshop.standing is not Standing.TAKES_NONE:
             self.workshop.spares.begin()
         elif sender is not None:
@@ -82,3 +91,16 @@ class Shift:
         finally:
             if self._workshop:
                 self._workshop.close()
+
+
+@contextmanager
+def or_end() -> Iterator[None]:
+    """Celery logs what a receiver raises and goes on: as a worker that is up and does no job.
+
+    Ended, it is started again by whoever started it, such as after a database that came up late.
+    """
+    try:
+        yield
+    except Exception as error:
+        log.exception("worker.unfit")
+        raise SystemExit(1) from error

@@ -1,7 +1,10 @@
 """What a worker has: opened whole, given back whole, and never taken for a dead one's."""
 
 import fcntl
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +69,38 @@ def test_shift_gives_everything_back_when_it_was_never_begun(
     assert not shift.workshop.folder.exists()
 
 
+def test_worker_without_a_database_ends_and_can_be_started_again(tmp_path: Path) -> None:
+    worker = subprocess.run(
+        [sys.executable, "-m", "celery", "--app", "worker.celery_app", "worker"],
+        env={
+            **os.environ,
+            "PENJING_HOME": str(tmp_path),
+            "PENJING_DATABASE_URL": "postgresql://penjing:hunter2@127.0.0.1:1/penjing",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert worker.returncode == 1
+    assert '"event": "worker.unfit"' in worker.stderr
+    assert "Connection refused" in worker.stderr
+    assert "hunter2" not in worker.stderr
+
+
+def test_worker_whose_children_do_not_start_ends(
+    shift: Shift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot_start(_: Spares) -> None:
+        raise OSError("Cannot allocate memory")
+
+    shift.open()
+    monkeypatch.setattr(Spares, "begin", cannot_start)
+    with pytest.raises(SystemExit) as ended:
+        shift.begin()
+    assert ended.value.code == 1
+    shift.close()
+
+
 def test_shift_gives_everything_back_when_the_database_is_away(
     shift: Shift, closed: list[type], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,10 +120,11 @@ def test_workshop_gives_everything_back_when_it_cannot_be_opened(
 ) -> None:
     (shift.settings.home / "work").write_text("no folder")
 
-    with pytest.raises(FileExistsError):
+    with pytest.raises(SystemExit) as ended:
         shift.open()
     shift.close()
 
+    assert isinstance(ended.value.__cause__, FileExistsError)
     assert closed == [CeleryQueue, Database]
 
 
