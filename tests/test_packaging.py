@@ -71,7 +71,7 @@ def test_api_image_holds_no_training_stack_and_worker_image_does() -> None:
 
 
 def test_images_are_built_by_any_builder_and_none_keeps_an_old_wheel() -> None:
-    # Builders that keep layers by a line's text do not see what a mount holds: it was another wheel.
+    # Some keep a layer for its line alone, and do not look at what a mount of it holds.
     assert "--mount" not in DOCKERFILE
     for image in ("api", "worker"):
         assert "COPY --from=wheel /wheels /tmp/wheels\n" in stage(image)
