@@ -59,6 +59,8 @@ FACTS_OF_THE_MACHINE = (
     "/etc/ssl/openssl.cnf",
 )
 SOURCES_OF_CHANCE = ("/dev/urandom", "/dev/random", "/dev/zero")
+# On Linux, /dev/fd is a link to it that not everyone who makes a /dev makes, too.
+OPEN_FILES = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
 OUT_OF_MEMORY_SCORE = Path("/proc/self/oom_score_adj")
 
 
@@ -124,7 +126,7 @@ def confine(order: BoxOrder) -> Standing:
 
 def close_files(channels: tuple[int, ...]) -> None:
     """Nothing that the starter had open stays, beside what it names."""
-    for entry in Path("/dev/fd").iterdir():
+    for entry in OPEN_FILES.iterdir():
         if int(entry.name) not in {0, 1, 2, *channels}:
             with suppress(OSError):  # what listed them is closed by now
                 os.close(int(entry.name))

@@ -10,9 +10,13 @@ from worker import selftest
 from worker.kernel import landlock
 from worker.selftest import BoxReport, self_test
 
-OLDER_ABIS = range(1, landlock.NEWEST_ABI_USED)
+OLDER_ABIS = range(1, min(landlock.NEWEST_ABI_USED, landlock.kernel_abi()))
+needs_landlock = pytest.mark.skipif(
+    landlock.kernel_abi() == 0, reason="this kernel has no Landlock: see the test without"
+)
 
 
+@needs_landlock
 def test_box_holds_here(tmp_path: Path) -> None:
     report = self_test(tmp_path)
     assert report.failed == ()
@@ -36,6 +40,7 @@ def test_box_does_not_hold_without_landlock(tmp_path: Path) -> None:
     assert "files cannot be restricted: this kernel has no Landlock" in report.in_words()
 
 
+@needs_landlock
 def test_box_does_not_hold_without_a_filter(tmp_path: Path) -> None:
     report = self_test(tmp_path, has_filter=False)
     assert not report.holds
@@ -62,6 +67,7 @@ def test_self_test_notices_what_an_open_box_lets_through(
     }
 
 
+@needs_landlock
 def test_self_test_takes_no_other_failure_for_a_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
