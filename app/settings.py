@@ -60,7 +60,9 @@ class Settings(BaseModel):
     )
 
     quota_storage_bytes: int | None = Field(
-        None, ge=0, description="Uploads and artifacts of one tenant; null = as the disk allows."
+        None,
+        ge=0,
+        description="Uploads, artifacts and rows of one tenant; null = as the disk allows.",
     )
     quota_upload_bytes: int | None = Field(
         None, ge=0, description="Largest upload of one tenant; null = max_upload_bytes."

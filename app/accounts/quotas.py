@@ -18,7 +18,9 @@ class Quotas(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    storage_bytes: int | None = Field(None, ge=0, description="Of uploads and artifacts together.")
+    storage_bytes: int | None = Field(
+        None, ge=0, description="Of uploads, artifacts, and what is written of both and of jobs."
+    )
     upload_bytes: int | None = Field(None, ge=0, description="Of one upload.")
     jobs_queued: int | None = Field(None, ge=0)
     jobs_running: int | None = Field(None, ge=0)
@@ -32,6 +34,19 @@ class Quotas(BaseModel):
 
 
 NO_QUOTAS = Quotas()
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What a tenant holds: files as they were sent and made, and rows of the database."""
+
+    uploads_bytes: int
+    artifacts_bytes: int
+    rows_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.uploads_bytes + self.artifacts_bytes + self.rows_bytes
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,8 @@ def room_for_upload(
         most_bytes = min(most_bytes, quotas.upload_bytes)
     if quotas.storage_bytes is None:
         return Room(most_bytes)
-    return Room(most_bytes, quotas.storage_bytes - stored_bytes(connection, tenant_id))
+    used_bytes = storage_of(connection, tenant_id).total_bytes
+    return Room(most_bytes, quotas.storage_bytes - used_bytes)
 
 
 def quotas_of(connection: Connection, tenant_id: str, defaults: Quotas) -> Quotas:
@@ -108,29 +124,39 @@ def require_storage(
     """Raises: QuotaStorage."""
     if quotas.storage_bytes is None:
         return
-    used = stored_bytes(connection, tenant_id)
+    used = storage_of(connection, tenant_id).total_bytes
     if used + more_bytes > quotas.storage_bytes:
-        raise storage_is_full(f"{used} of {quotas.storage_bytes} bytes are in use")
+        raise storage_is_full(
+            f"{used} of {quotas.storage_bytes} bytes are in use, and this takes {more_bytes} more"
+        )
 
 
-def stored_bytes(connection: Connection, tenant_id: str) -> int:
-    """What this tenant's uploads and artifacts hold, each counted by itself.
+def storage_of(connection: Connection, tenant_id: str) -> Storage:
+    """What this tenant holds, each upload and artifact counted by itself.
 
     Two uploads of the same bytes count twice, though the disk holds them once: whether somebody
     has a file must not be told by what it costs to upload it.
     """
-    of_uploads = select(func.sum(uploads.c.size_bytes)).where(uploads.c.tenant_id == tenant_id)
+    of_uploads = select(
+        func.coalesce(func.sum(uploads.c.size_bytes), 0),
+        func.coalesce(func.sum(uploads.c.row_bytes), 0),
+    ).where(uploads.c.tenant_id == tenant_id)
     of_artifacts = (
-        select(func.sum(artifacts.c.size_bytes))
+        select(func.coalesce(func.sum(artifacts.c.size_bytes), 0))
         .join(jobs, jobs.c.id == artifacts.c.job_id)
         .where(jobs.c.tenant_id == tenant_id)
     )
-    return sum(int(connection.execute(query).scalar() or 0) for query in (of_uploads, of_artifacts))
+    of_jobs = select(func.coalesce(func.sum(jobs.c.row_bytes), 0)).where(
+        jobs.c.tenant_id == tenant_id
+    )
+    files, rows = connection.execute(of_uploads).one()
+    made = connection.execute(of_artifacts).scalar_one()
+    return Storage(int(files), int(made), int(rows) + int(connection.execute(of_jobs).scalar_one()))
 
 
 def storage_is_full(detail: str) -> QuotaStorage:
     return QuotaStorage(
         f"the tenant's storage quota: {detail}",
-        hint="Delete models and data sets that are no longer needed, or ask the operator for "
+        hint="Delete models, data sets and jobs that are no longer needed, or ask the operator for "
         "more. GET /v1/usage says what is used.",
     )

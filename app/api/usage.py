@@ -23,12 +23,23 @@ class QuotaView(BaseModel):
     limit: float | None = Field(description="Null = no quota.")
 
 
+class StorageView(BaseModel):
+    """What the storage is used for; the quota holds for all of it together."""
+
+    uploads_bytes: int
+    artifacts_bytes: int
+    rows_bytes: int = Field(
+        description="In the database: requests, events and reports of jobs, inspections of uploads."
+    )
+
+
 class UsageView(BaseModel):
     """Storage and jobs at this moment, run time of this calendar month."""
 
     month: str = Field(description="Year and month in UTC.")
     month_ends_at: datetime
     quotas: list[QuotaView]
+    storage: StorageView
 
 
 class AuditView(BaseModel):
@@ -52,8 +63,9 @@ def get_usage(principal: Reader, services: ServicesDep) -> UsageView:
     tenant_id, now = principal.tenant_id, services.clock()
     limits = services.jobs.store.quotas(tenant_id)
     jobs = services.jobs.store.usage(tenant_id, now)
+    storage = services.uploads.store.storage(tenant_id)
     used: dict[str, float | None] = {
-        "storage_bytes": services.uploads.store.stored_bytes(tenant_id),
+        "storage_bytes": storage.total_bytes,
         "upload_bytes": None,
         "jobs_queued": jobs.queued,
         "jobs_running": jobs.running,
@@ -68,6 +80,7 @@ def get_usage(principal: Reader, services: ServicesDep) -> UsageView:
             )
             for name in Quotas.model_fields
         ],
+        storage=StorageView(**vars(storage)),
     )
 
 

@@ -100,6 +100,8 @@ uploads = Table(
     Column("inspection", JSON(none_as_null=True)),
     Column("problem", JSON(none_as_null=True)),
     Column("created_at", UtcDateTime, nullable=False),
+    # Of what is written here beside the file, as the tenant's storage counts it.
+    Column("row_bytes", BigInteger, nullable=False, server_default="0"),
     Index(None, "tenant_id", "kind", "id"),
     Index(None, "sha256"),
 )
@@ -139,7 +141,11 @@ jobs = Table(
     # Of the present or the last attempt: since when it runs, and how long its tenant lets it.
     Column("claimed_at", UtcDateTime),
     Column("run_limit_s", Float),
+    # Of this row, its events and labels, as the tenant's storage counts them: see `jobs.sizes`.
+    Column("row_bytes", BigInteger, nullable=False, server_default="0"),
     Index(None, "tenant_id", "created_at", "id"),
+    # Wide rows need not be read to add these up.
+    Index(None, "tenant_id", "row_bytes"),
     Index(None, "tenant_id", "state", "queued_at"),
     Index(None, "state", "queued_at"),
     Index(None, "model_id"),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
@@ -12,6 +13,7 @@ from app.errors import Complaint, Invalid
 from app.jobs.job import JobState
 from app.jobs.request import JobRequest
 from app.jobs.rows import append_events, state_event
+from app.jobs.sizes import bytes_of_new
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,14 @@ class NewJob:
     now: datetime
     retry_of: str | None
 
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        return self.request.model_dump(mode="json")
+
+    @property
+    def row_bytes(self) -> int:
+        return bytes_of_new(self.body)
+
 
 def insert_job(connection: Connection, job: NewJob) -> None:
     """Raises: Invalid where the model or the data set was deleted meanwhile."""
@@ -35,7 +45,7 @@ def insert_job(connection: Connection, job: NewJob) -> None:
             tenant_id=job.tenant_id,
             name=request.name,
             state=JobState.QUEUED,
-            request=request.model_dump(mode="json"),
+            request=job.body,
             model_id=request.model_id,
             dataset_id=request.dataset_id,
             tags=request.tags,
@@ -46,6 +56,7 @@ def insert_job(connection: Connection, job: NewJob) -> None:
             retry_of=job.retry_of,
             version=1,
             event_count=0,
+            row_bytes=job.row_bytes,
             created_at=job.now,
             queued_at=job.now,
             queue_expires_at=job.now + timedelta(seconds=request.limits.queue_s),

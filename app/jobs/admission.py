@@ -13,6 +13,7 @@ from app.accounts.limits import Limited
 from app.accounts.quotas import Quotas, locked_quotas, require_storage
 from app.accounts.run_time import next_month, run_s_in_month
 from app.database.tables import jobs
+from app.jobs.adding import NewJob
 from app.jobs.job import JobState
 from app.jobs.outcomes import RunTimeUsedUp
 
@@ -39,13 +40,14 @@ class JobUsage:
     run_s: float
 
 
-def require_room(connection: Connection, tenant_id: str, defaults: Quotas, now: datetime) -> None:
+def require_room(connection: Connection, job: NewJob, defaults: Quotas) -> None:
     """One more job may be queued.
 
-    Raises: QueuedJobsQuota, RunTimeQuota; QuotaStorage where there is no room for what it makes.
+    Raises: QueuedJobsQuota, RunTimeQuota; QuotaStorage where there is no room for its rows.
     """
+    tenant_id, now = job.tenant_id, job.now
     quotas = locked_quotas(connection, tenant_id, defaults)
-    require_storage(connection, tenant_id, quotas, 1)
+    require_storage(connection, tenant_id, quotas, job.row_bytes)
     if quotas.jobs_queued is not None:
         waiting = count_jobs(connection, tenant_id, JobState.QUEUED)
         if waiting >= quotas.jobs_queued:

@@ -14,6 +14,7 @@ from app.ids import new_id
 from app.jobs.job import Job, JobState, sources_of
 from app.jobs.outcomes import Outcome
 from app.jobs.rows import JOB_COLUMNS, append_events, job_of, state_event
+from app.jobs.sizes import bytes_of_ended
 
 
 def is_held(job_id: str, fence: int) -> tuple[Any, ...]:
@@ -44,6 +45,7 @@ def end_job(
             report=outcome.report,
             layers=outcome.layers,
             error=problem,
+            row_bytes=bytes_of_ended(outcome.report, outcome.layers, problem),
             phase=None,
             lease_expires_at=None,
             finished_at=now,

@@ -46,6 +46,7 @@ from app.jobs.rows import (
     owned,
     state_event,
 )
+from app.jobs.sizes import bytes_of_ended
 
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 IDEMPOTENCY_TTL = timedelta(hours=24)
@@ -90,7 +91,7 @@ class JobStore:
         job = NewJob(new_id("job"), tenant_id, request, now, retry_of)
         try:
             with self._database.write() as connection:
-                require_room(connection, tenant_id, self._quotas, now)
+                require_room(connection, job, self._quotas)
                 insert_job(connection, job)
                 if idempotency:
                     _remember(connection, idempotency, job)
@@ -293,6 +294,7 @@ def _remember(connection: Connection, given: Idempotency, job: NewJob) -> None:
 def _cancel(connection: Connection, job: Job, now: datetime) -> None:
     changes: dict[str, Any] = {"cancel_requested": True, "version": jobs.c.version + 1}
     if job.state is JobState.QUEUED:
-        changes |= {"state": JobState.CANCELLED, "finished_at": now}
         append_events(connection, job.id, [state_event(JobState.CANCELLED)], now)
+        ended = {"state": JobState.CANCELLED, "finished_at": now, "row_bytes": bytes_of_ended()}
+        changes |= ended
     connection.execute(update(jobs).where(jobs.c.id == job.id).values(**changes))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -13,12 +13,13 @@ from app.accounts.quotas import (
     NO_QUOTAS,
     Quotas,
     Room,
+    Storage,
     locked_quotas,
     require_storage,
     room_for_upload,
-    stored_bytes,
+    storage_of,
 )
-from app.database.engine import Database
+from app.database.engine import Database, json_bytes
 from app.database.tables import uploads
 from app.errors import Malformed, NotFound, Problem
 from app.recipes.facts import DatasetOptions
@@ -52,17 +53,19 @@ class UploadStore:
         with self._database.read() as connection:
             return room_for_upload(connection, tenant_id, self._quotas, most_bytes)
 
-    def stored_bytes(self, tenant_id: str) -> int:
+    def storage(self, tenant_id: str) -> Storage:
         """What counts against the tenant's storage."""
         with self._database.read() as connection:
-            return stored_bytes(connection, tenant_id)
+            return storage_of(connection, tenant_id)
 
     def add(self, deed: Deed, upload: Upload) -> None:
         """Raises: QuotaStorage where others took the room meanwhile, what `write_down` raises."""
         with self._database.write() as connection:
             quotas = locked_quotas(connection, upload.tenant_id, self._quotas)
-            require_storage(connection, upload.tenant_id, quotas, upload.size_bytes)
-            connection.execute(insert(uploads).values(_values(upload)))
+            values = _values(upload)
+            more_bytes = upload.size_bytes + values["row_bytes"]
+            require_storage(connection, upload.tenant_id, quotas, more_bytes)
+            connection.execute(insert(uploads).values(values))
             write_down(connection, deed, upload.id, upload.created_at)
 
     def get(self, tenant_id: str, upload_id: str, kind: UploadKind) -> Upload:
@@ -133,10 +136,12 @@ def _owned(tenant_id: str, upload_id: str) -> ColumnElement[bool]:
 
 
 def _values(upload: Upload) -> dict[str, Any]:
+    problem = upload.problem.model_dump(mode="json") if upload.problem else None
     return {
         **vars(upload),
         "options": upload.options.model_dump(mode="json"),
-        "problem": upload.problem.model_dump(mode="json") if upload.problem else None,
+        "problem": problem,
+        "row_bytes": json_bytes(upload.inspection, problem),
     }
 
 
@@ -144,7 +149,7 @@ def _upload(row: RowMapping) -> Upload:
     problem = row["problem"]
     return Upload(
         **{
-            **row,
+            **{field.name: row[field.name] for field in fields(Upload)},
             "kind": UploadKind(row["kind"]),
             "status": UploadStatus(row["status"]),
             "options": DatasetOptions.model_validate(row["options"]),

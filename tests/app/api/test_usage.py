@@ -42,7 +42,7 @@ async def test_usage_of_a_new_tenant_is_nothing_of_any_number(api: Api) -> None:
 
 
 async def test_usage_says_what_is_used_of_what(api: Api) -> None:
-    agree(api, storage_bytes=10_000, jobs_queued=3, run_s=3600, upload_bytes=500)
+    agree(api, storage_bytes=20_000, jobs_queued=3, run_s=3600, upload_bytes=500)
     done, running = await given.a_job(api), await given.a_job(api)
     await given.a_job(api)
     given.succeeded(api, done["id"])
@@ -52,9 +52,13 @@ async def test_usage_says_what_is_used_of_what(api: Api) -> None:
     answer = (await api.get("/v1/usage")).json()
     size = len(given.CONTENT)
 
+    assert answer["storage"].keys() == {"uploads_bytes", "artifacts_bytes", "rows_bytes"}
+    assert answer["storage"]["uploads_bytes"] == 3 * size
+    assert answer["storage"]["artifacts_bytes"] == size
+    assert answer["storage"]["rows_bytes"] > 3 * 1024
     assert (answer["month"], answer["month_ends_at"]) == ("2026-01", "2026-02-01T00:00:00Z")
     assert await usage(api) == {
-        "storage_bytes": (3 * size + size, 10_000),
+        "storage_bytes": (3 * size + size + answer["storage"]["rows_bytes"], 20_000),
         "upload_bytes": (None, 500),
         "jobs_queued": (1, 3),
         "jobs_running": (1, None),
@@ -67,6 +71,7 @@ async def test_tenants_do_not_share_what_is_counted(asking: Api) -> None:
     given.a_model(asking)
     key = given.bearing(given.a_key(asking, Scope.READ, OTHER))
     assert (await usage(asking, key))["storage_bytes"] == (0, None)
+    assert (await usage(asking, given.bearing(given.a_key(asking))))["storage_bytes"][0] > 0
 
 
 async def test_upload_is_refused_when_it_says_that_it_is_larger_than_its_tenant_may_send(
@@ -87,12 +92,14 @@ async def test_upload_is_refused_when_the_storage_is_full(api: Api, is_announced
     async def chunked() -> Any:
         yield ROWS
 
-    agree(api, storage_bytes=len(ROWS) * 2 - 1)
     await api.post("/v1/datasets?label=label", content=ROWS)
+    used, _ = (await usage(api))["storage_bytes"]
+    assert used > 2 * len(ROWS)  # what is known of them counts, too
+    agree(api, storage_bytes=used + len(ROWS) - 1)
     content: Any = ROWS if is_announced else chunked()
     refused = await api.post("/v1/datasets?label=label", content=content)
     assert (refused.status_code, refused.json()["code"]) == (507, "quota_storage")
-    assert refused.json()["hint"].startswith("Delete models and data sets")
+    assert refused.json()["hint"].startswith("Delete models, data sets and jobs")
 
     held = (await api.get("/v1/datasets")).json()["items"]
     assert len(held) == 1

@@ -26,6 +26,7 @@ from app.database.tables import (
     uploads,
     workers,
 )
+from app.jobs.sizes import EVENT_BYTES, bytes_of_new
 from app.jobs.store import uses
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -156,6 +157,27 @@ def test_what_was_there_before_tenants_belongs_to_the_default_one(
             connection.execute(insert(table).values(row | {"id": "new", "tenant_id": "ten_none"}))
         with pytest.raises(IntegrityError), empty_database.write() as connection:
             connection.execute(insert(table).values(row | {"id": "new"}))
+
+
+def test_rows_that_were_there_count_as_those_that_come(
+    empty_database: Database, tmp_path: Path
+) -> None:
+    upgrade(empty_database, schema_before("0008", tmp_path))
+    theirs = {"tenant_id": DEFAULT_TENANT}
+    ended = {"id": "job_2", "finished_at": NOW, "report": {"a": 1}, "error": {"b": 1}}
+    with empty_database.write() as connection:
+        connection.execute(insert(uploads).values(SOME_UPLOAD | theirs | {"inspection": {"c": 1}}))
+        for job in (SOME_JOB | theirs, SOME_JOB | theirs | ended):
+            connection.execute(insert(jobs).values(job))
+            connection.execute(insert(job_events).values(job_id=job["id"], **SOME_EVENT))
+
+    upgrade(empty_database)
+
+    with empty_database.read() as connection:
+        assert connection.execute(select(uploads.c.row_bytes)).scalar_one() == len('{"c": 1}')
+        rows = connection.execute(select(jobs.c.row_bytes).order_by(jobs.c.id)).scalars().all()
+    new = bytes_of_new({})
+    assert rows == [new, new + EVENT_BYTES + len("{}") + len('{"a": 1}{"b": 1}')]
 
 
 def test_upgrade_refuses_a_database_of_a_newer_version(

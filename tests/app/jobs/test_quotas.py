@@ -242,12 +242,11 @@ def test_job_has_any_time_where_there_is_no_quota(house_of: MakeHouse) -> None:
 
 
 def test_no_job_is_taken_in_when_there_is_no_room_for_what_it_makes(house_of: MakeHouse) -> None:
-    # Two models and a data set of one byte each, and what a job made.
-    house = house_of(Quotas(storage_bytes=10))
-    artifact = NewArtifact("tflite", "tflite", "m.tflite", 7, "a" * 64)
+    house = house_of(Quotas(storage_bytes=100_000))
+    artifact = NewArtifact("tflite", "tflite", "m.tflite", 98_000, "a" * 64)
     house.end(house.start(), NOW, Outcome(JobState.SUCCEEDED, artifacts=(artifact,)))
 
-    with pytest.raises(QuotaStorage, match="10 of 10 bytes"):
+    with pytest.raises(QuotaStorage, match="of 100000 bytes"):
         house.submit()
     house.submit(OTHER)
 

@@ -1,5 +1,6 @@
 """Quotas of storage, at their edge, while bytes come and from many threads."""
 
+import json
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +18,7 @@ from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
 from app.uploads.service import Label
 from app.uploads.store import UploadStore
-from app.uploads.upload import Upload
+from app.uploads.upload import Upload, UploadStatus
 from tests.app.conftest import add_tenant
 from tests.app.uploads.conftest import MakeService
 from tests.app.uploads.test_store import upload
@@ -28,7 +29,9 @@ LABEL = Label(a_deed(), UploadKind.DATASET, None, "rows.csv", DatasetOptions())
 
 
 def of_size(size_bytes: int, tenant_id: str = DEFAULT_TENANT) -> Upload:
-    return replace(upload(), id=new_id("mdl"), tenant_id=tenant_id, size_bytes=size_bytes)
+    """An upload of which nothing is known: it counts as its file does."""
+    of_file = replace(upload(), id=new_id("mdl"), tenant_id=tenant_id, size_bytes=size_bytes)
+    return replace(of_file, inspection=None, problem=None)
 
 
 @pytest.fixture
@@ -43,7 +46,22 @@ def test_uploads_fill_the_storage_and_not_one_byte_more(store: UploadStore) -> N
         store.add(a_deed(), of_size(2))
     store.add(a_deed(), of_size(100, OTHER))
     store.add(a_deed(), of_size(1))
-    assert store.stored_bytes(DEFAULT_TENANT) == 100
+    assert store.storage(DEFAULT_TENANT).total_bytes == 100
+
+
+def test_what_is_known_of_an_upload_counts_with_it(store: UploadStore) -> None:
+    known = {"layers": ["x" * 60]}
+    told = len(json.dumps(known))
+    store.add(a_deed(), replace(of_size(10), inspection=known))
+    storage = store.storage(DEFAULT_TENANT)
+    assert (storage.uploads_bytes, storage.rows_bytes) == (10, told)
+    with pytest.raises(QuotaStorage, match=f"{10 + told} of 100 bytes"):
+        store.add(a_deed(), replace(of_size(0), inspection=known))
+    waiting = replace(of_size(0), status=UploadStatus.INSPECTING)
+    store.add(a_deed(), waiting)
+    # What was let in may be inspected to its end.
+    store.finish(replace(waiting, status=UploadStatus.READY, inspection=known))
+    assert store.storage(DEFAULT_TENANT).rows_bytes == 2 * told
 
 
 def test_deleted_upload_leaves_its_room(store: UploadStore) -> None:
@@ -63,7 +81,7 @@ def test_exactly_what_fits_is_kept_when_twenty_come_at_once(store: UploadStore) 
 
     with ThreadPoolExecutor(20) as pool:
         assert sum(pool.map(add, range(20))) == 3
-    assert store.stored_bytes(DEFAULT_TENANT) == 90
+    assert store.storage(DEFAULT_TENANT).total_bytes == 90
 
 
 @pytest.mark.parametrize(
@@ -113,7 +131,7 @@ async def test_upload_ends_as_soon_as_it_is_more_than_there_is_room_for(
     with pytest.raises(QuotaStorage, match="120 bytes have come, 100 are left"):
         await service.receive(LABEL, batches())
     assert taken == 3
-    assert limited.stored_bytes(DEFAULT_TENANT) == 0
+    assert limited.storage(DEFAULT_TENANT).total_bytes == 0
     assert [path for path in blobs.root.rglob("*") if path.is_file()] == []
 
 
