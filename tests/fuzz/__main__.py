@@ -1,4 +1,4 @@
-"""The whole run: door and inspector in processes of their own, then a sample over HTTP."""
+"""The whole run: door and inspector in processes of their own, then samples over HTTP."""
 
 import argparse
 import asyncio
@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.fuzz.cases import MUTATIONS, case
 from tests.fuzz.confirming import is_held
 from tests.fuzz.over_http import send
+from tests.fuzz.over_stack import send_to_stack
 from tests.fuzz.reading import Outcome
 from tests.fuzz.running import run
 
@@ -38,6 +39,7 @@ def main() -> int:
     if given.count:
         print(f"{given.count} cases in {took_s:.0f} s, {given.count / took_s:.0f} a second")
     complaints = asyncio.run(send(given.start, given.http, formats)) if given.http else []
+    complaints += send_to_stack(given.start, given.up, formats) if given.up else []
     for complaint in complaints:
         print(complaint)
     return 1 if failures or complaints else 0
@@ -49,6 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=0, help="number of the first case")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--http", type=int, default=0, help="cases sent to the API as well")
+    parser.add_argument("--up", type=int, default=0, help="cases sent to a whole `penjing up`")
     parser.add_argument("--formats", nargs="*", default=(), choices=sorted(MUTATIONS))
     parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"), help="for findings")
     return parser.parse_args()

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from random import Random
 
 from tests.fuzz import plain
-from tests.fuzz.binary import mutated_hdf5, mutated_picture, mutated_protobuf
+from tests.fuzz.binary import mutated_hdf5, mutated_picture
+from tests.fuzz.protobuf import mutated_protobuf
+from tests.fuzz.tables import mutated_index
 from tests.fuzz.textual import mutated_array, mutated_json
 from tests.fuzz.tokens import NAMES
 
@@ -21,6 +23,7 @@ INSIDE: dict[str, Callable[[bytes, bytes, Random], bytes]] = {
     "npy": mutated_array,
     "h5": mutated_hdf5,
     "pb": mutated_protobuf,
+    "index": mutated_index,
     "png": mutated_picture,
     "jpg": mutated_picture,
     "bmp": mutated_picture,

@@ -1,4 +1,4 @@
-"""Mutations that know where HDF5, flatbuffers, protocol buffers, Parquet and pictures keep what."""
+"""Mutations that know where HDF5, flatbuffers and pictures keep what."""
 
 import io
 import struct
@@ -11,10 +11,9 @@ import numpy as np
 
 from tests.fuzz import plain
 from tests.fuzz.textual import mutated_json
-from tests.fuzz.tokens import NUMBERS, WORDS
+from tests.fuzz.tokens import NUMBERS
 
 MARKS = (b"OHDR", b"TREE", b"HEAP", b"SNOD", b"GCOL", b"\x89HDF")
-MAX_DEPTH = 12
 # On damaged files the library itself never ends: only these are opened, the files of the seeds.
 WHOLE: set[bytes] = set()
 UNWRITABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError)
@@ -37,57 +36,24 @@ def mutated_flatbuffer(content: bytes, other: bytes, random: Random) -> bytes:
     if len(content) < 16 or random.random() < 0.2:
         return plain.mutated(content, other, random)
     at = random.randrange(len(content) // 4) * 4
-    match random.randrange(4):
+    match random.randrange(6):
         case 0:
             word = plain.number(4, random)
         case 1:
+            # Half of it: tables say by two bytes each where their fields are.
+            half = struct.pack("<H", random.choice((0, 4, 6, 8, *range(10, 80, 2), 65_535)))
+            word = content[at : at + 2] + half
+        case 2:
+            word = plain.number(2, random) + content[at + 2 : at + 4]
+        case 3:
             source = random.randrange(len(content) // 4) * 4
             word = content[source : source + 4]
-        case 2:
+        case 4:
             word = struct.pack("<i", random.randrange(-8, 64))
         case _:
             moved = struct.unpack_from("<i", content, at)[0] + random.randrange(-64, 65)
             word = struct.pack("<L", moved % 2**32)
     return content[:at] + word + content[at + 4 :]
-
-
-def mutated_protobuf(content: bytes, other: bytes, random: Random, depth: int = 0) -> bytes:
-    """One field of a message, however deep, the lengths around it right."""
-    fields = _fields(content)
-    if not fields or depth > MAX_DEPTH:
-        return plain.mutated(content, other, random)
-    at = random.randrange(len(fields))
-    number, kind, value = fields[at]
-    match random.randrange(10):
-        case 0:
-            del fields[at]
-        case 1:
-            fields.insert(at, fields[random.randrange(len(fields))])
-        case 2:
-            fields[at] = (random.choice((1, 2, 3, 15, 2**20, number)), kind, value)
-        case _ if kind == 0:
-            fields[at] = (number, kind, random.choice(NUMBERS) % 2**64)
-        case 3 | 4 if kind == 2:
-            fields[at] = (number, kind, random.choice(WORDS))
-        case _ if kind == 2 and isinstance(value, bytes):
-            fields[at] = (number, kind, mutated_protobuf(value, other, random, depth + 1))
-        case _:
-            fields[at] = (number, kind, random.randbytes(len(bytes(value))))
-    return b"".join(_encoded(*field) for field in fields)
-
-
-def mutated_parquet(content: bytes, other: bytes, random: Random) -> bytes:
-    """The description at the end, its length right; or the pages before it."""
-    if len(content) < 12 or not content.endswith(b"PAR1") or random.random() < 0.2:
-        return plain.mutated(content, other, random)
-    length = struct.unpack_from("<L", content, len(content) - 8)[0]
-    start = max(4, len(content) - 8 - length)
-    pages, described = content[4:start], content[start:-8]
-    if random.random() < 0.3:
-        pages = plain.mutated(pages, other, random)
-    else:
-        described = plain.mutated(described, other[-8 - length :], random)
-    return b"PAR1" + pages + described + struct.pack("<L", len(described)) + b"PAR1"
 
 
 def mutated_picture(content: bytes, other: bytes, random: Random) -> bytes:
@@ -99,14 +65,16 @@ def mutated_picture(content: bytes, other: bytes, random: Random) -> bytes:
         return plain.mutated(content, other, random)
     at = random.randrange(len(chunks))
     kind, data = chunks[at]
-    match random.randrange(5):
+    match random.randrange(7):
         case 0 if kind == b"IHDR":
             data = struct.pack(">LL", *(random.choice(NUMBERS) % 2**32 for _ in "wh")) + data[8:]
         case 1:
             chunks.insert(at, chunks[at])
         case 2 if kind == b"IDAT":
             data = zlib.compress(bytes(random.choice((0, 100, 10**6))))
-        case 3:
+        case 3 | 4 if kind == b"IDAT":
+            data = _packed_anew(data, random)
+        case 5:
             chunks.insert(at, (random.choice((b"iCCP", b"tEXt", b"zTXt", b"tRNS", b"acTL")), data))
         case _:
             data = plain.mutated(data, other, random)
@@ -115,6 +83,15 @@ def mutated_picture(content: bytes, other: bytes, random: Random) -> bytes:
         struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
         for kind, data in chunks
     )
+
+
+def _packed_anew(data: bytes, random: Random) -> bytes:
+    """The rows of pixels, each with its filter, changed and compressed again."""
+    try:
+        rows = zlib.decompress(data)
+    except zlib.error:
+        return plain.mutated(data, data, random)
+    return zlib.compress(plain.mutated(rows, rows, random))
 
 
 def _all(content: bytes, mark: bytes) -> list[int]:
@@ -162,56 +139,6 @@ def _disturb(hdf5: Any, other: bytes, random: Random) -> None:
             hdf5.create_dataset(f"{path}_packed", data=data, chunks=(50, 50), **filters)
         case _:
             del hdf5[path]
-
-
-def _fields(content: bytes) -> list[tuple[int, int, int | bytes]]:
-    """The fields of a message; none where it is not one."""
-    fields: list[tuple[int, int, int | bytes]] = []
-    at = 0
-    while at < len(content):
-        tag, at = _varint(content, at)
-        number, kind = tag >> 3, tag & 7
-        if number == 0 or kind not in (0, 1, 2, 5) or at > len(content):
-            return []
-        value: int | bytes
-        if kind == 0:
-            value, at = _varint(content, at)
-        else:
-            length = {1: 8, 5: 4}.get(kind, 0)
-            if kind == 2:
-                length, at = _varint(content, at)
-            value = content[at : at + length]
-            at += length
-        if at > len(content):
-            return []
-        fields.append((number, kind, value))
-    return fields
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(content) and shift < 64:
-        byte = content[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-    return value, len(content) + 1
-
-
-def _encoded(number: int, kind: int, value: int | bytes) -> bytes:
-    tag = _as_varint(number << 3 | kind)
-    if isinstance(value, int):
-        return tag + _as_varint(value)
-    return tag + (_as_varint(len(value)) if kind == 2 else b"") + value
-
-
-def _as_varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*encoded, value])
 
 
 def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:

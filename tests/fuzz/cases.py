@@ -6,7 +6,8 @@ from random import Random
 
 from tests.fuzz import plain
 from tests.fuzz.archives import mutated_archive
-from tests.fuzz.binary import mutated_flatbuffer, mutated_hdf5, mutated_parquet
+from tests.fuzz.binary import mutated_flatbuffer, mutated_hdf5
+from tests.fuzz.parquet import mutated_parquet
 from tests.fuzz.seeds import FORMATS, Seed, seeds
 from tests.fuzz.textual import mutated_table
 

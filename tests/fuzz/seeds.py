@@ -33,6 +33,10 @@ FORMATS = {
     ".parquet": "parquet",
 }
 HONEST = ("c04", "c12", "d16", "d25", "d32", "d34", "h12", "k29", "m0", "s00", "s09", "s10", "t00")
+ENCODINGS = {
+    **dict.fromkeys(("x0", "x1", "x2", "x3"), "BYTE_STREAM_SPLIT"),
+    "label": "DELTA_BINARY_PACKED",
+}
 DATA = frozenset({"npz", "csv", "parquet", "images"})
 
 
@@ -101,9 +105,13 @@ def _made() -> Iterator[tuple[str, str, bytes]]:
         {},
         {"compression": "gzip"},
         {"use_dictionary": False, "version": "1.0"},
+        # Pages as they are: what is changed in them is met by the decoders themselves.
+        {"compression": "none"},
+        {"compression": "none", "use_dictionary": False, "data_page_version": "2.0"},
+        {"compression": "none", "use_dictionary": False, "column_encoding": ENCODINGS},
     )
-    for options in variants:
-        yield f"table{len(options)}.parquet", "parquet", _parquet(x, y, options)
+    for number, options in enumerate(variants):
+        yield f"table{number}.parquet", "parquet", _parquet(x, y, options)
     for ending, picture in (("png", "PNG"), ("jpg", "JPEG"), ("bmp", "BMP")):
         yield f"{ending}.zip", "images", _pictures(ending, picture)
     yield "packed.h5", "h5", _packed_h5()
