@@ -40,8 +40,7 @@ USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/livez', timeout=4)"]
-# Event streams are endless: they are cut two seconds after SIGTERM, and clients resume.
-ENTRYPOINT ["uvicorn", "--factory", "app.main:create_app", "--port", "8000", "--timeout-graceful-shutdown", "2", "--no-proxy-headers", "--no-server-header"]
+ENTRYPOINT ["python", "-m", "app.serve", "--port", "8000"]
 CMD ["--host", "0.0.0.0"]
 
 # --- The worker ------------------------------------------------------------------------------

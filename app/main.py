@@ -49,13 +49,9 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app() -> FastAPI:
-    """The API of a process of its own: settings from the environment, logs to standard error.
-
-    This is what `uvicorn --factory app.main:create_app` calls.
-    """
+def create_app(settings: Settings) -> FastAPI:
+    """The API of a process of its own, its logs on standard error."""
     configure_logging()
-    settings = Settings.from_environment()
     return assemble(settings, CeleryQueue(settings.resolved_broker_url))
 
 

@@ -25,6 +25,12 @@ def address_of(scope: Scope, trusted: Sequence[IPv4Network | IPv6Network]) -> st
     return str(address) if address else None
 
 
+def is_trusted(peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether it speaks for others."""
+    address = _address(peer)
+    return address is not None and any(address in network for network in trusted)
+
+
 def counted_as(address: str | None) -> str:
     """Whom it is counted for: an IPv6 address by its /64, which one caller has all of."""
     found = _address(address or "")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from fastapi import Request, Response
@@ -65,7 +65,7 @@ def content_response(request: Request, content: Content) -> Response:
     headers["Content-Length"] = str(end - start)
     if span:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size_bytes}"
-    return StreamingResponse(_chunks(content.path, start, end), 206 if span else 200, headers)
+    return StreamingResponse(_chunks(_opened(content), start, end), 206 if span else 200, headers)
 
 
 def wanted_range(
@@ -122,11 +122,23 @@ def _size_bytes(content: Content) -> int:
     try:
         return content.path.stat().st_size
     except FileNotFoundError as error:
-        raise NotFound(f"the bytes of {content.filename!r} are gone from the store") from error
+        raise _gone(content) from error
 
 
-def _chunks(path: Path, start: int, end: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
+def _opened(content: Content) -> BinaryIO:
+    """Before the answer begins: from here on it may be deleted, and is sent to its end."""
+    try:
+        return content.path.open("rb")
+    except FileNotFoundError as error:
+        raise _gone(content) from error
+
+
+def _gone(content: Content) -> NotFound:
+    return NotFound(f"the bytes of {content.filename!r} are gone from the store")
+
+
+def _chunks(opened: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    with opened as file:
         file.seek(start)
         remaining = end - start
         while remaining and (chunk := file.read(min(CHUNK_BYTES, remaining))):

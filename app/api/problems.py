@@ -81,6 +81,10 @@ def install(app: FastAPI) -> None:
 async def _named(request: Request, error: Exception) -> Response:
     if not isinstance(error, PenjingError):
         raise error
+    return problem_answer(request, error)
+
+
+def problem_answer(request: Request, error: PenjingError) -> Response:
     return _answer(request, error.as_problem(), status_of(type(error)), _headers_of(error))
 
 

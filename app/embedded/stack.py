@@ -185,7 +185,7 @@ def api_part(
 ) -> PartSpec:
     return PartSpec(
         name="api",
-        command=(sys.executable, "-m", "app.embedded.serve", str(listener.fileno())),
+        command=(sys.executable, "-m", "app.serve", "--fd", str(listener.fileno())),
         environment=environment,
         grace_s=API_GRACE_S,
         missing=missing,

@@ -12,6 +12,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from app import serve
+from app.api.connections import ConnectionLimits
 from app.api.deps import Services
 from app.database.engine import Database
 from app.database.migrate import upgrade
@@ -87,11 +89,16 @@ def asking(api: Api) -> Api:
 
 
 @pytest.fixture
-async def url(api: Api) -> AsyncIterator[str]:
+def limits() -> ConnectionLimits:
+    return ConnectionLimits.of_this_process(())
+
+
+@pytest.fixture
+async def url(api: Api, limits: ConnectionLimits) -> AsyncIterator[str]:
     """The API of the test behind a real socket: over ASGI alone an answer comes in one piece."""
     port = free_port()
-    config = uvicorn.Config(
-        api.application, port=port, lifespan="off", log_level="warning", timeout_graceful_shutdown=1
+    config = serve.configured(
+        api.application, limits, port=port, lifespan="off", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

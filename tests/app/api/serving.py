@@ -14,14 +14,7 @@ import httpx
 
 ROOT = Path(__file__).parents[3]
 START_LIMIT_S = 30.0
-UVICORN = (
-    sys.executable,
-    "-m",
-    "uvicorn",
-    "--factory",
-    "app.main:create_app",
-    "--no-proxy-headers",
-)
+SERVE = (sys.executable, "-m", "app.serve")
 
 
 def free_port() -> int:
@@ -43,7 +36,7 @@ def served(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The API of this home, answering; killed when the block ends."""
     process = subprocess.Popen(
-        command or (*UVICORN, "--port", str(port), "--log-level", "warning"),
+        command or (*SERVE, "--port", str(port)),
         cwd=ROOT,
         env={**os.environ, "PENJING_HOME": str(home), **(environment or {})},
         pass_fds=pass_fds,

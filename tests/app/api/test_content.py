@@ -1,11 +1,22 @@
-"""Ranges and names of downloads, as pure functions."""
+"""Ranges and names of downloads, as pure functions; and a file that is deleted meanwhile."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import Request
+from fastapi.responses import StreamingResponse
 
-from app.api.content import NoSuchRange, content_disposition, filename_of, wanted_range
+from app.api.content import (
+    Content,
+    NoSuchRange,
+    content_disposition,
+    content_response,
+    filename_of,
+    wanted_range,
+)
+from app.errors import NotFound
 
 ETAG = '"abc"'
 
@@ -67,3 +78,16 @@ def test_disposition_never_splits_when_names_are_hostile(filename: str, header: 
 def test_download_has_the_ending_of_its_format_and_no_longer_name(name: str, filename: str) -> None:
     upload: Any = SimpleNamespace(name=name, format="keras")
     assert filename_of(upload) == filename
+
+
+@pytest.mark.anyio
+async def test_file_is_sent_to_its_end_when_it_is_deleted_meanwhile(tmp_path: Path) -> None:
+    content = Content(tmp_path / "file", "ab" * 32, "file.keras")
+    request = Request({"type": "http", "method": "GET", "headers": []})
+    content.path.write_bytes(b"whole")
+    answer = content_response(request, content)
+    content.path.unlink()
+    assert isinstance(answer, StreamingResponse)
+    assert [piece async for piece in answer.body_iterator] == [b"whole"]
+    with pytest.raises(NotFound):
+        content_response(request, content)

@@ -1,4 +1,4 @@
-"""How the API process of the stack is served."""
+"""How the API process is served."""
 
 import socket
 import sys
@@ -7,12 +7,15 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from app.embedded import serve
+from app import serve
+from app.api.connections import Connection
 
 
-def test_api_does_not_say_what_serves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_is_served_by_our_own_connections_and_does_not_say_by_what(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     served: list[uvicorn.Config] = []
-    monkeypatch.setattr(serve, "create_app", FastAPI)
+    monkeypatch.setattr(serve, "create_app", lambda settings: FastAPI())
 
     def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
         served.append(server.config)
@@ -20,6 +23,8 @@ def test_api_does_not_say_what_serves_it(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
     with socket.socket() as listener:
-        monkeypatch.setattr(sys, "argv", ["serve", str(listener.detach())])
+        monkeypatch.setattr(sys, "argv", ["serve", "--fd", str(listener.detach())])
     serve.main()
-    assert [config.server_header for config in served] == [False]
+    [config] = served
+    assert (config.server_header, config.proxy_headers, config.ws) == (False, False, "none")
+    assert config.http.func is Connection  # type: ignore[union-attr]  # made by a partial

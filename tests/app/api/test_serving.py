@@ -13,7 +13,7 @@ from typing import IO
 import httpx
 import pytest
 
-from tests.app.api.serving import UVICORN, free_port, served
+from tests.app.api.serving import free_port, served
 
 ROWS = b"a,label\n" + b"1,0\n2,1\n" * 20
 LARGE = b"a,label\n" + b"".join(b"%d.%0500d,%d\n" % (row, 1, row % 2) for row in range(4200))
@@ -22,10 +22,10 @@ Serving = Callable[[Path, IO[str]], AbstractContextManager[str]]
 
 
 @contextmanager
-def by_uvicorn(home: Path, stderr: IO[str]) -> Iterator[str]:
+def by_address(home: Path, stderr: IO[str]) -> Iterator[str]:
     """As the image starts it."""
     port = free_port()
-    with served(home, port, command=(*UVICORN, "--port", str(port)), stderr=stderr):
+    with served(home, port, stderr=stderr):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -34,12 +34,12 @@ def by_stack(home: Path, stderr: IO[str]) -> Iterator[str]:
     """As the embedded stack starts it: on a socket that it inherits."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port, fd = listener.getsockname()[1], listener.fileno()
-        command = (sys.executable, "-m", "app.embedded.serve", str(fd))
+        command = (sys.executable, "-m", "app.serve", "--fd", str(fd))
         with served(home, port, command=command, pass_fds=(fd,), stderr=stderr):
             yield f"http://127.0.0.1:{port}"
 
 
-@pytest.mark.parametrize("serving", [by_uvicorn, by_stack])
+@pytest.mark.parametrize("serving", [by_address, by_stack])
 def test_log_names_the_request_when_its_error_was_unforeseen(
     tmp_path: Path, serving: Serving
 ) -> None:
