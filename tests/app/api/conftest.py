@@ -97,8 +97,14 @@ def limits() -> ConnectionLimits:
 async def url(api: Api, limits: ConnectionLimits) -> AsyncIterator[str]:
     """The API of the test behind a real socket: over ASGI alone an answer comes in one piece."""
     port = free_port()
+    # Connections that a test holds open are open as long as it likes.
     config = serve.configured(
-        api.application, limits, port=port, lifespan="off", timeout_graceful_shutdown=1
+        api.application,
+        limits,
+        port=port,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=3600,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
