@@ -83,7 +83,7 @@ def check_worker(presence: WorkerPresence, clock: Callable[[], datetime]) -> str
 def check_confinement(presence: WorkerPresence, clock: Callable[[], datetime]) -> str:
     """Raises: Unavailable where no worker can confine its jobs, or one does not say if it does."""
     live = presence.live_workers(clock(), WORKER_SEEN_S)
-    silent = [worker.name for worker in live if worker.standing is Standing.UNKNOWN]
+    silent = [worker.token for worker in live if worker.standing is Standing.UNKNOWN]
     if silent:
         raise Unavailable(
             f"the worker {silent[0]!r} does not say whether it confines its jobs",

@@ -48,6 +48,11 @@ class Worker:
     standing: Standing
     box: Box | None
 
+    @property
+    def token(self) -> str:
+        """Tells workers apart, and says nothing of their hosts: for who may not know those."""
+        return self.name.rpartition("-")[2]
+
 
 class WorkerPresence:
     """Every worker says now and then that it lives."""

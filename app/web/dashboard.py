@@ -50,8 +50,6 @@ class CheckLine:
 
 @dataclass(frozen=True)
 class WorkerLine:
-    """`name` tells workers apart and says nothing of their hosts."""
-
     name: str
     look: str
     standing: str
@@ -62,7 +60,7 @@ class WorkerLine:
     def of(cls, worker: Worker) -> "WorkerLine":
         box = worker.box
         return cls(
-            name=worker.name.rpartition("-")[2],
+            name=worker.token,
             look="good" if worker.standing is Standing.CONFINED else "bad",
             standing=STANDINGS[worker.standing],
             box=f"Landlock {box.landlock_abi}, as {box.user}"

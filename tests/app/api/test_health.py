@@ -144,12 +144,13 @@ async def test_readiness_says_whether_jobs_are_confined(
 ) -> None:
     presence = WorkerPresence(api.services.jobs.database)
     for number, standing in enumerate(standings):
-        presence.beat(f"worker-{number}", api.clock(), standing)
+        presence.beat(f"secret-host-17-{number}", api.clock(), standing)
 
     check = (await api.get("/readyz")).json()["checks"]["confinement"]
 
     assert check["status"] == status
     assert words in check["detail"]
+    assert "secret-host" not in check["detail"]
 
 
 async def test_worker_that_takes_no_jobs_may_take_them_again(api: Api) -> None:

@@ -12,7 +12,7 @@ from app.errors import ChildCrashed
 from app.jobs.job import Job, JobState
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import NewArtifact, Outcome, Renewal
-from app.jobs.presence import Standing, WorkerPresence
+from app.jobs.presence import Box, Standing, Worker, WorkerPresence
 from app.jobs.request import JobRequest
 from app.jobs.rows import NewEvent
 from app.jobs.store import JobStore
@@ -277,8 +277,10 @@ def test_worker_is_live_while_it_was_seen_lately(both_databases: Database) -> No
     presence = WorkerPresence(both_databases)
     presence.beat("a", NOW, Standing.CONFINED)
     presence.beat("b", NOW, Standing.CONFINED)
-    presence.beat("a", LATER, Standing.CONFINED)
+    box = Box(landlock_abi=5, user="a user of its own", lacking=("speed",))
+    presence.beat("a", LATER, Standing.CONFINED, box)
 
-    assert [worker.name for worker in presence.live_workers(LATER, max_age_s=30)] == ["a"]
+    [worker] = presence.live_workers(LATER, max_age_s=30)
+    assert worker == Worker("a", Standing.CONFINED, box)
     presence.leave("a")
     assert presence.live_workers(LATER, max_age_s=30) == []
