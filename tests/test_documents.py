@@ -4,8 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import click
 import pytest
 
+from app.cli.main import penjing
 from app.jobs.request import JobRequest
 from app.recipes.recipe import Recipe
 from app.recipes.steps import step_types
@@ -16,6 +18,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs/guide.md").read_text()
 OF_THE_COMMAND_LINE = {"PENJING_URL", "PENJING_API_KEY"}
+PAGE = "app/web/templates/dashboard.html"
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
 
@@ -69,6 +72,27 @@ def test_recipe_of_the_guide_is_accepted() -> None:
 def test_example_recipe_is_accepted(path: Path) -> None:
     recipe = json.loads(path.read_text())["recipe"]
     assert Recipe.model_validate(recipe).steps
+
+
+ACCOUNT_COMMANDS = sorted(
+    {
+        command.strip()
+        for path in ("README.md", "SECURITY.md", "docs/guide.md", "docker-compose.yml", PAGE)
+        for command in re.findall(
+            r"penjing ((?:keys|quotas|audit) [^`#<\n]* [^`#<\n]*)", (ROOT / path).read_text()
+        )
+    }
+)
+
+
+@pytest.mark.parametrize("line", ACCOUNT_COMMANDS)
+def test_commands_of_accounts_are_complete(line: str) -> None:
+    """Nothing is done: they are only read."""
+    words = line.split()
+    command: click.Command = penjing
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    command.make_context(command.name, words)
 
 
 def test_every_decision_is_in_the_index() -> None:

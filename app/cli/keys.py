@@ -73,6 +73,10 @@ def create(
         output.give({**as_json(key, owner.name, accounts.clock()), "key": text})
     output.say(f"{key.id} of the tenant {owner.name}: {good_for(key)}. It is shown this once:")
     output.show(text)
+    output.say(
+        "Commands and the Python client send it from PENJING_API_KEY, other programs in the header "
+        "'Authorization: Bearer KEY'."
+    )
     return Exit.MET
 
 
@@ -161,7 +165,8 @@ def as_json(key: ApiKey, tenant: str, now: datetime) -> dict[str, Any]:
 def keys_table(found: list[dict[str, Any]]) -> Table:
     table = Table()
     for heading in ("id", "tenant", "name", "begins with", "scopes", "state", "expires", "used"):
-        table.add_column(heading, overflow="fold")
+        # What `penjing keys revoke` takes stays in one piece.
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("id", "begins with"))
     for key in found:
         table.add_row(
             *(printable(key[field]) for field in ("id", "tenant", "name", "prefix")),

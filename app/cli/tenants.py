@@ -1,5 +1,6 @@
 """`penjing quotas` and `penjing audit`: for who operates a service, in its database."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from app.cli.keys import accounts_of
 from app.cli.output import Output, printable
 from app.cli.parameters import TENANT, lifetime
 from app.errors import Malformed, NotFound
+from app.reports.figures import bytes_text
 
 ANY = "any"
 DEFAULT = "default"
@@ -92,12 +94,15 @@ def as_json(record: AuditRecord, names: dict[str, str]) -> dict[str, Any]:
 
 
 def audit_table(found: list[dict[str, Any]]) -> Table:
-    columns = ("at", "tenant", "key_id", "action", "object_id", "status", "address")
+    columns = ("tenant", "key_id", "action", "object_id", "status", "address")
     table = Table()
+    table.add_column("at (UTC)", no_wrap=True)
     for column in columns:
         table.add_column(column.removesuffix("_id"), overflow="fold")
     for entry in found:
-        table.add_row(*(printable(str(entry[column] or "-"))[:40] for column in columns))
+        at = datetime.fromisoformat(entry["at"]).astimezone(UTC)
+        told = (printable(str(entry[column] or "-"))[:40] for column in columns)
+        table.add_row(f"{at:%Y-%m-%d %H:%M:%S}", *told)
     return table
 
 
@@ -106,9 +111,18 @@ def quotas_table(own: dict[str, Any]) -> Table:
     table.add_column("quota")
     table.add_column("agreed")
     for name in Quotas.model_fields:
-        agreed = ANY if own.get(name, 0) is None else str(own.get(name, "as the settings say"))
+        agreed = _in_words(name, own[name]) if name in own else "as the settings say"
         table.add_row(name, agreed)
     return table
+
+
+def _in_words(name: str, value: float | None) -> str:
+    """As it would be given; bytes beside it as people read them."""
+    if value is None:
+        return ANY
+    if name.endswith("_bytes"):
+        return f"{value:.0f} ({bytes_text(int(value))})"
+    return f"{value / 3600:g}h" if name == "run_s" else f"{value:g}"
 
 
 def _number(name: str, text: str) -> float:

@@ -71,12 +71,20 @@ class JobLine:
             look=LOOKS.get(job.state, "plain"),
             percent=round(100 * job.progress) if is_running else None,
             note=_note(job),
-            verdict=VERDICTS[job.verdict] if job.verdict else None,
+            verdict=_verdict(job),
             verdict_look=LOOKS.get(job.verdict, "plain") if job.verdict else "plain",
             error=f"{job.error.title} [{job.error.code}]" if job.error else None,
             changes=changes_of(job.report or {}),
             artifacts=job.artifacts,
         )
+
+
+def _verdict(job: JobView) -> str | None:
+    """Nobody met a target that was not set."""
+    has_target = any(target is not None for target in job.constraints.model_dump().values())
+    if job.verdict is Verdict.MET and not has_target:
+        return "smaller or faster"
+    return VERDICTS[job.verdict] if job.verdict else None
 
 
 def _note(job: JobView) -> str:

@@ -38,6 +38,16 @@ def test_create_prints_the_key_alone_and_what_it_is_beside_it(tmp_path: Path) ->
     assert text not in result.stderr
     assert key.id in result.stderr
     assert "shown this once" in result.stderr
+    assert "PENJING_API_KEY" in result.stderr
+
+
+def test_list_shows_ids_in_one_piece(tmp_path: Path) -> None:
+    key = made(tmp_path, "--scope", "read", "--tenant", "a-tenant-of-a-long-name")
+
+    shown = run("keys", "list", home=tmp_path).stdout
+
+    assert key["id"] in shown
+    assert key["prefix"] in shown
 
 
 def test_key_is_nowhere_in_the_home(tmp_path: Path) -> None:

@@ -58,6 +58,24 @@ def test_quota_that_is_none_is_refused_and_changes_nothing(tmp_path: Path, chang
     assert given(tmp_path, "quotas", "default")["quotas"] == {}
 
 
+def test_quotas_are_shown_as_they_would_be_given(tmp_path: Path) -> None:
+    changes = ("storage_bytes=20GiB", "run_s=100h", "jobs_running=2", "jobs_queued=any")
+
+    shown = run(tmp_path, "quotas", "default", *changes).stdout
+
+    for words in ("21474836480 (20.0 GiB)", "100h", "2 ", "any", "as the settings say"):
+        assert f"│ {words}" in shown
+
+
+def test_audit_log_is_shown_with_times_in_one_piece(tmp_path: Path) -> None:
+    given(tmp_path, "quotas", "default", "jobs_queued=5")
+    [entry] = given(tmp_path, "audit")["items"]
+
+    shown = run(tmp_path, "audit").stdout
+
+    assert f"│ {entry['at'][:19].replace('T', ' ')} │ default" in shown
+
+
 def test_quotas_of_a_tenant_that_is_not_there_are_refused(tmp_path: Path) -> None:
     result = run(tmp_path, "quotas", "nobody")
     assert result.exit_code != 0

@@ -144,7 +144,8 @@ async def test_worker_tells_its_edition_of_landlock_and_what_is_lacking(api: Api
 
 
 async def test_job_shows_what_it_changed_and_leads_to_its_files(api: Api) -> None:
-    job = await given.a_job(api, name="lenet-small")
+    target = {"max_size_bytes": 2000}
+    job = await given.a_job(api, name="lenet-small", constraints=target)
     given.succeeded(api, job["id"])
 
     page = await opened(api)
@@ -161,6 +162,15 @@ async def test_job_shows_what_it_changed_and_leads_to_its_files(api: Api) -> Non
     assert len(links) == 3
     for link in links:
         assert (await api.get(link)).status_code == 200
+
+
+async def test_target_that_was_not_set_is_not_met(api: Api) -> None:
+    job = await given.a_job(api)
+    given.succeeded(api, job["id"])
+
+    [[_, state, *_]] = rows(await opened(api), "jobs")
+
+    assert state == "✓ succeeded ✓ smaller or faster"
 
 
 async def test_each_state_is_told_in_words(api: Api) -> None:
