@@ -114,11 +114,11 @@ class Graph:
                 fed = tuple(_tensors(call))
                 calls[name, node] = tuple(ref for ref, _ in fed)
                 shapes.update({ref: shape for ref, shape in fed if shape})
-        ends = body["output_layers"]
+        ends, layers = body["output_layers"], {layer_name(layer): layer for layer in listed}
         return cls(
-            layers={layer_name(layer): layer for layer in listed},
+            layers=layers,
             inputs=tuple(_refs(body["input_layers"])),
-            outputs=tuple(_refs(ends)),
+            outputs=tuple(_ends(ends, layers)),
             output_keys=tuple(sorted(ends)) if isinstance(ends, dict) else None,
             calls=calls,
             known_shapes=shapes,
@@ -206,14 +206,32 @@ def _input_shape(layer: Config) -> Shape | None:
 
 
 def _first_node(layer: Config) -> int:
-    """The number of the first call written: a nested model has an unwritten 0-th, its own making.
+    """The number of the first call written.
 
-    Keras 3 makes none for a Sequential; Keras 2, which writes calls as lists, does.
+    In Keras 2 a nested model has a call before, its own making, which is not written.
     """
-    if not is_model(layer):
-        return 0
-    is_keras_2 = not any(isinstance(call, dict) for call in layer["inbound_nodes"])
-    return 1 if layer["class_name"] != "Sequential" or is_keras_2 else 0
+    return 1 if is_model(layer) and not _is_keras_3(layer) else 0
+
+
+def _ends(ends: Any, layers: Mapping[str, Config]) -> Iterator[Ref]:
+    """The outputs of a model.
+
+    Keras 3 counts the making of a nested Functional here alone, not where layers take its outputs.
+    """
+    for ref in _refs(ends):
+        layer = layers.get(ref.layer)
+        is_made_before = (
+            layer is not None
+            and is_model(layer)
+            and layer["class_name"] != "Sequential"
+            and _is_keras_3(layer)
+        )
+        yield ref._replace(node=ref.node - 1) if is_made_before else ref
+
+
+def _is_keras_3(layer: Config) -> bool:
+    """Whether its calls are written as Keras 3 does."""
+    return any(isinstance(call, dict) for call in layer["inbound_nodes"])
 
 
 def _first_shape(layer: Config) -> Shape | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from app.recipes.keras_graph import Graph, Ref, Shape, layer_name
 from app.uploads.inspector.keras_built import check_channels
+from app.uploads.inspector.keras_calls import check_calls, check_count
 from app.uploads.inspector.keras_lookups import is_layer
 from app.uploads.inspector.keras_names import MODELS
 from app.uploads.inspector.keras_results import Results, values_in
@@ -33,8 +34,11 @@ def check_body(spot: Spot, most: int) -> None:
     """
     _check_layers(spot)
     graph = Graph.of(spot.value)
+    if spot.above is None:
+        check_count(spot, graph)
     if spot.value["class_name"] != "Sequential":
         _check_refs(spot, graph)
+        check_calls(spot, graph)
     results = Results(graph)
     spots = {layer_name(here.value): here for here in _layers(spot)}
     for (name, node), feeds in graph.calls.items():

@@ -115,11 +115,17 @@ def _by_channel(kind: str, config: Mapping[str, Any], fed: Sequence[int | None])
         return 0
     channels = fed[1] if config.get("data_format") == "channels_first" else fed[-1]
     groups = max(1, count(config.get("groups", 1))) if "filters" in fields else 1
-    each = math.prod(count(config.get(field)) for field in fields)
+    each = math.prod(_wide(config, field) for field in fields)
     if kind in ATTENTIONS:
         products = [[count(config.get(field)) for field in pair] for pair in ATTENTIONS[kind]]
         each = min(math.prod(pair) for pair in products if all(pair)) if all(products[0]) else 0
     return (channels or 0) * each // groups
+
+
+def _wide(config: Mapping[str, Any], field: str) -> int:
+    """Beside the kernel may stand a factor of it, for an adapter of this rank."""
+    width = count(config.get(field))
+    return max(width, count(config.get("lora_rank"))) if field in ("units", "filters") else width
 
 
 def _of_equation(config: Mapping[str, Any], fed: Sequence[int | None]) -> int:
@@ -128,7 +134,9 @@ def _of_equation(config: Mapping[str, Any], fed: Sequence[int | None]) -> int:
     came_in, _, kernel = left.partition(",")
     made = _listed(config.get("output_shape"))
     sizes = {**_letters(came_in, fed), **_letters(result, [None, *made])}
-    return _product(sizes.get(letter) for letter in kernel)
+    *before, last = [sizes.get(letter) for letter in kernel] or [None]
+    rank = count(config.get("lora_rank"))
+    return _product([*before, max(rank, last) if type(last) is int else rank])
 
 
 def _letters(named: str, shape: Sequence[Any]) -> dict[str, Any]:

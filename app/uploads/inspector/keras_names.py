@@ -39,6 +39,8 @@ LAYERS = _words("""
     ZeroPadding2D ZeroPadding3D
 """)
 MODELS = _words("Functional Model Sequential")
+# Those that Keras finds under its public name: it has no `keras.models.Functional`.
+PUBLIC_MODELS = _words("Model Sequential")
 INITIALIZERS = _words("""
     Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform
     Ones Orthogonal RandomNormal RandomUniform STFT TruncatedNormal VarianceScaling Zeros
@@ -107,10 +109,10 @@ METRIC_FUNCTIONS = _words("""
     sparse_top_k_categorical_accuracy squared_hinge top_k_categorical_accuracy
 """)
 CLASSES: dict[str, frozenset[str]] = {
-    "keras": MODELS | POLICIES,
-    "keras.models": MODELS,
-    "keras.src.models.functional": MODELS,
-    "keras.src.models.sequential": MODELS,
+    "keras": PUBLIC_MODELS | POLICIES,
+    "keras.models": PUBLIC_MODELS,
+    "keras.src.models.functional": _words("Functional"),
+    "keras.src.models.sequential": _words("Sequential"),
     "keras.layers": LAYERS,
     "keras.constraints": CONSTRAINTS,
     "keras.dtype_policies": POLICIES,
@@ -124,7 +126,6 @@ CLASSES: dict[str, frozenset[str]] = {
     "keras.regularizers": REGULARIZERS,
     **PLACES,
 }
-MODEL_MODULES = tuple(module for module, known in CLASSES.items() if known >= MODELS)
 LAYER_MODULES = ("keras.layers", "keras.src.applications.")
 # As .h5 files have them: under the name of the class alone. Two are Keras 2's.
 UNPLACED_LAYERS = LAYERS | MODELS | {"GroupedQueryAttention"}
@@ -138,11 +139,13 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "keras.losses": LOSS_FUNCTIONS,
     "keras.metrics": METRIC_FUNCTIONS,
 }
-# Of all operations, those whose result may be any size whatever goes in.
+# Of all operations, those whose result, or what they compute it with, may be any size whatever goes
+# in.
 GROWING = _words("""
     Arange Geomspace Linspace Logspace
-    Bincount BroadcastTo ExtractPatches ExtractSequences FFT FFT2 Histogram IFFT2 IRFFT ISTFT
-    MultiHot OneHot Pad PadImages RFFT Repeat Resize STFT ScaleAndTranslate Tile Unfold Vander
+    Bincount BroadcastTo Diag Diagflat ElasticTransform ExtractPatches ExtractSequences FFT FFT2
+    GaussianBlur Histogram IFFT2 IRFFT ISTFT MultiHot OneHot Pad PadImages RFFT Repeat Resize SSIM
+    STFT ScaleAndTranslate SegmentMax SegmentMin SegmentProd SegmentSum Tile Unfold Vander
 """)
 
 
@@ -155,5 +158,5 @@ def is_layer(module: object, class_name: object) -> bool:
     """Whether it is a layer, a model or a bare operation, where it is on a list at all."""
     if module is None:
         return class_name in UNPLACED_LAYERS
-    in_models = module in MODEL_MODULES and class_name in MODELS
-    return in_models or is_operation(module) or str(module).startswith(LAYER_MODULES)
+    is_model = class_name in MODELS and class_name in CLASSES.get(str(module), frozenset())
+    return is_model or is_operation(module) or str(module).startswith(LAYER_MODULES)

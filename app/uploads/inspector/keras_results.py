@@ -84,6 +84,11 @@ def shape_after(layer: Config, fed: Sequence[Shape | None]) -> Shape | None:
         return None
 
 
+def gives_one(layer: Config) -> bool:
+    """Whether it is a layer that surely makes one tensor of what comes in."""
+    return not is_operation(layer.get("module")) and layer["class_name"] in LAYERS
+
+
 def _rule_of(layer: Config) -> Rule | None:
     kind = str(layer["class_name"])
     if is_operation(layer.get("module")):

@@ -21,7 +21,7 @@ from app.uploads.inspector.keras_sizes import (
     declared_weights,
 )
 from app.uploads.inspector.keras_walk import Spot, refused, spots
-from app.uploads.inspector.keras_words import DTYPE, check_words
+from app.uploads.inspector.keras_words import DTYPE, check_constant, check_words
 from app.uploads.inspector.shown import shown
 
 # Five times the deepest network of keras.applications.
@@ -49,10 +49,13 @@ def check_config(config: Config, compile_config: Config | None, *, stored_values
         _check_values(spot)
     found = list(spots(config))
     is_packed = any(_is_quantizing(spot.value) for spot in found if is_named(spot.value))
+    shared = _Shared()
     total = _Total(stored_values * (PACKED if is_packed else 1))
     for spot in found:
         if is_named(spot.value):
             check_lookup(spot)
+            check_constant(spot)
+            shared.check(spot)
         if is_layer(spot.value):
             check_layer_name(spot, is_whole=spot.above is None)
             check_vocabulary(spot)
@@ -65,6 +68,29 @@ def check_config(config: Config, compile_config: Config | None, *, stored_values
     for spot in found:
         if is_body(spot.value):
             check_body(spot, total.most)
+
+
+class _Shared:
+    """What several places share: Keras makes it at the first and takes it at the others."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[object, ...]] = {}
+
+    def check(self, spot: Spot) -> None:
+        """Raises: RejectedUpload where another thing is written at one of the others."""
+        found = spot.value
+        if "shared_object_id" not in found:
+            return
+        inside = found["config"] if isinstance(found.get("config"), dict) else {}
+        plain = {key: one for key, one in inside.items() if not isinstance(one, dict | list)}
+        written = (found["class_name"], found.get("module"), plain)
+        if self._first.setdefault(str(found["shared_object_id"]), written) != written:
+            raise refused(
+                spot,
+                f"{shown(found['class_name'])} is said to be the object "
+                f"{shown(found['shared_object_id'])}, which is another one where it stands first",
+                "Save the model again with a current Keras; check that it loads.",
+            )
 
 
 class _Total:

@@ -17,15 +17,15 @@ from app.uploads.inspector.shown import shown
 MAX_VALUES = 2**30
 # Sub-byte quantization keeps up to this many values in one that is stored.
 PACKED = 8
-_CONV = (("filters", "kernel_size"),)
+_CONV = (("filters", "kernel_size"), ("filters", "lora_rank"))
 _DEPTHWISE = (("kernel_size", "depth_multiplier"),)
 _RECURRENT_LAYERS = ("LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell")
 _CONV_RECURRENT_LAYERS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-_TABLE = (("input_dim", "output_dim"),)
+_TABLE = (("input_dim", "output_dim"), ("input_dim", "lora_rank"), ("lora_rank", "output_dim"))
 _GROUPED = (("num_query_heads", "head_dim"), ("num_key_value_heads", "head_dim"))
 # A layer of this class has a weight for each of these products, with at least so many values.
 WEIGHTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "Dense": (("units",),),
+    "Dense": (("units",), ("units", "lora_rank")),
     **dict.fromkeys((f"Conv{axes}D" for axes in "123"), _CONV),
     **dict.fromkeys((f"Conv{axes}DTranspose" for axes in "123"), _CONV),
     **dict.fromkeys((f"SeparableConv{axes}D" for axes in "12"), (*_DEPTHWISE, ("filters",))),
@@ -33,11 +33,17 @@ WEIGHTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     **dict.fromkeys(_CONV_RECURRENT_LAYERS, (("filters", "filters", "kernel_size"),)),
     **dict.fromkeys(_RECURRENT_LAYERS, (("units", "units"),)),
     **dict.fromkeys(("Embedding", "ReversibleEmbedding"), _TABLE),
-    "MultiHeadAttention": (("num_heads", "key_dim"), ("num_heads", "value_dim")),
+    "MultiHeadAttention": (
+        *(("num_heads", "key_dim"), ("num_heads", "value_dim")),
+        ("num_heads", "value_dim", "output_shape"),
+    ),
     **dict.fromkeys(("GroupQueryAttention", "GroupedQueryAttention"), _GROUPED),
 }
 # Weights of any other layer, should it have these.
-OTHER_WEIGHTS = (("units",), ("filters",), ("input_dim",), ("output_dim",), ("projection_dim",))
+OTHER_WEIGHTS = (
+    *(("units",), ("filters",), ("input_dim",), ("output_dim",), ("projection_dim",)),
+    *(("frame_length",), ("lora_rank",)),
+)
 # What results are made of, whichever layer has it: one more axis, a longer one, one cut to length.
 # Fields of one line multiply; of the others, each makes a result of its own or none.
 EXTENTS: tuple[tuple[str, ...], ...] = (
@@ -47,9 +53,9 @@ EXTENTS: tuple[tuple[str, ...], ...] = (
     *(
         (field,)
         for field in """
-        batch_input_shape batch_shape input_shape max_number max_tokens n num_bins num_oov_indices
-        num_tokens output_padding output_sequence_length output_size shape size strides
-        target_shape vocabulary_size
+        batch_input_shape batch_shape bins dilation_rate input_shape max_number max_tokens n
+        num_bins num_oov_indices num_tokens output_padding output_sequence_length output_size
+        shape size strides target_shape vocabulary_size
         """.split()  # noqa: SIM905 - easier to read
     ),
 )
@@ -61,6 +67,11 @@ IMAGE_PADDING = (
     ("top_padding", "bottom_padding"),
     ("left_padding", "right_padding"),
 )
+# How often a layer or operation does its work over: each time is a part of the graph of its own.
+REPEATS = frozenset(
+    "chain_depth indices_or_sections ngrams num num_chains num_ops power_iterations".split()  # noqa: SIM905 - easier to read
+)
+MAX_REPEATS = 1_000
 TENSORS = frozenset({"__keras_tensor__", "__tensor__", "__numpy__"})
 SHAPES = frozenset({"batch_input_shape", "batch_shape", "input_shape", "shape"})
 
@@ -85,6 +96,8 @@ def declared_weights(spot: Spot, most: int) -> int:
 
 def check_extents(spot: Spot) -> None:
     """Raises: RejectedUpload where a layer or operation would make a result beyond all bounds."""
+    if str(spot.value["class_name"]) not in GROWING:
+        _check_repeats(spot)
     for factors in _extents(str(spot.value["class_name"]), spot.value):
         if math.prod(max(1, abs(factor)) for factor in factors) > MAX_VALUES:
             raise refused(
@@ -99,6 +112,9 @@ def _extents(kind: str, layer: Mapping[str, Any]) -> Iterator[list[int]]:
     """Numbers that multiply to what is made of one value that comes in, or to less."""
     config, nodes = layer["config"], layer.get("inbound_nodes")
     yield from (_sums(config[field]) for field in PADDING if field in config)
+    # Kernels that are weights are held against those in the file.
+    if kind not in WEIGHTS:
+        yield list(_numbers([config.get("kernel_size")]))
     if kind not in GROWING:
         yield from (list(_numbers(map(config.get, fields))) for fields in EXTENTS)
         return
@@ -118,6 +134,19 @@ def _sums(padding: Any) -> list[int]:
     if any(isinstance(side, list) for side in sides):
         return [sum(map(abs, _numbers([side]))) for side in sides]
     return [sum(map(abs, _numbers(sides)))]
+
+
+def _check_repeats(spot: Spot) -> None:
+    config = spot.value["config"]
+    for key in REPEATS & config.keys():
+        value = config[key]
+        if type(value) is int and abs(value) > MAX_REPEATS:
+            raise refused(
+                spot,
+                f"{shown(spot.value['class_name'])} {shown(config.get('name'))} has {key}="
+                f"{value}: it would do its work {value} times; {MAX_REPEATS} are the most",
+                "Save the model with the numbers it is used with.",
+            )
 
 
 def check_shape(spot: Spot) -> None:

@@ -18,6 +18,7 @@ DTYPE = re.compile(
     r"|float8_(e4m3fn|e5m2)"
 )
 MAX_SEED = 2**63
+CONSTANTS = frozenset({"__numpy__", "__tensor__"})
 
 
 def _named(classes: frozenset[str], *others: str) -> frozenset[str]:
@@ -51,6 +52,21 @@ def check_words(spot: Spot) -> None:
         raise refused(spot, f"the seed {seed} is larger than any that Keras takes")
     if config.get("dtype") == "string" and spot.value["class_name"] in WEIGHTS:
         raise _unknown(spot, "dtype", "string")
+
+
+def check_constant(spot: Spot) -> None:
+    """Of a constant among the arguments of a call: a type that has a size of its own.
+
+    NumPy would take a description of one as well, of as many bytes a value as it says.
+
+    Raises: RejectedUpload.
+    """
+    if spot.value["class_name"] not in CONSTANTS:
+        return
+    inside = spot.value.get("config")
+    dtype = inside.get("dtype") if isinstance(inside, dict) else None
+    if not isinstance(dtype, str):
+        raise refused(spot, f"a constant has the type {shown(dtype)}, which is no name of one")
 
 
 def _unknown(spot: Spot, key: str, value: Any) -> Exception:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,15 @@ from app.errors import ModelNotLoadable
 from app.recipes import keras_config
 from app.recipes.facts import Head, ModelFormat, TensorSpec
 from worker.engine.foreign import first_line, is_out_of_memory
+from worker.engine.loading import misfits
 from worker.engine.loading.keras_h5 import readable
 from worker.engine.loading.precision import in_float32
 from worker.engine.order import ModelFile
 
 Config = dict[str, Any]
+# Keras goes from a model's end to its beginning by a call inside a call, one for each layer in a
+# row: Python's own limit of 1,000 ends that in a network like ResNet-1001. The door takes 5,000.
+sys.setrecursionlimit(6_000)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,13 @@ def load_as_saved(path: Path, format: ModelFormat) -> keras.Model:
     except Exception as error:
         if is_out_of_memory(error):
             raise
+        if isinstance(error, RecursionError):
+            raise ModelNotLoadable(
+                "the model has more layers in a row, or inside each other, than Keras can follow",
+                hint="Models of up to 5,000 layers in a row can be loaded here.",
+            ) from error
+        if found := misfits.misfit(str(error)):
+            raise ModelNotLoadable(found.detail, hint=misfits.HINT, layer=found.layer) from error
         raise ModelNotLoadable(
             f"Keras {keras.__version__} cannot rebuild the model: {first_line(error)}",
             hint="Only layers that Keras itself has can be loaded. Save the model with "

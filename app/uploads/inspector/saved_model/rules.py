@@ -1,11 +1,11 @@
 """What a graph may compute with: operators on lists, calls that lead somewhere and end."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from app.errors import RejectedUpload
 from app.recipes.tensor_graph import Function, Graph, Node, maker_and_index
+from app.uploads.inspector.in_order import first_stuck
 from app.uploads.inspector.saved_model.operators import COMPUTING, READING, SAVING
 from app.uploads.inspector.saved_model.saver import Interchangeable, Saver
 from app.uploads.inspector.saved_model.wire import broken
@@ -102,25 +102,12 @@ def _check_scope(
 
 def _check_order(nodes: Mapping[str, Node], where: str) -> None:
     """They can be computed one after the other."""
-    makers = {
+    needs = {
         name: {maker_and_index(tensor)[0] for tensor in node.inputs} & nodes.keys()
         for name, node in nodes.items()
     }
-    takers: dict[str, list[str]] = {}
-    for name, needed in makers.items():
-        for maker in needed:
-            takers.setdefault(maker, []).append(name)
-    missing = {name: len(needed) for name, needed in makers.items()}
-    ready = deque(name for name, count in missing.items() if count == 0)
-    while ready:
-        name = ready.popleft()
-        del missing[name]
-        for taker in takers.get(name, ()):
-            missing[taker] -= 1
-            if missing[taker] == 0:
-                ready.append(taker)
-    if missing:
-        raise broken(f"node {next(iter(missing))!r} in {where}", "it waits for what it makes")
+    if stuck := first_stuck(needs):
+        raise broken(f"node {stuck!r} in {where}", "it waits for what it makes")
 
 
 def _check_made(

@@ -50,7 +50,7 @@ def functional(node: Json, *args: Any, first: Json | None = None, ends: Any = No
         "input_layers": ["in", 0, 0],
         "output_layers": ends or ["x", 0, 0],
     }
-    return {"module": "keras.models", "class_name": "Functional", "config": body}
+    return {"module": "keras.src.models.functional", "class_name": "Functional", "config": body}
 
 
 def operation(class_name: str, room: str = "numpy", **config: Any) -> Json:
@@ -341,8 +341,12 @@ def test_read_keras_refuses_own_classes_where_they_would_be_loaded() -> None:
 
 
 def test_read_keras_counts_a_shared_layer_once() -> None:
-    shared = [{**dense(name=f"d{i}"), "shared_object_id": 7} for i in range(9)]
-    read_keras(archive(sequential(*shared), WEIGHTS))
+    """Of nine models inside the model, each with a Dense of 15 values that is the same one."""
+    shared = {**dense(name="d"), "shared_object_id": 7}
+    models = [sequential({**shared}) for _ in range(9)]
+    for number, model in enumerate(models):
+        model["config"]["name"] = f"m{number}"
+    read_keras(archive(sequential(*models), {"layers/sequential/layers/dense/vars/0": np.ones(15)}))
 
 
 @pytest.mark.parametrize("name", ["assets/lookup/vocabulary.txt", "x.py", "model.weights.json"])
@@ -596,3 +600,184 @@ def test_refusal_says_where_a_layer_stands() -> None:
     model = functional(layer("Zeros", "keras.initializers"), tensor())
     with pytest.raises(RejectedUpload, match=r"is no layer \(at /config/layers/1\)"):
         read_keras(archive(model, {}))
+
+
+# Graphs that Keras cannot put together, or puts together otherwise than they were looked at.
+
+
+def called(name: str, *feeds: list[Any], node: Json | None = None) -> Json:
+    """A layer that is called on these tensors, one after the other."""
+    made = node or layer("ReLU")
+    calls = [{"args": [tensor(feed)], "kwargs": {}} for feed in feeds]
+    inside = {**made["config"], "name": name}
+    return {**made, "name": name, "config": inside, "inbound_nodes": calls}
+
+
+def graph(*layers: Json, ends: list[Any], name: str = "net") -> Json:
+    whole = functional(layer("ReLU"), tensor())
+    begin = whole["config"]["layers"][0]
+    body = {**whole["config"], "name": name, "layers": [begin, *layers], "output_layers": ends}
+    return {**whole, "name": name, "config": body}
+
+
+LOST = called("b", HISTORY), called("x", HISTORY)
+OTHER_INPUT = {**called("other"), "class_name": "InputLayer"}
+OTHER_INPUT["config"] = {"name": "other", "batch_shape": [None, 4]}
+BROKEN_GRAPHS: dict[str, tuple[Json, str]] = {
+    "a circle": (
+        graph(called("a", ["b", 0, 0]), called("b", ["a", 0, 0]), ends=["a", 0, 0]),
+        "layer 'a' waits for what it makes itself",
+    ),
+    "a circle beside the way": (
+        graph(called("x", HISTORY), called("a", ["a", 0, 0]), ends=["x", 0, 0]),
+        "layer 'a' waits for what it makes itself",
+    ),
+    "a call that is never made": (
+        graph(called("x", ["in", 7, 0]), ends=["x", 0, 0]),
+        "output 0 of call 7 of layer 'in' is taken",
+    ),
+    # Keras counts from the end.
+    "a call before the first": (
+        graph(called("x", ["in", -1, 0]), ends=["x", 0, 0]),
+        "output 0 of call -1 of layer 'in' is taken",
+    ),
+    "an output of a call that is never made": (
+        graph(called("x", HISTORY), ends=["x", 3, 0]),
+        "output 0 of call 3 of layer 'x' is taken",
+    ),
+    "a second output of a layer that has one": (
+        graph(called("x", HISTORY), ends=["x", 0, 1]),
+        "output 1 of call 0 of layer 'x' is taken",
+    ),
+    # Keras leaves these out of the model.
+    "a layer that is never called": (
+        graph(called("x", HISTORY), called("y", node=dense()), ends=["x", 0, 0]),
+        "no output of the model depends on layer 'y'",
+    ),
+    "a layer that leads nowhere": (
+        graph(*LOST, ends=["x", 0, 0]),
+        "no output of the model depends on layer 'b'",
+    ),
+    "a call that leads nowhere": (
+        graph(called("x", HISTORY, ["x", 0, 0]), ends=["x", 0, 0]),
+        "no output of the model depends on layer 'x', or on a call of it",
+    ),
+    "an input that is not named": (
+        graph(called("x", ["other", 0, 0]), OTHER_INPUT, ends=["x", 0, 0]),
+        "'other' is none of the inputs that the model names",
+    ),
+    "calls without end": (
+        graph(called("x", HISTORY, *(["x", at, 0] for at in range(20_000))), ends=["x", 20_000, 0]),
+        "are called 20001 times in all; 20000 are taken",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_GRAPHS)
+def test_graphs_that_keras_cannot_put_together_are_refused(case: str) -> None:
+    config, said = BROKEN_GRAPHS[case]
+    with pytest.raises(RejectedUpload) as caught:
+        read_keras(archive(config, WEIGHTS))
+    assert said in caught.value.detail
+
+
+@pytest.mark.parametrize(("wrap", "levels"), [(None, 30), ("TimeDistributed", 18)])
+def test_models_that_call_each_other_twice_are_counted_as_often_as_they_run(
+    wrap: str | None, levels: int
+) -> None:
+    """Thirty levels take a few kB to write, and a billion calls to run."""
+    model = graph(called("x", HISTORY), ends=["x", 0, 0], name="m0")
+    for level in range(1, levels):
+        node = {**layer(wrap, layer=model)} if wrap else model
+        name = f"w{level}" if wrap else model["name"]
+        inner = called(name, HISTORY, [name, 0, 0], node=node)
+        model = graph(inner, ends=[name, 1 if wrap else 2, 0], name=f"m{level}")
+    with pytest.raises(RejectedUpload, match=f"are called {2 ** (levels - 1)} times in all"):
+        read_keras(archive(model, {}))
+
+
+def test_graph_follows_a_nested_model_from_call_to_call() -> None:
+    """Keras counts the making of a nested model in a model's outputs, and nowhere else."""
+    inner = graph(called("x", HISTORY), ends=["x", 0, 0], name="inner")
+    twice = called("inner", HISTORY, ["inner", 0, 0], node=inner)
+    assert read_keras(archive(graph(twice, ends=["inner", 2, 0]), {})).outputs[0].shape == (4,)
+    last = called("last", ["inner", 1, 0])
+    assert read_keras(archive(graph(twice, last, ends=["last", 0, 0]), {})).layer_count == 4
+
+
+NUMBERS: dict[str, tuple[Json, str]] = {
+    "AugMix, chains": (layer("AugMix", num_chains=10**6), "has num_chains=1000000"),
+    "AugMix, depth": (layer("AugMix", chain_depth=10**6), "has chain_depth=1000000"),
+    "RandAugment": (layer("RandAugment", num_ops=10**6), "has num_ops=1000000"),
+    "ngrams": (
+        layer("TextVectorization", vocabulary=["a"], ngrams=10**8),
+        "has ngrams=100000000",
+    ),
+    "power iterations": (
+        layer("SpectralNormalization", layer=dense(), power_iterations=10**6),
+        "has power_iterations=1000000",
+    ),
+    "Split": (operation("Split", indices_or_sections=10**6), "has indices_or_sections=1000000"),
+    "Unstack": (operation("Unstack", "core", num=10**6), "has num=1000000"),
+    "Equalization": (layer("Equalization", bins=2**31), "declares a result of more than"),
+    "blur": (layer("RandomGaussianBlur", kernel_size=[2**16, 2**16]), "declares a result"),
+    "blur, an operation": (
+        operation("GaussianBlur", "image", kernel_size=[2**16, 2**16]),
+        "result",
+    ),
+    "SSIM": (operation("SSIM", "image", filter_size=2**31), "declares a result"),
+    "segments": (operation("SegmentSum", "math", num_segments=2**31), "declares a result"),
+    "Diag": (operation("Diag", k=2**31), "declares a result"),
+    "dilation": (
+        dense() | layer("Conv1D", filters=1, kernel_size=[1], dilation_rate=2**31),
+        "result",
+    ),
+    "LoRA": (dense(lora_rank=10**6), "declares units=3, lora_rank=1000000"),
+    "LoRA, by what comes in": (dense(lora_rank=5), "declares input_shape=[None, 4]"),
+    "LoRA of a table": (
+        layer("Embedding", input_dim=3, output_dim=2, lora_rank=10**6),
+        "declares input_dim=3, lora_rank=1000000",
+    ),
+    "LoRA of an equation": (
+        layer("EinsumDense", equation="ab,bc->ac", output_shape=[None, 3], lora_rank=15),
+        "declares input_shape=[None, 4]",
+    ),
+    "attention": (
+        layer("MultiHeadAttention", num_heads=1, key_dim=1, value_dim=1, output_shape=10**6),
+        "value_dim=1, output_shape=1000000",
+    ),
+    "spectrogram": (layer("STFTSpectrogram", frame_length=10**6), "declares frame_length=1000000"),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_numbers_that_make_a_layer_large_or_slow_are_held_down(case: str) -> None:
+    node, said = NUMBERS[case]
+    with pytest.raises(RejectedUpload) as caught:
+        read_keras(archive(functional(node, tensor()), WEIGHTS))
+    assert said in caught.value.detail
+
+
+@pytest.mark.parametrize("kind", ["__numpy__", "__tensor__"])
+@pytest.mark.parametrize("dtype", [{"names": ["a"], "formats": ["S999999999"]}, ["S9"], None])
+def test_constants_are_of_a_type_with_a_name(kind: str, dtype: Any) -> None:
+    constant = {"class_name": kind, "config": {"value": [1], "dtype": dtype}}
+    with pytest.raises(RejectedUpload, match="which is no name of one"):
+        read_keras(archive(functional(operation("Add"), tensor(), constant), {}))
+
+
+def test_what_is_shared_is_the_same_wherever_it_stands() -> None:
+    relu = layer("ReLU", name="a") | {"shared_object_id": 7}
+    again, other = relu | {}, layer("Dropout", name="a", rate=0.5) | {"shared_object_id": 7}
+    assert read_keras(archive(sequential(layer("Pipeline", layers=[relu, again])), {}))
+    with pytest.raises(RejectedUpload, match="'Dropout' is said to be the object 7, which is an"):
+        read_keras(archive(sequential(layer("Pipeline", layers=[relu, other])), {}))
+
+
+@pytest.mark.parametrize(
+    ("module", "kind"), [("keras.models", "Functional"), ("keras", "Functional")]
+)
+def test_models_are_taken_under_names_that_keras_finds_them_by(module: str, kind: str) -> None:
+    model = functional(dense(), tensor()) | {"module": module, "class_name": kind}
+    with pytest.raises(RejectedUpload, match=f"the model uses '{module}.{kind}'"):
+        read_keras(archive(model, WEIGHTS))

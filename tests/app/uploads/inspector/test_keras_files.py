@@ -133,7 +133,7 @@ def test_read_keras_takes_plain_operations_between_layers() -> None:
         fed(dense("d"), "m"),
     ]
     body = {"layers": layers, "input_layers": ["in", 0, 0], "output_layers": ["d", 0, 0]}
-    config = {"class_name": "Functional", "module": "keras.models", "config": body}
+    config = {"class_name": "Functional", "module": "keras.src.models.functional", "config": body}
     assert counts(read_keras(keras_file(config, ONE_DENSE))) == {"in": 0, "m": 0, "d": 15}
 
 

@@ -1,6 +1,8 @@
 """Models loaded from files: both formats, what Keras 2 wrote, and what cannot be loaded."""
 
 import json
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 from app.errors import ModelNotLoadable
 from app.recipes.facts import ModelFormat
+from app.uploads.inspector.keras_rules import MAX_LAYERS
 from tests.builders import MODELS, branched_model, dense_model, outputs_of, randomized, rows_for
 from worker.engine.loading.models import heads, input_specs, load_model, read_compile_config
 
@@ -152,6 +155,73 @@ def test_load_model_names_no_folder_when_the_file_is_damaged(tmp_path: Path) -> 
         load_model(path, ModelFormat.KERAS)
 
     assert str(tmp_path) not in caught.value.detail
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_load_model_names_the_layer_whose_weights_do_not_fit(suffix: str, tmp_path: Path) -> None:
+    kept, given = tmp_path / f"kept.{suffix}", tmp_path / f"given.{suffix}"
+    for path, units in ((kept, 3), (given, 5)):
+        layers = [keras.layers.Dense(units, name="first"), keras.layers.Dense(2, name="second")]
+        keras.Sequential([keras.Input((4,)), *layers]).save(path)
+    if suffix == "keras":
+        take_weights(kept, given)
+    else:
+        with h5py.File(kept) as file, h5py.File(given, "r+") as other:
+            other.attrs["model_config"] = file.attrs["model_config"]
+
+    with pytest.raises(ModelNotLoadable) as caught:
+        load_model(given, ModelFormat(suffix))
+
+    said = "do not fit layer 'first': one has the shape (4, 5), where (4, 3) belongs"
+    assert said in caught.value.detail
+    assert caught.value.layer == "first"
+
+
+def test_load_model_says_how_many_weights_a_layer_lacks(tmp_path: Path) -> None:
+    kept, given = tmp_path / "kept.keras", tmp_path / "given.keras"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="first")]).save(kept)
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, use_bias=False)]).save(given)
+    take_weights(kept, given)
+
+    with pytest.raises(ModelNotLoadable, match=r"layer 'first': .* expected 2 variables, but"):
+        load_model(given, ModelFormat.KERAS)
+
+
+def test_load_model_says_that_a_file_lacks_layers(tmp_path: Path) -> None:
+    kept, given = tmp_path / "kept.h5", tmp_path / "given.h5"
+    for path, count in ((kept, 2), (given, 1)):
+        layers = [keras.layers.Dense(4) for _ in range(count)]
+        keras.Sequential([keras.Input((4,)), *layers]).save(path)
+    with h5py.File(kept) as file, h5py.File(given, "r+") as other:
+        other.attrs["model_config"] = file.attrs["model_config"]
+
+    with pytest.raises(ModelNotLoadable, match="Model expected 2 layers, found 1 saved layers"):
+        load_model(given, ModelFormat.H5)
+
+
+def take_weights(config: Path, weights: Path) -> None:
+    """Put the configuration of one archive in front of the weights of another."""
+    with zipfile.ZipFile(config) as kept, zipfile.ZipFile(weights) as given:
+        members = {name: kept.read(name) for name in kept.namelist()}
+        members["model.weights.h5"] = given.read("model.weights.h5")
+    with zipfile.ZipFile(weights, "w") as written:
+        for name, content in members.items():
+            written.writestr(name, content)
+
+
+def test_engine_follows_as_many_layers_in_a_row_as_the_door_takes() -> None:
+    assert sys.getrecursionlimit() > MAX_LAYERS
+
+
+@pytest.mark.hostile
+def test_load_model_follows_more_layers_in_a_row_than_python_makes_calls(tmp_path: Path) -> None:
+    path = tmp_path / "deep.keras"
+    inputs = end = keras.Input((1,))
+    for _ in range(1_000):
+        end = keras.layers.Identity()(end)
+    keras.Model(inputs, end).save(path)
+
+    assert len(load_model(path, ModelFormat.KERAS).layers) == 1_001
 
 
 def test_load_model_refuses_weights_without_a_configuration(tmp_path: Path) -> None:
