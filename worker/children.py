@@ -30,7 +30,8 @@ OUT_OF_MEMORY_SIGNS = ("bad_alloc", "out of memory", "cannot allocate memory", "
 NEAR_THE_LIMIT = 0.8
 MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
 # A process that closed its channel is about to end; one that is not never will.
-EXIT_LIMIT_S = 5.0
+EXIT_LIMIT_S, POLL_S = 5.0, 0.01
+# What it wrote last may still be in the pipe.
 LAST_WORDS_S = 1.0
 
 
@@ -49,6 +50,11 @@ class Child:
         self.event_pace = Pace(EVENT_BYTES_PER_S, BURST_BYTES)
         self.log_pace = Pace(LOG_BYTES_PER_S, BURST_BYTES)
         self._channel = channel
+        # By /proc/self/fd a child gets at our ends of its pipes, too: it can empty one that was
+        # seen to hold something, or fill one. Nobody waits for that.
+        os.set_blocking(channel, False)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
         self._memory_bytes = min(limits.memory_bytes, MACHINE_BYTES)
         self._peak_bytes = 0
         self._kernel_kills = _kernel_kills()
@@ -78,7 +84,10 @@ class Child:
         ready, _, _ = select.select([self._channel], [], [], timeout_s)
         if not ready:
             return [] if was_alive else None
-        chunk = os.read(self._channel, 1 << 14)
+        try:
+            chunk = os.read(self._channel, 1 << 14)
+        except BlockingIOError:
+            return []  # the child has read it back itself
         if not chunk:
             return None
         time.sleep(self.event_pace.spend(len(chunk)))
@@ -91,7 +100,11 @@ class Child:
             raise EngineFault("the child sent something that is no event") from error
 
     def is_alive(self) -> bool:
-        return self.process.poll() is None
+        """A dead one stays a zombie until `kill`: its number becomes nobody else's."""
+        if self.process.returncode is not None:
+            return False
+        exited = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.process.pid, exited) is None
 
     def use(self) -> SessionUse:
         """What it and everything in its session use right now."""
@@ -102,11 +115,11 @@ class Child:
     def kill(self) -> None:
         """End it and its whole session, once, and give its file descriptors back."""
         if self._is_ended.is_set():
-            return  # its number may be another's by now
+            return  # its number is free since
         self._is_ended.set()
         kill_session(self.process.pid)
         self.process.wait()
-        self._log.join(timeout=1)
+        self._log.join(LAST_WORDS_S)
         if self.process.stdin is not None:
             self.process.stdin.close()
         os.close(self._channel)
@@ -122,10 +135,10 @@ class Child:
 
     def cause_of_death(self, stage: str) -> JobError:
         """Why it closed its channel without a word. It is dead afterwards."""
-        try:
-            code = self.process.wait(EXIT_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        has_ended = self._ends_within(EXIT_LIMIT_S)
+        self.kill()
+        code = self.process.returncode
+        if not has_ended:
             return ChildCrashed(
                 "the process doing the work fell silent and had to be ended",
                 hint="Its connection to the worker was closed from inside, which no step does; "
@@ -145,8 +158,13 @@ class Child:
             stage=stage,
         )
 
+    def _ends_within(self, limit_s: float) -> bool:
+        deadline = time.monotonic() + limit_s
+        while self.is_alive() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        return not self.is_alive()
+
     def _wanted_memory(self, code: int) -> bool:
-        self._log.join(LAST_WORDS_S)  # they may still be in the pipe
         said = self.log_tail().lower()
         if any(sign in said for sign in OUT_OF_MEMORY_SIGNS):
             return True

@@ -1,12 +1,14 @@
 """A child: what it is given, what it may use, and how it ends. Real processes, no engine."""
 
 import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,6 +171,56 @@ def test_anything_but_an_event_is_a_fault(start: Start, said: str) -> None:
 
     with pytest.raises(EngineFault):
         events_of(child)
+
+
+def test_read_does_not_wait_for_what_the_child_took_back(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = start("os.write(channel, b'{\"event\":\"ready\"}\\n'); time.sleep(30)")
+    seen = select.select
+
+    def seen_and_gone(channels: list[int], *rest: Any) -> Any:
+        found = seen(channels, *rest)
+        os.read(channels[0], 1 << 14)  # as the child does, by way of /proc/self/fd
+        return found
+
+    monkeypatch.setattr(select, "select", seen_and_gone)
+    reading = threading.Thread(target=child.read, args=(10,), daemon=True)
+
+    reading.start()
+    reading.join(timeout=5)
+
+    assert not reading.is_alive()
+
+
+def test_going_does_not_wait_for_a_child_that_filled_its_own_input(start_boxed: Start) -> None:
+    child = start_boxed(
+        """
+own = os.open("/proc/self/fd/0", os.O_WRONLY | os.O_NONBLOCK)
+try:
+    while True: os.write(own, bytes(4096))
+except BlockingIOError: os.write(channel, b'{"event":"ready"}\\n')
+time.sleep(30)
+"""
+    )
+    child.read(10)
+    going = threading.Thread(target=child.go, daemon=True)
+
+    going.start()
+    going.join(timeout=5)
+
+    assert not going.is_alive()
+
+
+def test_number_of_a_dead_child_is_nobody_elses_until_its_session_is_ended(start: Start) -> None:
+    child = start("")
+    number = Path(f"/proc/{child.process.pid}")
+    wait_until(lambda: not child.is_alive(), "the child is dead")
+
+    assert number.exists()
+    child.kill()
+    assert not number.exists()
+    assert not child.is_alive()
 
 
 def test_kill_ends_everything_the_child_started(start: Start) -> None:
