@@ -3,6 +3,7 @@
 Nothing in it is trusted: no link is followed, no pipe waited for, nothing read without an end.
 """
 
+import json
 import os
 import re
 import stat
@@ -10,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import BinaryIO
-
-from pydantic import ValidationError
 
 from app.blobs.store import BlobStore
 from app.errors import EngineFault
@@ -23,6 +22,7 @@ from worker.job_folder import JobFolder
 # Reading it holds up all threads of the worker, and every view of the job carries it.
 RESULT_LIMIT_BYTES = 4 << 20
 MOST_ARTIFACTS = 32
+MOST_DIGITS = 18
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FILENAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
@@ -41,11 +41,19 @@ def read_result(folder: JobFolder) -> Result:
                 f"the job's report has more than {RESULT_LIMIT_BYTES >> 20} MiB",
                 hint="A model of fewer layers has a shorter one.",
             )
-        result = Result.model_validate_json(said)
         # As it will be stored: NaN becomes null there, which not every figure may be.
-        return Result.model_validate_json(result.model_dump_json())
-    except (OSError, ValidationError) as error:
+        stored = Result.model_validate_json(said).model_dump_json()
+        json.loads(stored, parse_int=_computable)
+        return Result.model_validate_json(stored)
+    except (OSError, ValueError) as error:
         raise EngineFault("the child said it was done, but left no readable result") from error
+
+
+def _computable(digits: str) -> int:
+    """Raises: ValueError for a number that who shows it could not even divide."""
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def keep_artifacts(

@@ -20,6 +20,7 @@ from worker.children import Child
 from worker.engine.order import Event
 from worker.launching import Enclose, Launcher
 from worker.limits import Limits
+from worker.sessions import Session
 from worker.spares import Spares
 
 LIMITS = Limits(memory_bytes=1 << 30, file_bytes=1 << 20)
@@ -176,7 +177,7 @@ def test_anything_but_an_event_is_a_fault(start: Start, said: str) -> None:
 def test_read_does_not_wait_for_what_the_child_took_back(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    child = start("os.write(channel, b'{\"event\":\"ready\"}\\n'); time.sleep(30)")
+    child = start('os.write(channel, b\'{"event":"ready"}\\n\'); time.sleep(30)')
     seen = select.select
 
     def seen_and_gone(channels: list[int], *rest: Any) -> Any:
@@ -304,7 +305,9 @@ def test_dead_spare_is_not_handed_out(tmp_path: Path) -> None:
         (tmp_path / "die").touch()
         spares.refill()
         (spare,) = tmp_path.glob("*/scratch")
-        wait_until(lambda: not has_a_process(spare), "the spare is dead")
+        session = Session.read(spare.with_name("session"))
+        assert session is not None
+        wait_until(lambda: not is_running(session.leader), "the spare is dead")
         (tmp_path / "die").unlink()
 
         taken, place = spares.take()
@@ -332,14 +335,3 @@ def test_spares_give_each_job_a_place_of_its_own(tmp_path: Path) -> None:
         assert len(list(tmp_path.iterdir())) == 2
         spares.close()
         assert list(tmp_path.iterdir()) == []
-
-
-def has_a_process(folder: Path) -> bool:
-    """Whether one works in this folder."""
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and (entry / "cwd").readlink() == folder:
-                return True
-        except OSError:
-            continue
-    return False

@@ -96,6 +96,16 @@ def test_report_without_end_is_refused(folder: JobFolder, monkeypatch: pytest.Mo
         read_result(folder)
 
 
+def test_report_with_a_number_that_nobody_can_divide_is_refused(folder: JobFolder) -> None:
+    sound = RESULT.model_dump_json()
+    assert '"size_bytes":1,' in sound
+    endless = sound.replace('"size_bytes":1,', f'"size_bytes":{"9" * 4000},')
+    (folder.outputs / "result.json").write_text(endless)
+
+    with pytest.raises(EngineFault, match="no readable result"):
+        read_result(folder)
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
 def test_report_that_could_not_be_read_again_is_refused(folder: JobFolder, number: str) -> None:
     sound = RESULT.model_dump_json()

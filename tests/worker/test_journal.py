@@ -144,3 +144,12 @@ def test_journal_loses_nothing_when_the_database_is_away_for_a_while(
     journal.close()
 
     assert stored(desk, job, "phase") == [{"phase": "training"}, {"phase": "exporting"}]
+
+
+def test_number_that_nobody_can_divide_is_unknown_in_an_event(desk: Desk, job: Job) -> None:
+    said = b'{"event":"metrics","progress":0.5,"data":{"loss":' + b"9" * 4000 + b"}}"
+    journal = Journal(desk.shop, job)
+    journal.write([Event.model_validate_json(said)])
+    journal.close()
+
+    assert stored(desk, job, "metrics") == [{"progress": 0.5, "data": {"loss": None}}]

@@ -14,7 +14,7 @@ The job folder:
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,6 +27,10 @@ from app.reports.report import LayerReport, Report, Verdict
 
 INPUTS, OUTPUTS, SCRATCH = "in", "out", "scratch"
 ORDER, CANCEL, RESULT = f"{INPUTS}/order.json", f"{INPUTS}/cancel", f"{OUTPUTS}/result.json"
+
+
+# What every program after this one can hold.
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Message(BaseModel):
@@ -91,7 +95,7 @@ class Event(Message):
     phase: str | None = None
     progress: float | None = None
     message: str | None = None
-    data: dict[str, float | int | str | bool | None] | None = None
+    data: dict[str, float | Whole | str | bool | None] | None = None
     problem: Problem | None = None
 
     def as_line(self) -> bytes:

@@ -1,8 +1,8 @@
 """A child that speaks the worker's protocol without TensorFlow; the model's name says what to do.
 
 `quick` is done at once, `slow` takes 30 s if nobody stops it, `steps-<seconds>` so long;
-`crash` dies by a signal, `endless-memory` grows, `mute` closes its channel; `hostile_child` has
-more.
+`crash` dies by a signal, `endless-memory` grows, `mute` closes its channel; `hostile_child` and
+`hostile_tricks` have more.
 """
 
 import os
@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.errors import Cancelled
-from app.reports.report import Verdict
 from tests.e2e.faults.hostile_child import BEHAVIOURS
-from tests.e2e.faults.reports import empty_report
-from worker.engine.order import CANCEL, ORDER, RESULT, Artifact, Event, Order, Result
+from tests.e2e.faults.hostile_tricks import TRICKS, result
+from worker.engine.order import CANCEL, ORDER, RESULT, Event, Order
 
 
 def main() -> None:
@@ -37,8 +36,8 @@ def main() -> None:
 
 
 def behave(name: str, folder: Path, emit: Callable[[Event], None]) -> None:
-    if name in BEHAVIOURS:
-        BEHAVIOURS[name](folder, emit)
+    if hostile := (BEHAVIOURS | TRICKS).get(name):
+        hostile(folder, emit)
     if name == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if name == "mute":
@@ -58,16 +57,3 @@ def behave(name: str, folder: Path, emit: Callable[[Event], None]) -> None:
             os._exit(0)
         time.sleep(0.02)
         emit(Event(event="progress", progress=0.5, message="pretending"))
-
-
-def result() -> Result:
-    return Result(
-        report=empty_report(),
-        layers=(),
-        verdict=Verdict.MET,
-        artifacts=(
-            Artifact(
-                kind="tflite", format="tflite", path=Path("out/file.tflite"), filename="m.tflite"
-            ),
-        ),
-    )
