@@ -10,6 +10,7 @@ from starlette.types import Lifespan
 from app.api import (
     accounts,
     artifacts,
+    audit_log,
     dashboard,
     datasets,
     events,
@@ -46,6 +47,7 @@ ROUTERS = (
     artifacts.router,
     accounts.router,
     usage.router,
+    audit_log.router,
     health.router,
     dashboard.router,
     reference.router,

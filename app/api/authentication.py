@@ -1,6 +1,5 @@
 """Who asks: found out before anything else of a request is read."""
 
-import ipaddress
 from functools import partial
 
 import anyio.to_thread
@@ -13,6 +12,7 @@ from app.accounts.keys import MARK, Unauthenticated
 from app.accounts.principal import ANYBODY, Principal
 from app.accounts.service import AccountService
 from app.api import problems
+from app.api.addresses import address_in
 from app.api.deps import Services
 from app.api.rate_limits import refusal_of_address
 from app.errors import PenjingError
@@ -26,9 +26,6 @@ OPEN_PATHS = frozenset(
 )
 # What shows itself without a key, too, and then nothing of any tenant.
 GUEST_PATHS = frozenset({"/"})
-# A proxy on this machine stands between it and whoever it speaks for.
-PROXY_HEADERS = ("forwarded", "via", "x-real-ip")
-PROXY_HEADER_FAMILY = "x-forwarded-"
 MOST_THREADS = 8
 
 
@@ -105,14 +102,16 @@ def _arrived_locally(scope: Scope) -> bool:
     host, port = scope.get("server") or ("", None)
     if port is None:
         return str(host).startswith("/")  # a unix socket
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = address_in(host)
+    return address is not None and address.is_loopback
 
 
 def _came_through_proxy(headers: Headers) -> bool:
-    return any(name in PROXY_HEADERS or name.startswith(PROXY_HEADER_FAMILY) for name in headers)
+    """Whether a proxy says so: it stands between this machine and whoever it speaks for.
+
+    By `Via`, `Forwarded`, `X-Forwarded-For`, `X-Real-IP`, `CF-Connecting-IP` and their kind.
+    """
+    return any(name == "via" or "forwarded" in name or name.endswith("-ip") for name in headers)
 
 
 def _bearer_token(headers: Headers) -> str | None:

@@ -1,16 +1,15 @@
-"""What a tenant has used of what it may, and what was done in its name."""
+"""What a tenant has used of what it may."""
 
 from datetime import datetime
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from app.accounts.quotas import Quotas
 from app.accounts.run_time import month_of, next_month
 from app.api.deps import ServicesDep
-from app.api.paging import Cursor, Limit, PageView, link_next
-from app.api.scopes import Admin, Reader
+from app.api.scopes import Reader
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
@@ -42,21 +41,6 @@ class UsageView(BaseModel):
     storage: StorageView
 
 
-class AuditView(BaseModel):
-    """One change or refusal."""
-
-    id: str
-    at: datetime
-    key_id: str | None = Field(description="Null where no key was asked for.")
-    action: str = Field(description="`noun.verb`.")
-    object_id: str | None
-    status: int = Field(
-        description="What the request was answered with; below 400, written with the change itself."
-    )
-    address: str | None
-    request_id: str | None
-
-
 @router.get("/usage")
 def get_usage(principal: Reader, services: ServicesDep) -> UsageView:
     """Read each quota of the tenant, and how much of it is used."""
@@ -82,31 +66,3 @@ def get_usage(principal: Reader, services: ServicesDep) -> UsageView:
         ],
         storage=StorageView(**vars(storage)),
     )
-
-
-@router.get("/audit-log")
-def read_audit_log(
-    request: Request,
-    response: Response,
-    principal: Admin,
-    services: ServicesDep,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> PageView[AuditView]:
-    """Read who changed what in the tenant, and who was refused; the newest first."""
-    page = services.audit.page(principal.tenant_id, limit, cursor)
-    link_next(request, response, page.next_cursor)
-    items = [
-        AuditView(
-            id=record.id,
-            at=record.at,
-            key_id=record.entry.key_id,
-            action=record.entry.action,
-            object_id=record.entry.object_id,
-            status=record.entry.status,
-            address=record.entry.address,
-            request_id=record.entry.request_id,
-        )
-        for record in page.items
-    ]
-    return PageView(items=items, next_cursor=page.next_cursor)

@@ -14,6 +14,8 @@ Value = TypeVar("Value")
 TENANT_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 LONGEST_LABEL = 200
 LONGEST_LIFETIME = timedelta(days=3660)
+LENGTH_OF_TIME = re.compile(r"([0-9]{1,8})([dhm])")
+UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
 
 
 class Parsed(click.ParamType[Value], Generic[Value]):
@@ -38,9 +40,9 @@ def lifetime(text: str) -> timedelta:
 
     Raises: ValueError.
     """
-    units = {"d": "days", "h": "hours", "m": "minutes"}
-    span = timedelta(**{units[text[-1:].lower()]: int(text[:-1])}) if text[-1:] in "dhm" else None
-    if span is None or not timedelta() < span <= LONGEST_LIFETIME:
+    found = LENGTH_OF_TIME.fullmatch(text)
+    span = int(found[1]) * UNITS[found[2]] if found else timedelta()
+    if not timedelta() < span <= LONGEST_LIFETIME:
         raise ValueError(f"{text} is no length of time")
     return span
 

@@ -84,7 +84,8 @@ def run_s_left(
 def used_run_s(connection: Connection, tenant_id: str, now: datetime) -> float:
     is_running = (jobs.c.tenant_id == tenant_id) & (jobs.c.state == JobState.RUNNING)
     begun = connection.execute(select(jobs.c.claimed_at).where(is_running)).scalars()
-    running_s: float = sum((now - at).total_seconds() for at in begun if at is not None)
+    # Another machine's clock may be ahead of this one's.
+    running_s: float = sum(max(0.0, (now - at).total_seconds()) for at in begun if at is not None)
     return run_s_in_month(connection, tenant_id, now) + running_s
 
 

@@ -50,7 +50,7 @@ def test_quotas_are_agreed_on_and_taken_back(tmp_path: Path) -> None:
     [
         *("storage=1", "storage_bytes", "jobs_running=-1", "jobs_running=1.5", "run_s=x"),
         *("run_s=inf", "jobs_running=1_0", "jobs_queued=\u0661\u0660", "storage_bytes=1_0"),
-        *("storage_bytes=\u0661GiB", "run_s=1_0h"),
+        *("storage_bytes=\u0661GiB", "run_s=1_0h", f"run_s={'9' * 12}d"),
     ],
 )
 def test_quota_that_is_none_is_refused_and_changes_nothing(tmp_path: Path, change: str) -> None:

@@ -158,7 +158,11 @@ def connection(server: tuple[str, int | None] | None, **headers: str) -> dict[st
 
 
 @pytest.mark.parametrize(
-    "server", [LOOPBACK, ("127.9.9.9", 80), ("::1", 8000), ("/run/penjing.sock", None)]
+    "server",
+    [
+        *(LOOPBACK, ("127.9.9.9", 80), ("::1", 8000), ("/run/penjing.sock", None)),
+        ("::ffff:127.0.0.1", 8000),  # of a socket for both families
+    ],
 )
 def test_nobody_is_asked_for_a_key_on_this_machine(server: tuple[str, int | None]) -> None:
     assert not asks_for_keys(connection(server, host="anything"), None)
@@ -168,6 +172,7 @@ def test_nobody_is_asked_for_a_key_on_this_machine(server: tuple[str, int | None
     "server",
     [
         *(("10.0.0.1", 8000), ("0.0.0.0", 8000), ("::", 8000), ("2001:db8::1", 80)),
+        ("::ffff:10.0.0.1", 8000),
         *(("localhost.example", 80), ("api", None), None),
     ],
 )
@@ -176,7 +181,11 @@ def test_everybody_else_is_asked(server: tuple[str, int | None] | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["forwarded", "x_forwarded_for", "x_forwarded_host", "x_forwarded_proto", "via"]
+    "header",
+    [
+        *("forwarded", "x_forwarded_for", "x_forwarded_host", "x_forwarded_proto", "via"),
+        *("x_real_ip", "cf_connecting_ip", "true_client_ip", "x_original_forwarded_for"),
+    ],
 )
 def test_proxy_on_this_machine_does_not_stand_for_this_machine(header: str) -> None:
     assert asks_for_keys(connection(LOOPBACK, **{header: "for=127.0.0.1"}), None)

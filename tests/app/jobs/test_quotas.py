@@ -165,6 +165,13 @@ def test_run_time_counts_however_an_attempt_ends(house_of: MakeHouse, state: Job
     assert house.used_s(NOW + seconds(100), OTHER) == 0
 
 
+def test_clock_that_goes_back_gives_no_run_time(house_of: MakeHouse) -> None:
+    house = house_of(Quotas())
+    house.end(house.start(), NOW + seconds(60))
+    house.start(NOW + seconds(1000))
+    assert house.used_s(NOW + seconds(100)) == 60
+
+
 def test_run_time_counts_every_attempt(house_of: MakeHouse) -> None:
     house = house_of(Quotas())
     job = house.start()
