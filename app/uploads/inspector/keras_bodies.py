@@ -8,7 +8,8 @@ from app.uploads.inspector.keras_built import check_channels
 from app.uploads.inspector.keras_calls import check_calls, check_count
 from app.uploads.inspector.keras_lookups import is_layer
 from app.uploads.inspector.keras_names import MODELS
-from app.uploads.inspector.keras_results import Results, values_in
+from app.uploads.inspector.keras_results import Results
+from app.uploads.inspector.keras_shapes import values_in
 from app.uploads.inspector.keras_sizes import MAX_VALUES
 from app.uploads.inspector.keras_walk import Spot, refused
 from app.uploads.inspector.shown import shown

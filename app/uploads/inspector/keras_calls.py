@@ -9,7 +9,7 @@ from typing import Any
 
 from app.recipes.keras_graph import Graph, Ref, is_model, layer_name
 from app.uploads.inspector.in_order import first_stuck
-from app.uploads.inspector.keras_results import gives_one
+from app.uploads.inspector.keras_shapes import gives_one
 from app.uploads.inspector.keras_walk import Spot, refused
 from app.uploads.inspector.shown import shown
 
