@@ -28,6 +28,9 @@ from app.uploads.upload import Upload, UploadStatus
 
 CURSOR = re.compile(r"[a-z]{3}_[0-9a-f]{26}")
 
+# Beside a file and what is known of it: its columns and indices, its place in the folder of blobs.
+UPLOAD_BYTES = 1024
+
 # Whether an active job of this tenant uses the upload of this id, asked inside a transaction.
 IsInUse = Callable[[Connection, str, str], bool]
 
@@ -141,7 +144,7 @@ def _values(upload: Upload) -> dict[str, Any]:
         **vars(upload),
         "options": upload.options.model_dump(mode="json"),
         "problem": problem,
-        "row_bytes": json_bytes(upload.inspection, problem),
+        "row_bytes": UPLOAD_BYTES + json_bytes(upload.inspection, problem),
     }
 
 

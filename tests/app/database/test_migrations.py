@@ -28,6 +28,7 @@ from app.database.tables import (
 )
 from app.jobs.sizes import EVENT_BYTES, bytes_of_new
 from app.jobs.store import uses
+from app.uploads.store import UPLOAD_BYTES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SOME_EVENT = {"seq": 1, "at": NOW, "type": "state", "data": {}}
@@ -174,8 +175,9 @@ def test_rows_that_were_there_count_as_those_that_come(
     upgrade(empty_database)
 
     with empty_database.read() as connection:
-        assert connection.execute(select(uploads.c.row_bytes)).scalar_one() == len('{"c": 1}')
+        of_upload = connection.execute(select(uploads.c.row_bytes)).scalar_one()
         rows = connection.execute(select(jobs.c.row_bytes).order_by(jobs.c.id)).scalars().all()
+    assert of_upload == UPLOAD_BYTES + len('{"c": 1}')
     new = bytes_of_new({})
     assert rows == [new, new + EVENT_BYTES + len("{}") + len('{"a": 1}{"b": 1}')]
 

@@ -17,7 +17,7 @@ from app.ids import new_id
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
 from app.uploads.service import Label
-from app.uploads.store import UploadStore
+from app.uploads.store import UPLOAD_BYTES, UploadStore
 from app.uploads.upload import Upload, UploadStatus
 from tests.app.conftest import add_tenant
 from tests.app.uploads.conftest import MakeService
@@ -25,11 +25,12 @@ from tests.app.uploads.test_store import upload
 from tests.fakes import a_deed
 
 OTHER = "ten_other"
+STORAGE_BYTES = 2 * UPLOAD_BYTES + 100
 LABEL = Label(a_deed(), UploadKind.DATASET, None, "rows.csv", DatasetOptions())
 
 
 def of_size(size_bytes: int, tenant_id: str = DEFAULT_TENANT) -> Upload:
-    """An upload of which nothing is known: it counts as its file does."""
+    """An upload of which nothing is known: it counts as its file and its row do."""
     of_file = replace(upload(), id=new_id("mdl"), tenant_id=tenant_id, size_bytes=size_bytes)
     return replace(of_file, inspection=None, problem=None)
 
@@ -37,25 +38,25 @@ def of_size(size_bytes: int, tenant_id: str = DEFAULT_TENANT) -> Upload:
 @pytest.fixture
 def store(both_databases: Database) -> UploadStore:
     add_tenant(both_databases, OTHER, "other")
-    return UploadStore(both_databases, Quotas(storage_bytes=100))
+    return UploadStore(both_databases, Quotas(storage_bytes=STORAGE_BYTES))
 
 
 def test_uploads_fill_the_storage_and_not_one_byte_more(store: UploadStore) -> None:
     store.add(a_deed(), of_size(99))
-    with pytest.raises(QuotaStorage, match="99 of 100 bytes"):
+    with pytest.raises(QuotaStorage, match=f"{UPLOAD_BYTES + 99} of {STORAGE_BYTES} bytes"):
         store.add(a_deed(), of_size(2))
     store.add(a_deed(), of_size(100, OTHER))
     store.add(a_deed(), of_size(1))
-    assert store.storage(DEFAULT_TENANT).total_bytes == 100
+    assert store.storage(DEFAULT_TENANT).total_bytes == STORAGE_BYTES
 
 
 def test_what_is_known_of_an_upload_counts_with_it(store: UploadStore) -> None:
     known = {"layers": ["x" * 60]}
-    told = len(json.dumps(known))
+    told = UPLOAD_BYTES + len(json.dumps(known))
     store.add(a_deed(), replace(of_size(10), inspection=known))
     storage = store.storage(DEFAULT_TENANT)
     assert (storage.uploads_bytes, storage.rows_bytes) == (10, told)
-    with pytest.raises(QuotaStorage, match=f"{10 + told} of 100 bytes"):
+    with pytest.raises(QuotaStorage, match=f"{10 + told} of {STORAGE_BYTES} bytes"):
         store.add(a_deed(), replace(of_size(0), inspection=known))
     waiting = replace(of_size(0), status=UploadStatus.INSPECTING)
     store.add(a_deed(), waiting)
@@ -65,13 +66,15 @@ def test_what_is_known_of_an_upload_counts_with_it(store: UploadStore) -> None:
 
 
 def test_deleted_upload_leaves_its_room(store: UploadStore) -> None:
-    full = of_size(100)
+    full = of_size(UPLOAD_BYTES + 100)
     store.add(a_deed(), full)
     assert store.delete(a_deed(), full.id, lambda *_: False, full.created_at)
-    store.add(a_deed(), of_size(100))
+    store.add(a_deed(), replace(full, id=new_id("mdl")))
 
 
-def test_exactly_what_fits_is_kept_when_twenty_come_at_once(store: UploadStore) -> None:
+def test_exactly_what_fits_is_kept_when_twenty_come_at_once(both_databases: Database) -> None:
+    store = UploadStore(both_databases, Quotas(storage_bytes=4 * (UPLOAD_BYTES + 30) - 1))
+
     def add(_: int) -> bool:
         try:
             store.add(a_deed(), of_size(30))
@@ -81,7 +84,7 @@ def test_exactly_what_fits_is_kept_when_twenty_come_at_once(store: UploadStore) 
 
     with ThreadPoolExecutor(20) as pool:
         assert sum(pool.map(add, range(20))) == 3
-    assert store.storage(DEFAULT_TENANT).total_bytes == 90
+    assert store.storage(DEFAULT_TENANT).uploads_bytes == 90
 
 
 @pytest.mark.parametrize(
@@ -90,8 +93,8 @@ def test_exactly_what_fits_is_kept_when_twenty_come_at_once(store: UploadStore) 
         (Quotas(), Room(1000)),
         (Quotas(upload_bytes=500), Room(500)),
         (Quotas(upload_bytes=5000), Room(1000)),
-        (Quotas(storage_bytes=100), Room(1000, 60)),
-        (Quotas(storage_bytes=30), Room(1000, -10)),
+        (Quotas(storage_bytes=UPLOAD_BYTES + 100), Room(1000, 60)),
+        (Quotas(storage_bytes=UPLOAD_BYTES + 30), Room(1000, -10)),
     ],
 )
 def test_room_is_the_least_of_what_is_allowed(

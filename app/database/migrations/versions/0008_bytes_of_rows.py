@@ -11,8 +11,8 @@ depends_on = None
 
 # Stored JSON is ASCII: its length is its size. 1024 and 100 are for what stands beside it.
 OF_UPLOADS = """
-UPDATE uploads SET row_bytes =
-  coalesce(length(CAST(inspection AS TEXT)), 0) + coalesce(length(CAST(problem AS TEXT)), 0)
+UPDATE uploads SET row_bytes = 1024
+  + coalesce(length(CAST(inspection AS TEXT)), 0) + coalesce(length(CAST(problem AS TEXT)), 0)
 """
 OF_JOBS = """
 UPDATE jobs SET row_bytes = 1024 + length(CAST(request AS TEXT))
