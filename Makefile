@@ -74,6 +74,10 @@ test-fast: install ## Run the tests that need no TensorFlow (seconds)
 test-slow: install ## Run the tests that train models or drive the running stack
 	@$(PARALLEL) -m "slow or e2e or applications or hostile"
 
+.PHONY: test-kernels
+test-kernels: install ## Try the box on kernels from 5.10 on and on aarch64, emulated (root, Debian, half an hour)
+	@$(RUN) benchmarks.security.kernels
+
 .PHONY: check
 check: lint test ## Everything CI runs: format, lint, types, import contracts, all tests
 

@@ -3,10 +3,11 @@
     python -m benchmarks.security.kernels [--machine NAME] [--suite NAME] [--image FILE]
 
 A machine is emulated by qemu, its processor too, with a kernel of Debian and a root that holds
-Python and these sources. The packages come from where this machine's apt gets
-Debian's. Prints who started the box on which kernel, and how far it held; ends with 1 where a test
-of the box failed, or its own word is not the one that is due. `--image` boots a kernel of one's own
-as well, with virtio and ext4 built in. Needs Debian and root, and says so where it has not.
+Python and these sources. The packages come from where this machine's apt gets Debian's. Prints who
+started the box on which kernel, how far it held, and what the probe got otherwise than it must;
+ends with 1 where that is anything, or the self-test's word is not the one due on this kernel.
+`--image` boots a kernel of one's own as well, with virtio and ext4 built in. Needs Debian and root,
+and says so where it has not.
 """
 
 import argparse
@@ -271,24 +272,22 @@ def verdict(answer: dict[str, Any]) -> str:
 
 
 def is_as_due(answer: dict[str, Any]) -> bool:
-    """No test failed, and the self-test says what the kernel's edition of Landlock allows."""
+    """The probe got nowhere, and the self-test says what this edition of Landlock allows."""
     abi = answer["kernel_abi"]
     due = "held" if abi >= NEWEST_ABI_USED else "degraded" if abi else "refused"
     return verdict(answer) == due and not answer["failures"]
 
 
 def show(answers: list[dict[str, Any]]) -> None:
-    table = Table("kernel", "machine", "Landlock", "started by", "the box", "tests")
+    table = Table("kernel", "machine", "Landlock", "started by", "the box", "attempts")
     for answer in answers:
-        counts = ", ".join(f"{answer[what]} {what}" for what in ("passed", "skipped"))
         failures = "".join(f"\nFAILED {each}" for each in answer["failures"])
         table.add_row(
-            *(answer[name] for name in ("kernel", "machine")),
-            *(str(answer["kernel_abi"]), answer["setting"]),
+            *(answer["kernel"], answer["machine"], str(answer["kernel_abi"]), answer["setting"]),
             f"{verdict(answer)}: {answer['words']}",
-            counts + failures,
+            f"{answer['attempts']}{failures}",
         )
-    Console().print(table)
+    Console(width=max(Console().width, 140)).print(table)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What each machine of `benchmarks.security.kernels` runs: the self-test and the tests of the box.
+"""What each machine of `benchmarks.security.kernels` runs: the self-test, and the probe of the box.
 
     python -m benchmarks.security.kernels_inside
 
-Standard library, and pytest as it was unpacked: there is nothing else in there. Its answer is one
-line of JSON after ANSWER, among what the kernel has to say.
+Standard library, and pytest as it was unpacked, for the probe's expectations are tests: there is
+nothing else in there. Answers are lines of JSON after ANSWER, among what the kernel has to say.
 """
 
 import json
@@ -12,25 +12,24 @@ import subprocess
 import sys
 import tempfile
 import venv
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
+from tests.worker import test_box_probe as probe
 from worker.kernel.landlock import kernel_abi
+from worker.selftest import self_test
 
 ANSWER = "answer: "
-BOX = tuple(f"tests/worker/test_{name}.py" for name in ("box_probe", "selftest"))
-# Which runs the filter itself, so it depends on nobody.
-FILTER = "tests/worker/test_box_filter.py"
-# Without the project's own options, whose plugins are not here.
-PLAIN_PYTEST = (
-    *("-q", "-c", "/dev/null", "--rootdir=."),
-    *("--import-mode=importlib", "--noconftest", "-p", "no:cacheprovider"),
-)
+ONE = "as-started"
 SYSTEM_PYTHON, SOMEBODY = "/usr/bin/python3", 1000
 # What others may not go through, so that the box cannot become one of them.
 CLOSED = Path("/root")
+OF_ALL: tuple[Callable[[probe.Probing], None], ...] = (
+    probe.test_only_its_channels_are_open,
+    probe.test_box_says_whose_user_it_runs_under,
+    probe.test_nothing_changed_outside,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,6 @@ class Setting:
     name: str
     python: str
     user: int
-    tests: tuple[str, ...] = BOX
 
 
 def settings() -> tuple[Setting, ...]:
@@ -48,62 +46,55 @@ def settings() -> tuple[Setting, ...]:
     CLOSED.chmod(0o700)
     venv.create(closed, with_pip=False)
     return (
-        Setting("root", SYSTEM_PYTHON, 0, (FILTER, *BOX)),
+        Setting("root", SYSTEM_PYTHON, 0),
         Setting("root, Python closed to others", str(closed / "bin" / "python"), 0),
         Setting("not root", SYSTEM_PYTHON, SOMEBODY),
     )
 
 
-def tried(setting: Setting) -> dict[str, Any]:
-    """How far the box holds, by its own word and by its tests."""
+def try_as_started(name: str) -> None:
+    """How far the box holds, by its own word, and what the probe got otherwise than it should."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chown(folder, setting.user, setting.user)
-        report = json.loads(started(setting, folder, "-m", "worker.selftest").stdout)
-        results = Path(folder, "results.xml")
-        options = (*PLAIN_PYTEST, f"--junit-xml={results}")
-        tests = started(setting, folder, "-m", "pytest", *options, *setting.tests)
-        if not results.exists():
-            raise RuntimeError(f"no test was run: {tests.stdout[-2000:]}{tests.stderr[-2000:]}")
-        counts = counted(results)
-    return {"setting": setting.name, **report, **counts}
-
-
-def started(setting: Setting, folder: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [setting.python, *arguments],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.environ["PYTHONPATH"], "HOME": folder},
-        capture_output=True,
-        text=True,
-        user=setting.user,
-        group=setting.user,
-        extra_groups=[],
-        check=False,
-    )
-
-
-def counted(results: Path) -> dict[str, Any]:
-    cases = list(ElementTree.parse(results).iter("testcase"))  # noqa: S314 - pytest wrote it here
-    failures = [f"{case.get('name')}: {why}" for case in cases if (why := failure_of(case))]
-    skipped = sum(case.find("skipped") is not None for case in cases)
-    return {
-        "passed": len(cases) - skipped - len(failures),
-        "skipped": skipped,
-        "failures": failures,
+        Path(folder).chmod(0o711)
+        report = self_test(Path(folder))
+    answer = {
+        "setting": name,
+        "kernel": os.uname().release,
+        "machine": os.uname().machine,
+        "kernel_abi": kernel_abi(),
+        "holds": report.holds,
+        "words": report.in_words(),
+        "attempts": len(probe.EXPECTED) if report.holds else 0,
+        "failures": list(failures()) if report.holds else [],
+        **{name: asdict(report)[name] for name in ("user", "lacking")},
     }
+    sys.stdout.write(ANSWER + json.dumps(answer) + "\n")
 
 
-def failure_of(case: ElementTree.Element) -> str | None:
-    found = [each for kind in ("failure", "error") if (each := case.find(kind)) is not None]
-    return (found[0].get("message") or "failed")[:300] if found else None
+def failures() -> Iterator[str]:
+    with probe.probed(probe.Way(ONE)) as found:
+        for name, got in found.answers.items():
+            if name in probe.EXPECTED and got not in found.way.expected(name):
+                yield f"{name}: {got}"
+        for test in OF_ALL:
+            try:
+                test(found)
+            except AssertionError as error:
+                yield f"{test.__name__}: {error}"
 
 
 def main() -> None:
-    machine = os.uname()
+    if len(sys.argv) > 1:
+        try_as_started(sys.argv[1])
+        return
     for setting in settings():
-        said = {"kernel": machine.release, "machine": machine.machine, "kernel_abi": kernel_abi()}
-        said |= tried(setting)
-        sys.stdout.write(ANSWER + json.dumps(said) + "\n")
-        sys.stdout.flush()
+        subprocess.run(
+            [setting.python, "-m", "benchmarks.security.kernels_inside", setting.name],
+            user=setting.user,
+            group=setting.user,
+            extra_groups=[],
+            check=True,
+        )
 
 
 if __name__ == "__main__":
