@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.main import sweep
 from app.settings import Settings
 from app.uploads.inspecting import Inspector
 from app.uploads.inspector.order import Inspection
@@ -118,3 +119,25 @@ async def test_upload_is_refused_where_no_more_may_be_under_way(api: Api) -> Non
     answer = await api.post("/v1/datasets", content=b"a,b\n1,2\n")
     assert (answer.status_code, answer.json()["code"]) == (429, "too_many_uploads")
     assert answer.headers["retry-after"] == "10"
+
+
+async def test_equal_files_at_once_are_whole_though_their_equals_are_deleted(api: Api) -> None:
+    rows = b"a,label\n" + b"1,0\n2,1\n" * 20
+
+    async def there() -> str:
+        return str((await api.post("/v1/datasets?label=label", content=rows)).json()["id"])
+
+    async def there_and_gone() -> None:
+        gone = await api.http.delete(f"/v1/datasets/{await there()}")
+        assert gone.status_code == 204
+        await asyncio.to_thread(sweep, api.services)
+
+    ids, _ = await asyncio.gather(
+        asyncio.gather(*(there() for _ in range(2))),
+        asyncio.gather(*(there_and_gone() for _ in range(2))),
+    )
+    assert len({*ids}) == 2
+    for dataset_id in ids:
+        content = await api.get(f"/v1/datasets/{dataset_id}/content")
+        assert (content.status_code, content.content) == (200, rows)
+    assert len(kept(api)) == 1
