@@ -3,13 +3,15 @@
 import struct
 from random import Random
 
+from app.datafiles.thrift import Kind
 from tests.fuzz import plain
 from tests.fuzz.thrift import BROKEN, change, mutated_thrift, read_struct, written
 
 MAGIC = b"PAR1"
 END_BYTES = 8
-# By their numbers in the head of a page.
-UNPACKED_SIZE, STORED_SIZE = 2, 3
+# By their numbers in the head of a page: unpacked, and as it is stored.
+STORED_SIZE = 3
+SIZES = ([2, Kind.I32], [STORED_SIZE, Kind.I32])
 
 
 def mutated_parquet(content: bytes, other: bytes, random: Random) -> bytes:
@@ -46,7 +48,7 @@ def mutated_page(pages: bytes, random: Random) -> bytes:
     else:
         values = plain.mutated(values, pages, random)
         for field in head:
-            if field[0] in (UNPACKED_SIZE, STORED_SIZE) and random.random() < 0.8:
+            if field[:2] in SIZES and random.random() < 0.8:
                 field[2] = len(values)
     page = written(head) + values
     if random.random() < 0.8:
