@@ -43,6 +43,7 @@ def page(document: Schema) -> str:
             f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>",
             f"<p>{escape(info['description'])}</p>",
             '<p>For programs: <a href="/openapi.json">openapi.json</a>.</p>',
+            '<p>How the service is now: <a href="/">dashboard</a>.</p>',
             *_operations(document["paths"]),
             "<h2>Objects</h2>",
             *(

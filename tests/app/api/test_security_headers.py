@@ -74,6 +74,7 @@ async def test_page_may_load_nothing_but_what_the_service_serves(
 ) -> None:
     answer = await api.get(path)
     assert answer.headers["content-type"].startswith("text/html")
+    assert "script-src" not in policy(answer)  # so it is as `default-src` says
     for directive, sources in policy(answer).items():
         assert set(sources.split()) <= {"'none'", "'self'", "data:"}, directive
     for word in ("<script", "<style", "style=", "onclick", "http://", "https://"):
