@@ -6,7 +6,7 @@ import tflite
 from flatbuffers import number_types
 
 from app.errors import RejectedUpload
-from app.uploads.inspector.shown import shown
+from app.uploads.inspector.shown import MAX_SHOWN, shown
 from app.uploads.names import is_showable
 
 # Of all lists together: a list that thousands of tables share is read thousands of times.
@@ -36,9 +36,16 @@ class Reader:
         Raises: RejectedUpload.
         """
         raw = self.text(table, slot)
-        name = raw.decode("utf-8", "replace")
+        try:
+            name = raw.decode()
+        except UnicodeDecodeError as error:
+            # Interpreters fail at it when they are asked for the names.
+            raise RejectedUpload(f"a name is not UTF-8 text: {shown(raw[:MAX_SHOWN])}") from error
         if not is_showable(name):
-            raise RejectedUpload(f"a tensor is called {shown(name)}")
+            raise RejectedUpload(
+                f"a tensor or signature is called {shown(name)}",
+                hint="Names may hold no control or direction characters, and none of < > & \" '.",
+            )
         return name
 
     def number(self, table: Any, slot: int) -> int:

@@ -230,9 +230,14 @@ REFUSED: dict[str, tuple[bytes, Change, str]] = {
     "a name that forges a line": (
         FLOAT,
         set_(lambda model: main(model).tensors[0], name="a\n2026 INFO forged"),
-        r"a tensor is called 'a\n2026 INFO forged'",
+        r"a tensor or signature is called 'a\n2026 INFO forged'",
     ),
-    "a signature that forges a line": (FLOAT, rename_signature, "a tensor is called"),
+    "a name that is no text": (
+        FLOAT,
+        set_(lambda model: main(model).tensors[0], name=b"a\xff"),
+        "a name is not UTF-8 text: b'a\\xff'",
+    ),
+    "a signature that forges a line": (FLOAT, rename_signature, "a tensor or signature is called"),
     "a signature of no subgraph": (
         FLOAT,
         set_(lambda model: model.signatureDefs[0], subgraphIndex=7),
