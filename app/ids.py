@@ -1,7 +1,10 @@
 """Opaque ids with a prefix that says what they name."""
 
+import re
 import secrets
 import time
+
+ID = re.compile(r"[a-z]{3}_[0-9a-f]{26}")
 
 
 def new_id(prefix: str) -> str:

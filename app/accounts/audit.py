@@ -4,19 +4,16 @@ An entry names things by their ids; it holds no body, no name and no secret. Of 
 it holds one thing: the id that it gave its request, in 128 letters, digits and `._:-` at most.
 """
 
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, RowMapping, ScalarSelect, delete, insert, select
 
+from app.database.cursors import id_cursor
 from app.database.engine import Database
 from app.database.tables import audit_log
-from app.errors import Malformed
 from app.ids import new_id
-
-CURSOR = re.compile(r"aud_[0-9a-f]{26}")
 
 
 @dataclass(frozen=True)
@@ -109,9 +106,6 @@ def _record_of(row: RowMapping) -> AuditRecord:
 
 def _place_of(tenant_id: str, cursor: str) -> ScalarSelect[int]:
     """Null, before which there is nothing, for one that is not of this tenant or was forgotten."""
-    if not CURSOR.fullmatch(cursor):
-        raise Malformed(
-            "this cursor is not one that a list gave out", hint="Start again without a cursor."
-        )
-    theirs = (audit_log.c.tenant_id == tenant_id) & (audit_log.c.id == cursor)
+    last = audit_log.c.id == id_cursor(cursor, "aud")
+    theirs = (audit_log.c.tenant_id == tenant_id) & last
     return select(audit_log.c.seq).where(theirs).scalar_subquery()

@@ -1,6 +1,5 @@
 """Tenants and keys as database rows."""
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -11,13 +10,13 @@ from sqlalchemy.exc import IntegrityError
 from app.accounts.deeds import Deed, is_good, write_down
 from app.accounts.keys import ApiKey
 from app.accounts.principal import Scope
+from app.database.cursors import id_cursor
 from app.database.engine import Database
 from app.database.tables import api_keys, tenants
-from app.errors import Conflict, Malformed, NotFound
+from app.errors import Conflict, NotFound
 from app.ids import new_id
 from app.settings import MOST_KEYS
 
-CURSOR = re.compile(r"key_[0-9a-f]{26}")
 # Precise enough to see that a key is in use, rare enough to cost nothing.
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
@@ -115,12 +114,7 @@ class AccountStore:
         """
         query = select(api_keys).where(api_keys.c.tenant_id == tenant_id)
         if cursor is not None:
-            if not CURSOR.fullmatch(cursor):
-                raise Malformed(
-                    "this cursor is not one that a list gave out",
-                    hint="Start again without a cursor.",
-                )
-            query = query.where(api_keys.c.id < cursor)
+            query = query.where(api_keys.c.id < id_cursor(cursor, "key"))
         with self.database.read() as connection:
             ordered = query.order_by(api_keys.c.id.desc()).limit(limit + 1)
             rows = connection.execute(ordered).mappings().all()

@@ -4,7 +4,6 @@ A change that was made is written down with it, in its own transaction (`app.acc
 """
 
 import logging
-import re
 
 from fastapi.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,13 +14,13 @@ from app.api.addresses import address_of
 from app.api.deps import Services
 from app.api.origins import SAFE_METHODS
 from app.api.request_id import request_id_of
+from app.ids import ID
 
 log = logging.getLogger(__name__)
 
 REFUSED = frozenset({401, 403})
 # Changes nothing, though it takes a body.
 HARMLESS = frozenset({"validate_job"})
-OBJECT_ID = re.compile(r"[a-z]{3}_[0-9a-f]{26}")
 
 
 class Auditing:
@@ -94,4 +93,4 @@ def action_of(name: str | None) -> str:
 def object_id_of(scope: Scope) -> str | None:
     """The id in the path; never other text of the caller's."""
     named = (str(value) for value in scope.get("path_params", {}).values())
-    return next((text for text in named if OBJECT_ID.fullmatch(text)), None)
+    return next((text for text in named if ID.fullmatch(text)), None)

@@ -19,9 +19,9 @@ from sqlalchemy import (
     select,
 )
 
+from app.database.cursors import not_given_out
 from app.database.engine import Database
 from app.database.tables import job_labels, jobs
-from app.errors import Malformed
 from app.jobs.job import Job, JobState
 from app.jobs.rows import JOB_COLUMNS, job_of
 
@@ -101,9 +101,7 @@ def decode_cursor(cursor: str) -> tuple[datetime, str]:
         text = ""
     match = CURSOR.fullmatch(text)
     if match is None:
-        raise Malformed(
-            "this cursor is not one that a list gave out", hint="Start again without a cursor."
-        )
+        raise not_given_out()
     return EPOCH + int(match[1]) * MICROSECOND, match[2]
 
 

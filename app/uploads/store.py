@@ -1,6 +1,5 @@
 """Uploads as database rows."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -19,14 +18,13 @@ from app.accounts.quotas import (
     room_for_upload,
     storage_of,
 )
+from app.database.cursors import id_cursor
 from app.database.engine import Database, json_bytes
 from app.database.tables import uploads
-from app.errors import Malformed, NotFound, Problem
+from app.errors import NotFound, Problem
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
 from app.uploads.upload import Upload, UploadStatus
-
-CURSOR = re.compile(r"[a-z]{3}_[0-9a-f]{26}")
 
 # Beside a file and what is known of it: its columns and indices, its place in the folder of blobs.
 UPLOAD_BYTES = 1024
@@ -87,12 +85,7 @@ class UploadStore:
         """
         query = select(uploads).where(uploads.c.tenant_id == tenant_id, uploads.c.kind == kind)
         if cursor is not None:
-            if not CURSOR.fullmatch(cursor):
-                raise Malformed(
-                    "this cursor is not one that a list gave out",
-                    hint="Start again without a cursor.",
-                )
-            query = query.where(uploads.c.id < cursor)
+            query = query.where(uploads.c.id < id_cursor(cursor, "mdl", "dst"))
         query = query.order_by(uploads.c.id.desc()).limit(limit + 1)
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
