@@ -79,7 +79,7 @@ class JobFolder:
                 if count < MOST_STATES and entry.is_file(follow_symlinks=False):
                     moved = self.states / entry.name
                     Path(entry.path).rename(moved)
-                    os.chown(moved, owner.st_uid, owner.st_gid)
+                    os.chown(moved, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def remove(self) -> None:
         remove_tree(self.path)

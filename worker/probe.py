@@ -72,6 +72,10 @@ def run_another_program(targets: Targets) -> None:
     subprocess.run([targets.program], check=False, stdin=subprocess.DEVNULL)
 
 
+def read_what_the_kernel_tells_of_processes(_: Targets) -> None:
+    Path("/proc/self/cmdline").read_bytes()
+
+
 def send_its_parent_a_signal(_: Targets) -> None:
     os.kill(os.getppid(), 0)
 
@@ -114,6 +118,7 @@ FORBIDDEN: tuple[Attempt, ...] = (
     connect_over_tcp,
     connect_to_a_unix_socket,
     run_another_program,
+    read_what_the_kernel_tells_of_processes,
     send_its_parent_a_signal,
     leave_its_session,
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 PROCESSES = Path("/proc")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Fields of /proc/<pid>/stat behind the name, which may hold anything.
-STATE_AT, SESSION_AT, THREADS_AT, STARTED_AT, RESIDENT_AT = 0, 3, 17, 19, 21
+STATE_AT, GROUP_AT, SESSION_AT, THREADS_AT, STARTED_AT, RESIDENT_AT = 0, 2, 3, 17, 19, 21
 # Page tables, which no limit of the kernel counts.
 TABLES = re.compile(rb"\nVmPTE:\s*(\d+) kB")
 # What the kernel keeps of any process beside them: stacks, maps, pipes, open files.
@@ -26,6 +26,7 @@ class SessionUse:
     """`tasks` are processes and threads; `kernel_bytes` is what the kernel keeps for them."""
 
     pids: tuple[int, ...]
+    groups: frozenset[int]
     tasks: int
     resident_bytes: int
     kernel_bytes: int = 0
@@ -37,17 +38,18 @@ class SessionUse:
 
 def use_of_session(leader: int) -> SessionUse:
     """All processes of the session that `leader` leads; in the box none can leave it."""
-    pids, tasks, resident, kept = [], 0, 0, 0
+    pids, groups, tasks, resident, kept = [], set(), 0, 0, 0
     for pid in _processes():
         fields = _status_of(f"{pid}")
         if not fields or int(fields[SESSION_AT]) != leader:
             continue
         pids.append(pid)
+        groups.add(int(fields[GROUP_AT]))
         tasks += int(fields[THREADS_AT])
         task = living_task(pid)
         resident += int((_status_of(task) or fields)[RESIDENT_AT]) * PAGE_BYTES
         kept += PROCESS_BYTES + _table_bytes(task)
-    return SessionUse(tuple(pids), tasks, resident, kept)
+    return SessionUse(tuple(pids), frozenset(groups), tasks, resident, kept)
 
 
 def living_task(pid: int) -> str:
@@ -93,9 +95,8 @@ def kill_session(leader: int) -> None:
     outside the box are there others.
     """
     _signal_group(leader, signal.SIGKILL)
-    for pid in use_of_session(leader).pids:
-        with suppress(ProcessLookupError):
-            _signal_group(os.getpgid(pid), signal.SIGKILL)
+    for group in use_of_session(leader).groups:
+        _signal_group(group, signal.SIGKILL)
 
 
 def _processes() -> Iterator[int]:

@@ -62,6 +62,7 @@ def test_self_test_notices_what_an_open_box_lets_through(
         "it could connect over tcp",
         "it could connect to a unix socket",
         "it could run another program",
+        "it could read what the kernel tells of processes",
         "it could send its parent a signal",
         "it could leave its session",
     }
