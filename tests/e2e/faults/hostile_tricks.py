@@ -178,7 +178,7 @@ def takes_what_the_kernel_gives(folder: Path, emit: Emit) -> None:
 def recursion_in_c(folder: Path, emit: Emit) -> None:
     sys.setrecursionlimit(10**9)
     nested: object = []
-    for _ in range(10**7):
+    for _ in range(10**6):
         nested = (nested,)
     hash(nested)
 
