@@ -74,12 +74,14 @@ class Standing:
         landlock_abi: which edition restricts files; 0 if none does.
         has_filter: whether system calls are filtered.
         lacking: what an older kernel, or an option, left out; in words.
+        closed: what keeps root from having an own one: it does not get through to this.
     """
 
     user: str
     landlock_abi: int
     has_filter: bool
     lacking: tuple[str, ...]
+    closed: str = ""
 
 
 class StepFailed(Exception):
@@ -115,13 +117,13 @@ def confine(order: BoxOrder) -> Standing:
     if sys.platform != "linux":
         _unless_optional(order, "only Linux can confine a process", LINUX_HINT)
         return Standing("shared", 0, False, ("NOTHING BUT LIMITS HOLDS",))
-    user = change_user(order)
+    user, closed = change_user(order)
     die_with_parent(order.parent_pid, signal.SIGKILL)  # after it: a change of user disarms this
     gain_no_privileges()
     keep_memory_private()  # exec opens it again: the worker sees what a program has open
     abi, lacking = restrict_files(order)
     has_filter, unfiltered = filter_calls(order, abi)
-    return Standing(user, abi, has_filter, (*lacking, *unfiltered))
+    return Standing(user, abi, has_filter, (*lacking, *unfiltered), closed)
 
 
 def close_files(channels: tuple[int, ...]) -> None:
@@ -164,53 +166,64 @@ def set_limits(allowed: Confinement) -> None:
         limits.limit_cpu(allowed.cpu_s)
 
 
-def change_user(order: BoxOrder) -> str:
+def change_user(order: BoxOrder) -> tuple[str, str]:
     """A user of its own where root started it and that user can reach what the program needs.
+
+    Returns whose number it has, and what was closed to a user of its own.
 
     Without one, no capability either way: root's number alone opens only what root owns, and of
     that only what the steps to come leave.
     """
     tasks, taken = order.confinement.tasks, limits.tasks_by_user()
-    user = own_user(order, taken)
+    user, closed = own_user(order, taken)
     if user is None:
         shared = os.getuid()
         limits.limit(resource.RLIMIT_NPROC, taken[shared] + SHARED_ALLOWANCE * tasks)
         capabilities.forbid()
         capabilities.drop()
-        return "shared" if shared else "root"
+        return "shared" if shared else "root", closed
     for folder in order.confinement.writable:
         os.chown(folder, user, user, follow_symlinks=False)
     limits.limit(resource.RLIMIT_NPROC, tasks)
     capabilities.forbid()
     capabilities.become(user)
     capabilities.drop()
-    return "own"
+    return "own", ""
 
 
-def own_user(order: BoxOrder, taken: Mapping[int, int]) -> int | None:
-    """One whom nothing belongs to, if root may become it and it reaches what it needs."""
+def own_user(order: BoxOrder, taken: Mapping[int, int]) -> tuple[int | None, str]:
+    """One whom nothing belongs to, if root may become it; else what is closed to it, if that is."""
     if os.getuid() != 0 or not capabilities.has(*TO_CHANGE_USER):
-        return None
+        return None, ""
     candidates = (FIRST_USER + (os.getpid() + each) % USERS for each in range(USERS))
     user = next((each for each in candidates if each not in taken), None)
-    return user if user is not None and _reaches(user, order) else None
+    closed = _closed_to(user, order) if user is not None else ""
+    return None if closed else user, closed
 
 
-def _reaches(user: int, order: BoxOrder) -> bool:
+def _closed_to(user: int, order: BoxOrder) -> str:
     """Tried, not deduced: by a process that becomes the user and opens everything."""
-    needed = (sys.executable, os.__file__, *order.libraries, *order.confinement.readable)
+    read = (sys.executable, os.__file__, *order.libraries, *order.confinement.readable)
+    # Folders to write in are the user's by then, and those that lead to them are not.
+    needed = [*((path, os.O_RDONLY) for path in read)]
+    needed += ((path, os.O_PATH) for path in order.confinement.writable)
     child = os.fork()
     if child == 0:
-        with suppress(OSError):
-            capabilities.become(user)
-            for path in needed:
-                os.close(os.open(path, os.O_RDONLY))
-            for folder in order.confinement.writable:
-                Path(folder, ".").stat()
-            os._exit(0)
-        os._exit(1)
+        os._exit(_opened_by(user, needed))
     _, status = os.waitpid(child, 0)
-    return status == 0
+    opened = os.waitstatus_to_exitcode(status)
+    return "" if opened == len(needed) else needed[max(opened, 0)][0]
+
+
+def _opened_by(user: int, needed: list[tuple[str, int]]) -> int:
+    """How many, up to the first that is closed."""
+    opened = 0
+    with suppress(OSError):
+        capabilities.become(user)
+        for path, how in needed:
+            os.close(os.open(path, how))
+            opened += 1
+    return opened
 
 
 def restrict_files(order: BoxOrder) -> tuple[int, tuple[str, ...]]:

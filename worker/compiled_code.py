@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.confinement import LISTABLE, ensure_folder, environment
+from app.confinement import LISTABLE, PASSABLE, ensure_folder, environment
 from worker.engine.coding import kept
 
 MODULE = "worker.engine.coding.compiling"
@@ -28,6 +28,10 @@ class CompiledCode:
         """Beside its sources, or in `home` where those cannot be written."""
         folder = kept.beside_the_sources() or home / kept.named_after_sources()
         ensure_folder(folder, LISTABLE)
+        if os.getuid() == 0:
+            # Python makes them as the umask is; children with users of their own go through.
+            for made, mode in ((folder.parent, PASSABLE), (folder, LISTABLE)):
+                made.chmod(made.stat().st_mode | mode)
         return cls(folder)
 
     def begin(self) -> None:

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -44,6 +44,11 @@ class Launcher:
         code = CompiledCode.kept_below(home.parent)
         return cls(program, limits, home, _one_thread(), compiled=code)
 
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """What all its children may read, beside Python's own."""
+        return (*self.limits.readable, *([str(self.compiled.folder)] if self.compiled else []))
+
     def begin(self) -> None:
         """Have ready what its children only read."""
         if self.compiled:
@@ -75,10 +80,8 @@ class Launcher:
 
     def _boxed(self, folder: JobFolder, channel: int) -> "subprocess.Popen[bytes]":
         program = (*self.program, str(channel), str(folder.path))
-        rights = self.limits.confinement(folder, channel)
+        rights = self.limits.confinement(folder, channel, self.readable)
         code = self.compiled.folder if self.compiled else None
-        if code:
-            rights = replace(rights, readable=(*rights.readable, str(code)))
         return subprocess.Popen(
             self.enclose(rights, program, os.getpid()),
             stdin=subprocess.PIPE,

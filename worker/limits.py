@@ -49,14 +49,16 @@ class Limits:
             may_be_unconfined=settings.allow_unconfined,
         )
 
-    def confinement(self, folder: JobFolder, channel: int) -> Confinement:
+    def confinement(
+        self, folder: JobFolder, channel: int, readable: tuple[str, ...]
+    ) -> Confinement:
         """What the kernel keeps for a child of this folder that answers on `channel`."""
         return Confinement(
             memory_bytes=self.memory_bytes,
             file_bytes=self.file_bytes,
             open_files=self.open_files,
             tasks=KERNEL_ALLOWANCE * self.tasks,
-            readable=(str(folder.inputs), *self.readable),
+            readable=(str(folder.inputs), *readable),
             writable=tuple(map(str, folder.writable)),
             channels=(channel,),
             is_optional=self.may_be_unconfined,

@@ -1,6 +1,6 @@
 """Does the box hold here? Asked by every worker as it starts, and by `penjing doctor`.
 
-    python -m worker.selftest
+    python -m worker.selftest [folder to try it in]
 
 A real process in the real box tries what must fail there and what must work. One that reads a file
 it was not given, or cannot read its own, is no box: the worker takes no jobs.
@@ -54,12 +54,14 @@ class BoxReport:
         lacking: what an older kernel leaves to fewer layers, in words.
         user: under whose number a boxed process runs; empty if none could be started.
         landlock_abi: which edition of Landlock restricts files.
+        closed: what no user of its own gets through to, where root could have given it one.
     """
 
     failed: tuple[str, ...]
     lacking: tuple[str, ...] = ()
     user: str = ""
     landlock_abi: int = 0
+    closed: str = ""
 
     @property
     def holds(self) -> bool:
@@ -69,19 +71,34 @@ class BoxReport:
         if not self.holds:
             return f"the box does not hold: {'; '.join(self.failed)}"
         how = f"it holds, with Landlock {self.landlock_abi} and {WHOSE[self.user]}"
-        return f"{how}; {'; '.join(self.lacking)}" if self.lacking else how
+        return "; ".join((how, *([self.closed_in_words()] if self.closed else []), *self.lacking))
+
+    def closed_in_words(self) -> str:
+        return (
+            f"a user of its own for each process would part them better, but {self.closed} is "
+            "closed to it: let others go through the folders that lead there (chmod o+x), "
+            "or keep it elsewhere"
+        )
 
 
-def self_test(folder: Path, newest_abi: int | None = None, *, has_filter: bool = True) -> BoxReport:
+def self_test(
+    folder: Path,
+    readable: tuple[str, ...] = (),
+    newest_abi: int | None = None,
+    *,
+    has_filter: bool = True,
+) -> BoxReport:
     """Try it in a new folder inside `folder`, which is gone afterwards.
 
     Args:
         folder: where the worker keeps its jobs: what holds there holds for them.
+        readable: what they all may read.
         newest_abi: Landlock's edition at most; for tests.
         has_filter: False leaves out the filter of system calls; for tests.
     """
     with _targets(folder) as targets:
-        confinement = replace(CONFINEMENT, readable=(targets.input,), writable=(targets.folder,))
+        files = (targets.input, *readable)
+        confinement = replace(CONFINEMENT, readable=files, writable=(targets.folder,))
         order = BoxOrder(confinement, os.getpid(), libraries(), newest_abi, has_filter)
         program = [sys.executable, "-c", PROGRAM, targets.as_json()]
         try:
@@ -110,7 +127,11 @@ def _report(ended: "subprocess.CompletedProcess[str]") -> BoxReport:
         return BoxReport((f"a process in it ended with status {ended.returncode}: {last}",))
     standing, findings = json.loads(lines[0]), json.loads(lines[1])
     return BoxReport(
-        tuple(findings), tuple(standing["lacking"]), standing["user"], standing["landlock_abi"]
+        tuple(findings),
+        tuple(standing["lacking"]),
+        standing["user"],
+        standing["landlock_abi"],
+        standing["closed"],
     )
 
 
@@ -154,8 +175,8 @@ def _made(folder: Path, port: int) -> Targets:
     )
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+def main(arguments: list[str]) -> None:
+    with tempfile.TemporaryDirectory(dir=arguments[0] if arguments else None) as folder:
         Path(folder).chmod(0o711)
         report = self_test(Path(folder))
     words = {"holds": report.holds, "words": report.in_words()}
@@ -163,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

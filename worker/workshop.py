@@ -37,7 +37,7 @@ from worker.spares import Spares
 
 log = logging.getLogger(__name__)
 
-Examine = Callable[[Path], BoxReport]
+Examine = Callable[[Path, tuple[str, ...]], BoxReport]
 
 
 def utc_now() -> datetime:
@@ -103,7 +103,7 @@ def open_workshop(
 ) -> Workshop:
     """Connect everything; `launcher_of` says what a child is (tests start a smaller one).
 
-    `examine` tries whether the box holds where the jobs will be.
+    `examine` tries whether the box holds where the jobs will be, with what they all may read.
     """
     with ExitStack() as belongings:
         database = Database(settings.resolved_database_url)
@@ -114,7 +114,7 @@ def open_workshop(
         folder = belongings.enter_context(own_folder(settings.home / "work", name))
         launcher = launcher_of(Limits.from_settings(settings), folder)
         shares = shares_of_this_machine(settings.worker_concurrency)
-        report = examine(folder)
+        report = examine(folder, launcher.readable)
         spares = Spares(launcher, shares, are_warm=settings.warm_spare)
         belongings.callback(spares.close)
         return Workshop(

@@ -31,6 +31,7 @@ NO_BOX = (
     "Uploads are programs: without the box nothing is inspected and no job runs here. "
     "PENJING_ALLOW_UNCONFINED=1 does it all the same, with the rights of the service."
 )
+OWN_USER = "See whose number jobs run under in SECURITY.md; or start the service not as root."
 INSTALL_WORKER = "pip install 'penjing[worker]' (make install does it)."
 
 
@@ -55,7 +56,7 @@ def all_findings(home: Path, host: str, port: int) -> list[Finding]:
         *(engine_package(name) for name in ENGINE_PACKAGES),
         cpu(Path("/proc/cpuinfo")),
         memory(Path("/proc/meminfo")),
-        box(),
+        box(home),
         broker(),
         writable_home(home),
         disk(home),
@@ -113,11 +114,15 @@ def memory(meminfo: Path) -> Finding:
     return Finding("memory", "ok", found)
 
 
-def box(module: str = SELF_TEST) -> Finding:
-    """A process of the worker's tries what must fail in the box, and what must work there."""
+def box(home: Path, module: str = SELF_TEST) -> Finding:
+    """A process of the worker's tries what must fail in the box, and what must work there.
+
+    Where the jobs will be: root's are parted best if others may go through the folders to it.
+    """
+    where = [str(home.absolute())] if os.access(home, os.W_OK | os.X_OK) else []
     with tempfile.TemporaryDirectory() as folder:
         ended = subprocess.run(
-            [sys.executable, "-P", "-m", module],
+            [sys.executable, "-P", "-m", module, *where],
             env=environment(folder),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -131,6 +136,8 @@ def box(module: str = SELF_TEST) -> Finding:
         return Finding("box", "fail", f"its test ended without a word: {last}", NO_BOX)
     if not report["holds"]:
         return Finding("box", "fail", report["words"], NO_BOX)
+    if report["closed"]:
+        return Finding("box", "warn", report["words"], OWN_USER)
     if report["lacking"]:
         return Finding("box", "warn", report["words"], "A newer kernel adds the layers it lacks.")
     return Finding("box", "ok", report["words"])

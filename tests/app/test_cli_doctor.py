@@ -41,20 +41,28 @@ def test_memory_is_a_warning_when_a_job_may_not_fit(
     assert checks.memory(path).status == status
 
 
-def test_box_is_tried() -> None:
-    finding = checks.box()
+def test_box_is_tried_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    finding = checks.box(Path("home"))
     assert finding.status in ("ok", "warn")  # a warning on an older kernel
     assert finding.found.startswith("it holds, with Landlock")
+    assert not any(Path("home").iterdir())
 
 
 @pytest.mark.parametrize(
     ("said", "status", "found"),
     [
-        ('{"holds": false, "words": "it could read", "lacking": []}', "fail", "it could read"),
+        ('{"holds": false, "words": "it could read"}', "fail", "it could read"),
         (
-            '{"holds": true, "words": "it holds; older", "lacking": ["x"]}',
+            '{"holds": true, "words": "it holds; older", "lacking": ["x"], "closed": ""}',
             "warn",
             "it holds; older",
+        ),
+        (
+            '{"holds": true, "words": "/x is closed", "lacking": [], "closed": "/x"}',
+            "warn",
+            "/x is closed",
         ),
         ("no JSON", "fail", "its test ended without a word: nothing"),
     ],
@@ -64,7 +72,7 @@ def test_box_is_told_as_its_test_found_it(
 ) -> None:
     (tmp_path / "fake_test.py").write_text(f"print({said!r})")
     monkeypatch.setattr(checks, "environment", lambda _: {"PYTHONPATH": str(tmp_path)})
-    finding = checks.box("fake_test")
+    finding = checks.box(tmp_path, "fake_test")
     assert (finding.status, finding.found) == (status, found)
     assert (finding.advice is None) == (status == "ok")
 

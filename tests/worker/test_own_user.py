@@ -20,6 +20,7 @@ from app.jobs.job import JobState
 from tests.worker.conftest import Desk, a_desk
 from tests.worker.test_box_probe import SYSTEM_PYTHON, reachable
 from worker.checkpoints import checkpoint_folder
+from worker.compiled_code import CompiledCode
 from worker.selftest import self_test
 from worker.tasks import carry_out
 
@@ -104,4 +105,33 @@ def test_child_has_a_user_of_its_own_and_reaches_all_that_is_given_to_it(
 def test_self_test_says_so_where_the_jobs_will_be(desk: Desk) -> None:
     report = self_test(desk.shop.folder)
 
-    assert (report.failed, report.user) == ((), "own")
+    assert (report.failed, report.user, report.closed) == ((), "own", "")
+
+
+@pytest.mark.parametrize("is_home", [True, False], ids=["home", "what jobs read"])
+def test_self_test_names_what_keeps_jobs_from_users_of_their_own(desk: Desk, is_home: bool) -> None:
+    closed = desk.shop.folder / "closed"
+    (closed / "inside").mkdir(parents=True)
+    closed.chmod(0o700)
+    (closed / "inside").chmod(0o755)
+
+    report = self_test(closed) if is_home else self_test(desk.shop.folder, (f"{closed}/inside",))
+
+    assert (report.failed, report.user) == ((), "root")
+    assert report.closed.startswith(f"{closed}/")
+    assert f"{report.closed} is closed to it" in report.in_words()
+
+
+def test_compiled_code_is_reached_whatever_the_umask_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "__pycache__").mkdir(mode=0o700)
+    monkeypatch.setattr("worker.engine.coding.kept.FOLDER", tmp_path)
+    code = CompiledCode.kept_below(tmp_path / "home")
+    code.folder.chmod(0o700)
+
+    assert CompiledCode.kept_below(tmp_path / "home") == code
+
+    assert code.folder.parent == tmp_path / "__pycache__"
+    assert code.folder.parent.stat().st_mode & 0o777 == 0o711
+    assert code.folder.stat().st_mode & 0o777 == 0o755

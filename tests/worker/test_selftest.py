@@ -27,7 +27,7 @@ def test_box_holds_here(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("abi", OLDER_ABIS)
 def test_box_holds_on_an_older_kernel_and_says_what_it_lacks(abi: int, tmp_path: Path) -> None:
-    report = self_test(tmp_path, abi)
+    report = self_test(tmp_path, newest_abi=abi)
     assert report.failed == ()
     assert report.landlock_abi == abi
     assert report.lacking == landlock.missing_from(abi)
@@ -35,7 +35,7 @@ def test_box_holds_on_an_older_kernel_and_says_what_it_lacks(abi: int, tmp_path:
 
 
 def test_box_does_not_hold_without_landlock(tmp_path: Path) -> None:
-    report = self_test(tmp_path, 0)
+    report = self_test(tmp_path, newest_abi=0)
     assert not report.holds
     assert "files cannot be restricted: this kernel has no Landlock" in report.in_words()
 
@@ -50,7 +50,7 @@ def test_box_does_not_hold_without_a_filter(tmp_path: Path) -> None:
 def test_self_test_notices_what_an_open_box_lets_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    standing = json.dumps({"lacking": [], "user": "shared", "landlock_abi": 0})
+    standing = json.dumps({"lacking": [], "user": "shared", "landlock_abi": 0, "closed": ""})
     monkeypatch.setattr(selftest, "boxed", without_a_box)
     monkeypatch.setattr(
         selftest, "environment", lambda home: environment(home, {STANDING: standing})

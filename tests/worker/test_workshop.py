@@ -23,11 +23,13 @@ from app.logs import JsonFormatter
 from app.settings import Settings
 from tests.e2e.faults.conftest import wait_until
 from tests.worker.conftest import Desk, it_holds, launcher_of, without_a_box
+from worker.launching import Launcher
+from worker.limits import Limits
 from worker.selftest import BoxReport
 from worker.shift import Shift
 from worker.spares import Spares
 from worker.tasks import carry_out
-from worker.workshop import Examine, Workshop, own_folder, standing_of, sweep_folders
+from worker.workshop import Examine, Workshop, open_workshop, own_folder, standing_of, sweep_folders
 
 # What `it_holds` found.
 BOX = Box(landlock_abi=6, user="root's number with none of its rights", lacking=("speed",))
@@ -67,6 +69,24 @@ def test_shift_gives_everything_back_when_it_was_never_begun(
 
     assert closed == [Spares, CeleryQueue, Database]
     assert not shift.workshop.folder.exists()
+
+
+def test_box_is_tried_with_what_all_jobs_may_read(tmp_path: Path) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def examine(folder: Path, readable: tuple[str, ...]) -> BoxReport:
+        asked.append(readable)
+        return it_holds(folder, readable)
+
+    def of_engine(limits: Limits, home: Path) -> Launcher:
+        return Launcher.of_engine(replace(limits, readable=("/tests",)), home)
+
+    settings = Settings(home=tmp_path, broker_url=f"redis+socket://{tmp_path}/s", warm_spare=False)
+    open_workshop(settings, of_engine, examine).close()
+
+    [(tests, code)] = asked
+    assert tests == "/tests"
+    assert Path(code).name.startswith("compiled-")
 
 
 def test_worker_without_a_database_ends_and_can_be_started_again(tmp_path: Path) -> None:
@@ -157,7 +177,7 @@ def test_folder_keeps_its_lock_when_a_sweep_came_between_opening_and_locking(
         assert (tmp_path / "living.lock").exists()
 
 
-def it_does_not_hold(_: Path) -> BoxReport:
+def it_does_not_hold(_: Path, __: tuple[str, ...]) -> BoxReport:
     return BoxReport(failed=("this kernel has no Landlock",))
 
 
@@ -200,7 +220,7 @@ def test_worker_takes_jobs_where_the_box_holds_or_the_operator_said_so(
 def test_stack_understands_what_a_worker_without_a_box_logs(
     caplog: pytest.LogCaptureFixture, is_allowed: bool, is_hopeless: bool
 ) -> None:
-    standing_of(it_does_not_hold(Path()), Settings(allow_unconfined=is_allowed))
+    standing_of(it_does_not_hold(Path(), ()), Settings(allow_unconfined=is_allowed))
     line = JsonFormatter().format(caplog.records[-1]).encode()
 
     refusal = cannot_confine(b"something else\n{}\n[]\n" + line + b"\n")

@@ -22,7 +22,7 @@ def launcher_of(limits: Limits, home: Path) -> Launcher:
     return replace(engine, program=(sys.executable, "-c", RUN), compiled=None)
 
 
-def it_does_not_hold(_: Path) -> BoxReport:
+def it_does_not_hold(_: Path, __: tuple[str, ...]) -> BoxReport:
     return BoxReport(failed=("this kernel has no Landlock",))
 
 
