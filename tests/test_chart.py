@@ -114,6 +114,11 @@ def test_rendered_pod_is_confined(name: str, rendered: dict[tuple[str, str], Any
     assert {one["name"] for one in pod["volumes"]} == {"home", "tmp", "blobs"}
 
 
+def test_somebody_takes_in_what_killed_jobs_leave() -> None:
+    # A worker that is the first process of its container keeps the numbers of the dead for ever.
+    assert "\n      shareProcessNamespace: true\n" in TEMPLATES["worker.yaml"]
+
+
 def test_rendered_worker_reaches_database_broker_and_names_alone(
     rendered: dict[tuple[str, str], Any],
 ) -> None:

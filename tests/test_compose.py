@@ -114,6 +114,11 @@ def test_service_is_confined(name: str) -> None:
     assert service["pids_limit"]
 
 
+@each_of_ours
+def test_somebody_takes_in_what_killed_jobs_leave(name: str) -> None:
+    assert SERVICES[name]["init"] is True
+
+
 @each_service
 def test_service_says_whether_it_is_well_and_comes_back(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"

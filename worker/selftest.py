@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from stat import S_IXOTH
 
 from app.confinement import (
     CANNOT_CONFINE,
@@ -76,8 +77,7 @@ class BoxReport:
     def closed_in_words(self) -> str:
         return (
             f"a user of its own for each process would part them better, but {self.closed} is "
-            "closed to it: let others go through the folders that lead there (chmod o+x), "
-            "or keep it elsewhere"
+            "closed to it: let others go through (chmod o+x), or use another folder"
         )
 
 
@@ -115,7 +115,7 @@ def self_test(
             )
         except subprocess.TimeoutExpired:
             return BoxReport((f"a process in it said nothing within {LIMIT_S} s",))
-    return _report(ended)
+        return _report(ended)
 
 
 def _report(ended: "subprocess.CompletedProcess[str]") -> BoxReport:
@@ -131,8 +131,14 @@ def _report(ended: "subprocess.CompletedProcess[str]") -> BoxReport:
         tuple(standing["lacking"]),
         standing["user"],
         standing["landlock_abi"],
-        standing["closed"],
+        closed_part(standing["closed"]),
     )
+
+
+def closed_part(path: str) -> str:
+    """The first folder on the way to it that others may not go through, or itself."""
+    way = reversed(Path(path).parents)
+    return next((str(folder) for folder in way if not folder.stat().st_mode & S_IXOTH), path)
 
 
 @contextmanager
