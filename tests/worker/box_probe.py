@@ -383,8 +383,8 @@ def see_who_is_connected() -> None:
 
 
 @attempt
-def see_names_of_keys() -> None:
-    Path("/proc/keys").read_bytes()
+def see_names_of_keys() -> str:
+    return Path("/proc/keys").read_text() or "none"
 
 
 @attempt
