@@ -29,7 +29,12 @@ def check_ends(file: BinaryIO) -> None:
             hint="Save the model again with a current Keras.",
         )
     begin, end = ADDRESSES.unpack_from(start, layout[1])
-    if (begin, end) != (0, file_bytes):
+    if begin:
+        raise RejectedUpload(
+            f"the HDF5 data says that it begins at byte {begin}, not at the first",
+            hint="Save the model again with a current Keras.",
+        )
+    if end != file_bytes:
         raise RejectedUpload(
             f"the HDF5 data says that it ends at byte {end}; there are {file_bytes} bytes",
             hint="Upload the file again; save the model again if it is as long as it was.",

@@ -105,6 +105,14 @@ REFUSED: dict[str, tuple[Write, str]] = {
         lambda file: set_(file, np.zeros(3, "V2")),
         "holds values of type",
     ),
+    "numbers of more bytes than Keras has": (
+        lambda file: set_(file, np.ones(3, np.longdouble)),
+        "holds values of type",
+    ),
+    "a reference beside all": (
+        lambda file: file.attrs.__setitem__("a", file.ref),
+        "attribute 'a' of '/' is neither text nor numbers",
+    ),
     "complex numbers": (lambda file: set_(file, np.zeros(3, "c8")), "holds values of type"),
     "a soft link": (lambda file: set_(file, h5py.SoftLink("/w")), "a link at 'w'"),
     "a soft link of an ugly name": (
@@ -248,3 +256,10 @@ def test_open_hdf5_refuses_bytes_before_the_beginning() -> None:
     file = written(lambda opened: set_(opened, np.ones(3)), userblock_size=512)
     with pytest.raises(RejectedUpload, match="does not begin as"):
         paths(file)
+
+
+def test_open_hdf5_refuses_data_that_says_it_begins_further_on() -> None:
+    content = bytearray(written(lambda file: set_(file, np.ones(3))).getvalue())
+    struct.pack_into("<Q", content, 24, 512)
+    with pytest.raises(RejectedUpload, match="says that it begins at byte 512, not at the first"):
+        paths(io.BytesIO(bytes(content)))
