@@ -6,6 +6,7 @@ from typing import Any
 from app.recipes.keras_graph import Graph, Ref, Shape, layer_name
 from app.uploads.inspector.keras_built import check_channels
 from app.uploads.inspector.keras_calls import check_calls, check_count
+from app.uploads.inspector.keras_fits import fits
 from app.uploads.inspector.keras_lookups import is_layer
 from app.uploads.inspector.keras_names import MODELS
 from app.uploads.inspector.keras_results import Results
@@ -44,6 +45,7 @@ def check_body(spot: Spot, most: int) -> None:
     spots = {layer_name(here.value): here for here in _layers(spot)}
     for (name, node), feeds in graph.calls.items():
         here = spots[name]
+        _check_fits(here, [results.shape(feed) for feed in feeds])
         _check_result(here, results.shape(Ref(name, node, 0)))
         # Weights are made at the first call, most for what comes first.
         if feeds and node == 0:
@@ -72,6 +74,16 @@ def _check_result(spot: Spot, shape: Sequence[int | None] | None) -> None:
         f"{MAX_AXES} axes",
         "No job could compute that; save the model with the sizes it is used at.",
     )
+
+
+def _check_fits(spot: Spot, fed: list[list[int | None] | None]) -> None:
+    if not fits(spot.value, fed):
+        raise refused(
+            spot,
+            f"{shown(spot.value['class_name'])[1:-1]} {shown(layer_name(spot.value))} is called on "
+            f"what does not fit it: {shown(fed)}",
+            "Save the model again with a current Keras; check that it loads.",
+        )
 
 
 def _check_layers(spot: Spot) -> None:

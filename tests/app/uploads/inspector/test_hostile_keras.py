@@ -782,3 +782,44 @@ def test_models_are_taken_under_names_that_keras_finds_them_by(module: str, kind
     model = functional(dense(), tensor()) | {"module": module, "class_name": kind}
     with pytest.raises(RejectedUpload, match=f"the model uses '{module}.{kind}'"):
         read_keras(archive(model, WEIGHTS))
+
+
+SECOND_INPUT = {**source([None, 5]), "name": "five", "inbound_nodes": []}
+SECOND_INPUT["config"] = {**SECOND_INPUT["config"], "name": "five"}
+
+
+def merged(node: Json, shape: list[Any]) -> Json:
+    """A layer that is called on the input of four values and one of another shape."""
+    other = {**SECOND_INPUT, "config": {**SECOND_INPUT["config"], "batch_shape": shape}}
+    model = functional(node, [tensor(), tensor(["five", 0, 0], shape)])
+    model["config"]["layers"].insert(1, other)
+    model["config"]["input_layers"] = [["in", 0, 0], ["five", 0, 0]]
+    return model
+
+
+UNFIT: dict[str, tuple[Json, bool]] = {
+    "a sum of four and five": (merged(layer("Add"), [None, 5]), False),
+    "a sum of four and one": (merged(layer("Add"), [None, 1]), True),
+    "a sum of four and any": (merged(layer("Add"), [None, None]), True),
+    "a sum of two ranks": (merged(layer("Add"), [None, 5, 4]), True),
+    "a row of four and five": (merged(layer("Concatenate", axis=-1), [None, 5]), True),
+    "rows of four and five": (merged(layer("Concatenate", axis=0), [None, 5]), False),
+    "weights for any length": (
+        functional(dense(), tensor(shape=(None, None)), first=source([None, None])),
+        False,
+    ),
+    "four values as five": (functional(layer("Reshape", target_shape=[5]), tensor()), False),
+    "four values in threes": (functional(layer("Reshape", target_shape=[-1, 3]), tensor()), False),
+    "four values in twos": (functional(layer("Reshape", target_shape=[-1, 2]), tensor()), True),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_layers_are_called_on_what_fits_them(case: str) -> None:
+    model, is_taken = UNFIT[case]
+    file = archive(model, WEIGHTS if "Dense" in json.dumps(model) else {})
+    if is_taken:
+        assert read_keras(file).layers[-1].name == "x"
+    else:
+        with pytest.raises(RejectedUpload, match="'x' is called on what does not fit"):
+            read_keras(file)
