@@ -24,7 +24,7 @@ ANSWER = "answer: "
 ONE = "as-started"
 SYSTEM_PYTHON, SOMEBODY = "/usr/bin/python3", 1000
 # What others may not go through, so that the box cannot become one of them.
-CLOSED = Path("/root")
+CLOSED_PYTHON = Path("/root/venv/bin/python")
 OF_ALL: tuple[Callable[[probe.Probing], None], ...] = (
     probe.test_only_its_channels_are_open,
     probe.test_box_says_whose_user_it_runs_under,
@@ -41,15 +41,11 @@ class Setting:
     user: int
 
 
-def settings() -> tuple[Setting, ...]:
-    closed = CLOSED / "venv"
-    CLOSED.chmod(0o700)
-    venv.create(closed, with_pip=False)
-    return (
-        Setting("root", SYSTEM_PYTHON, 0),
-        Setting("root, Python closed to others", str(closed / "bin" / "python"), 0),
-        Setting("not root", SYSTEM_PYTHON, SOMEBODY),
-    )
+SETTINGS = (
+    Setting("root", SYSTEM_PYTHON, 0),
+    Setting("root, Python closed to others", str(CLOSED_PYTHON), 0),
+    Setting("not root", SYSTEM_PYTHON, SOMEBODY),
+)
 
 
 def try_as_started(name: str) -> None:
@@ -87,7 +83,10 @@ def main() -> None:
     if len(sys.argv) > 1:
         try_as_started(sys.argv[1])
         return
-    for setting in settings():
+    closed = CLOSED_PYTHON.parents[1]
+    closed.parent.chmod(0o700)
+    venv.create(closed, with_pip=False)
+    for setting in SETTINGS:
         subprocess.run(
             [setting.python, "-m", "benchmarks.security.kernels_inside", setting.name],
             user=setting.user,
