@@ -125,6 +125,9 @@ def _extents(kind: str, layer: Mapping[str, Any]) -> Iterator[list[int]]:
     if kind == "PadImages":
         yield [sum(_numbers(map(config.get, fields))) for fields in IMAGE_PADDING]
         rest = {field: rest.get(field) for field in ("target_height", "target_width")}
+    if kind == "Repeat":
+        # One number for all, or one for each place along the axis.
+        yield [sum(map(abs, _numbers([rest.pop("repeats", None)])))]
     yield list(_numbers([rest, nodes]))
 
 

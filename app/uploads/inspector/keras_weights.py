@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from app.recipes.keras_graph import Config, is_model, layer_name
 from app.uploads.inspector.keras_names import is_operation
 
-# Beside the weights, files keep what training needs: that is not part of the model.
+# Beside the weights, files keep what training needs: that is not part of the model, nor of one
+# inside of it that was compiled as well.
 NOT_WEIGHTS = re.compile(
-    r"^(optimizer|optimizer_weights|metrics|_?loss_tracker)/|(^|/)seed_generator/"
+    r"^(layers/[^/]+/)*(optimizer|optimizer_weights|metrics|_?loss_tracker)/|(^|/)seed_generator/"
 )
 
 # The kernel of the layer that it wraps, which that layer keeps itself.

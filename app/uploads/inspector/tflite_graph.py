@@ -208,14 +208,25 @@ def _check_port_types(main: Subgraph) -> None:
 
 
 def _check_call_depth(subgraphs: tuple[Subgraph, ...]) -> None:
-    """Calls go forward, so the last ones are the innermost."""
-    depths = [0] * len(subgraphs)
-    for index in reversed(range(len(subgraphs))):
-        called = (at for operator in subgraphs[index].operators for at in operator.calls)
-        depths[index] = 1 + max((depths[at] for at in called), default=0)
-    if max(depths) > MAX_CALL_DEPTH:
+    """None calls itself, over whichever others.
+
+    Their numbers say nothing: a converter counts as it goes through loops inside loops.
+
+    Raises: RejectedUpload.
+    """
+    waiting = {
+        index: {at for operator in graph.operators for at in operator.calls}
+        for index, graph in enumerate(subgraphs)
+    }
+    depths: dict[int, int] = {}
+    while ready := [index for index, called in waiting.items() if called <= depths.keys()]:
+        for index in ready:
+            depths[index] = 1 + max((depths[at] for at in waiting.pop(index)), default=0)
+    if waiting:
+        raise RejectedUpload(f"subgraph {min(waiting)} calls itself, by way of others")
+    if max(depths.values()) > MAX_CALL_DEPTH:
         raise RejectedUpload(
-            f"subgraphs call each other {max(depths)} deep; {MAX_CALL_DEPTH} are the most"
+            f"subgraphs call each other {max(depths.values())} deep; {MAX_CALL_DEPTH} are the most"
         )
 
 
@@ -229,8 +240,7 @@ def _operator(
     name = codes[operator.OpcodeIndex()]
     calls = tuple(_called(operator, name))
     for called in calls:
-        # The converter numbers what is called after the caller; anything else may never end.
-        if not subgraph < called < reader.model.SubgraphsLength():
+        if called == subgraph or not 0 <= called < reader.model.SubgraphsLength():
             raise RejectedUpload(f"{name} in subgraph {subgraph} calls subgraph {called}")
     count = len(tensors)
     inputs = _tensor_indices(reader, operator.InputsLength(), operator.Inputs, count, OPTIONAL)

@@ -89,11 +89,13 @@ IMAGES = _names(
     ResizeBilinear ResizeNearestNeighbor ScaleAndTranslate
     """
 )
-# What Keras 2 writes beside its LSTM and GRU, for other machines and for training.
+# What Keras 2 writes beside its LSTM and GRU, for other machines and for training, and beside what
+# was adapted to data: nothing here makes an iterator that could be taken from.
 KERAS_2 = _names(
     """
-    BiasAddGrad BroadcastGradientArgs ConcatOffset CudnnRNNBackpropV3 CudnnRNNV3 ReluGrad
-    RngReadAndSkip SigmoidGrad TanhGrad
+    BiasAddGrad BroadcastGradientArgs ConcatOffset CudnnRNNBackpropV3 CudnnRNNV3 IteratorGetNext
+    OptionalFromValue OptionalGetValue OptionalHasValue OptionalNone ReluGrad RngReadAndSkip
+    SigmoidGrad StridedSliceGrad TanhGrad
     """
 )
 # Where one is false, the model gives an error in place of an output.

@@ -513,6 +513,7 @@ PICTURE, SOUND = (None, 64, 64, 3), (None, 220_500)
             operation("PadImages", "image", **dict.fromkeys(SIDES, 200)),
             PICTURE,
         ),
+        (operation("Repeat", repeats=list(range(1, 65)), axis=1), (None, 64)),
         (operation("STFT", "math", **WINDOW), SOUND),
         (operation("ISTFT", "math", **WINDOW, length=220_500), SOUND),
         (
@@ -536,6 +537,7 @@ def test_numbers_that_do_not_multiply_are_not_multiplied(
         operation("PadImages", "image", **dict.fromkeys(SIDES, 10**5)),
         operation("PadImages", "image", target_height=10**5, target_width=10**5),
         operation("Pad", pad_width=2**30),
+        operation("Repeat", repeats=[2**29, 2**29, 1], axis=1),
         operation("Pad", pad_width=[[-(2**30), 2**30]]),
         layer("ZeroPadding1D", padding=[2**29, 2**29 + 1]),
     ],

@@ -4,6 +4,7 @@ import copy
 import io
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,22 +62,33 @@ def call(name: str, options: Any, kind: int) -> Change:
 
 def chain(model: Any) -> None:
     """Forty subgraphs, each calling the next."""
+    call_in_turn(model, [*range(41)])
+
+
+def circle(model: Any) -> None:
+    call_in_turn(model, [0, 1, 2, 3, 1])
+
+
+def backwards(model: Any) -> None:
+    """A loop around a loop, as the converter may number them."""
+    call_in_turn(model, [0, 3, 2, 1])
+
+
+def call_in_turn(model: Any, numbers: list[int]) -> None:
+    """As many subgraphs, each of these calling the one after it."""
     code = schema.OperatorCodeT()
     code.builtinCode = schema.BuiltinOperator.CALL_ONCE
     code.deprecatedBuiltinCode = 127
     code.version = 1
     model.operatorCodes.append(code)
-    for index in range(40):
-        graph = main(model) if index == 0 else schema.SubGraphT()
-        operator = schema.OperatorT()
+    model.subgraphs.extend(schema.SubGraphT() for _ in range(max(numbers)))
+    for caller, called in pairwise(numbers):
+        graph, operator = model.subgraphs[caller], schema.OperatorT()
         operator.opcodeIndex = len(model.operatorCodes) - 1
         operator.builtinOptionsType = schema.BuiltinOptions.CallOnceOptions
         operator.builtinOptions = schema.CallOnceOptionsT()
-        operator.builtinOptions.initSubgraphIndex = index + 1
+        operator.builtinOptions.initSubgraphIndex = called
         graph.operators = [*(graph.operators or []), operator]
-        if index:
-            model.subgraphs.append(graph)
-    model.subgraphs.append(schema.SubGraphT())
 
 
 def rename_signature(model: Any) -> None:
@@ -199,6 +211,11 @@ REFUSED: dict[str, tuple[bytes, Change, str]] = {
     "another way to loop": (FLOAT, call("STABLEHLO_WHILE", None, 0), "STABLEHLO_WHILE"),
     "another way to compose": (FLOAT, call("STABLEHLO_COMPOSITE", None, 0), "STABLEHLO_COMPOSITE"),
     "what is beside the schema": (FLOAT, call("DELEGATE", None, 0), "the operator DELEGATE"),
+    "a call of itself by way of others": (
+        FLOAT,
+        circle,
+        "subgraph 0 calls itself",
+    ),
     "calls in calls": (FLOAT, chain, "call each other 41 deep"),
     "no first input": (
         FLOAT,
@@ -314,6 +331,10 @@ def test_read_tflite_refuses(case: str) -> None:
 def test_read_tflite_takes_the_file_as_it_was() -> None:
     assert read(changed(lambda _: None)) == read(FLOAT)
     assert read(changed(lambda _: None, HONEST)) == read(HONEST)
+
+
+def test_read_tflite_takes_calls_that_end_in_whatever_order_they_are_numbered() -> None:
+    assert read(changed(backwards)).layer_count > 0
 
 
 def test_read_tflite_takes_a_sparse_kernel_whose_index_stays_inside() -> None:

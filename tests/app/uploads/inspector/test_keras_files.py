@@ -306,6 +306,16 @@ def test_read_h5_takes_what_earlier_versions_of_keras_wrote(config: Json, traini
     assert read_h5(h5_file(arrays, without, {"loss": "mse", **training})).parameter_count == 12
 
 
+def test_read_keras_leaves_out_what_an_inner_model_keeps_for_training() -> None:
+    inner = sequential(dense("inside"))
+    inner["config"]["name"] = "inner"
+    arrays = {f"layers/sequential/{path}": array for path, array in ONE_DENSE.items()}
+    state = {f"layers/sequential/optimizer/vars/{index}": kernel(99) for index in range(3)}
+    facts = read_keras(keras_file(sequential(inner), {**arrays, **state}))
+    assert [layer.parameter_count for layer in facts.layers if layer.name == "inside"] == [15]
+    assert facts.parameter_count == 15
+
+
 def test_read_h5_leaves_counts_of_nested_layers_open() -> None:
     inner = sequential(dense("d"))
     inner["config"]["name"] = "inner"

@@ -107,6 +107,19 @@ def test_read_saved_model_follows_a_function_that_stands_in_the_place_of_an_oper
     assert read(saved_model(content)).heads[0].activation == "softmax"
 
 
+@pytest.mark.parametrize("operator", ["IteratorGetNext", "OptionalGetValue", "StridedSliceGrad"])
+def test_read_saved_model_takes_what_keras_2_trained_and_adapted_with(operator: str) -> None:
+    unused = function("f", node("g", operator, "x"))
+    assert read(saved_model(graph(PLACEHOLDER, SOFTMAX, functions=[unused]))).heads
+
+
+@pytest.mark.parametrize("operator", ["IteratorV2", "AnonymousIteratorV3", "OneShotIterator"])
+def test_read_saved_model_refuses_what_makes_iterators(operator: str) -> None:
+    unused = function("f", node("g", operator, "x"))
+    with pytest.raises(RejectedUpload, match=f"'{operator}' is not allowed"):
+        read(saved_model(graph(PLACEHOLDER, SOFTMAX, functions=[unused])))
+
+
 def chain(length: int, calls: int = 1, *, is_innermost_first: bool = False) -> bytes:
     """Functions f0, f1, ... of which each calls the next one some times."""
     functions = [
