@@ -78,6 +78,9 @@ def _kernels_of(leaf: Leaf) -> Iterator[Kernel]:
     for layer in sublayers(leaf.layer):
         for attribute in _ATTRIBUTES.get(type(layer), ()):
             variable = getattr(layer, attribute)
+            if id(variable) not in names:
+                # With LoRA, what a layer computes with is the sum of its kernel and two others.
+                continue
             axes = _axes(layer, attribute, len(variable.shape))
             yield Kernel(names[id(variable)], leaf.layer.name, variable, axes)
 
@@ -102,4 +105,6 @@ def _einsum_axes(equation: str) -> Axes:
 def _reason(layer: keras.Layer) -> str:
     if isinstance(layer, keras.layers.Embedding):
         return "an embedding table is looked up, not multiplied"
+    if getattr(layer, "lora_enabled", False):
+        return "with LoRA, its kernel is a sum of weights: train and save it without"
     return f"no rule for the weights of a {type(layer).__name__}"

@@ -86,3 +86,11 @@ def test_kernels_names_an_embedding_and_why_it_has_none() -> None:
 
 def test_kernels_leaves_out_normalizations() -> None:
     assert found(PICTURE, LAYERS.BatchNormalization()) == []
+
+
+def test_kernels_names_layers_that_were_adapted_by_lora() -> None:
+    model = keras.Sequential([keras.Input((4,)), LAYERS.Dense(3, name="l")])
+    model.layers[0].enable_lora(2)
+    assert list(kernels(model)) == [
+        NoKernel("l", "with LoRA, its kernel is a sum of weights: train and save it without")
+    ]
