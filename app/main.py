@@ -15,9 +15,9 @@ from app.accounts.rates import rates_of
 from app.accounts.service import AccountService
 from app.accounts.store import AccountStore
 from app.api.application import make_application
-from app.api.checks import make_checks
+from app.api.checks import check_inspection, check_nothing_of_uploads, make_checks
 from app.api.deps import Services
-from app.api.readiness import Readiness
+from app.api.readiness import Check, Readiness
 from app.api.watching import Watcher
 from app.blobs.store import BlobStore
 from app.database.engine import Database
@@ -28,6 +28,7 @@ from app.jobs.service import JobService
 from app.jobs.store import JobStore, uses
 from app.logs import configure_logging
 from app.settings import Settings
+from app.uploads.box import Examine, InspectorBox, try_box
 from app.uploads.inspecting import Inspector, Inspects, Uninspected
 from app.uploads.service import UploadService
 from app.uploads.store import UploadStore
@@ -55,20 +56,34 @@ def create_app(settings: Settings) -> FastAPI:
     return assemble(settings, CeleryQueue(settings.resolved_broker_url))
 
 
-def assemble(settings: Settings, queue: Queue, clock: Callable[[], datetime] = utc_now) -> FastAPI:
-    """The API with everything it works with, opened when it starts and closed when it ends."""
-    return make_application(partial(run, settings=settings, queue=queue, clock=clock))
+def assemble(
+    settings: Settings,
+    queue: Queue,
+    clock: Callable[[], datetime] = utc_now,
+    examine: Examine = try_box,
+) -> FastAPI:
+    """The API with everything it works with, opened when it starts and closed when it ends.
+
+    `examine` tries whether the box holds in which uploads are inspected.
+    """
+    return make_application(
+        partial(run, settings=settings, queue=queue, clock=clock, examine=examine)
+    )
 
 
 @asynccontextmanager
 async def run(
-    application: FastAPI, settings: Settings, queue: Queue, clock: Callable[[], datetime]
+    application: FastAPI,
+    settings: Settings,
+    queue: Queue,
+    clock: Callable[[], datetime],
+    examine: Examine,
 ) -> AsyncIterator[None]:
     """From migrations to the last closed connection."""
     database = Database(settings.resolved_database_url)
     try:
         await asyncio.to_thread(upgrade, database)
-        services = wire(settings, database, queue, clock)
+        services = wire(settings, database, queue, clock, examine)
         application.state.services = services
         housekeeping = asyncio.create_task(keep_house(services))
         try:
@@ -85,7 +100,11 @@ async def run(
 
 
 def wire(
-    settings: Settings, database: Database, queue: Queue, clock: Callable[[], datetime]
+    settings: Settings,
+    database: Database,
+    queue: Queue,
+    clock: Callable[[], datetime],
+    examine: Examine,
 ) -> Services:
     blobs = BlobStore(settings.resolved_blobs)
     quotas = Quotas.from_settings(settings)
@@ -99,23 +118,13 @@ def wire(
         blobs,
         presence,
         clock,
-        inspects=settings.inspect_uploads,
+        inspection_check(settings, clock, examine),
     )
     return Services(
         settings=settings,
         accounts=accounts,
         blobs=blobs,
-        uploads=UploadService(
-            store=uploads,
-            blobs=blobs,
-            inspector=make_inspector(settings),
-            turns=Turns(MOST_INSPECTIONS, MOST_WAITING),
-            clock=clock,
-            is_in_use=uses,
-            max_bytes=settings.max_upload_bytes,
-            wait_s=settings.inspection_wait_s,
-            reserve_bytes=settings.disk_reserve_bytes,
-        ),
+        uploads=make_uploads(settings, uploads, blobs, clock),
         jobs=job_service,
         presence=presence,
         rates=rates_of(settings.resolved_broker_url),
@@ -124,6 +133,31 @@ def wire(
         readiness=Readiness(checks, clock),
         clock=clock,
     )
+
+
+def make_uploads(
+    settings: Settings, store: UploadStore, blobs: BlobStore, clock: Callable[[], datetime]
+) -> UploadService:
+    return UploadService(
+        store=store,
+        blobs=blobs,
+        inspector=make_inspector(settings),
+        turns=Turns(MOST_INSPECTIONS, MOST_WAITING),
+        clock=clock,
+        is_in_use=uses,
+        max_bytes=settings.max_upload_bytes,
+        wait_s=settings.inspection_wait_s,
+        reserve_bytes=settings.disk_reserve_bytes,
+    )
+
+
+def inspection_check(settings: Settings, clock: Callable[[], datetime], examine: Examine) -> Check:
+    if not settings.inspect_uploads:
+        return check_nothing_of_uploads
+    box = InspectorBox(
+        partial(examine, settings.home), clock, allows_unconfined=settings.allow_unconfined
+    )
+    return partial(check_inspection, box)
 
 
 def make_inspector(settings: Settings) -> Inspects:

@@ -1,4 +1,4 @@
-"""What readiness looks at: database, broker, blob store, a live worker, its box."""
+"""What readiness looks at: database, broker, blob store, a live worker, the boxes of both sides."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,6 +12,7 @@ from app.blobs.store import BlobStore
 from app.database.engine import Database
 from app.errors import Unavailable
 from app.jobs.presence import Standing, WorkerPresence
+from app.uploads.box import InspectorBox
 
 BROKER_TIMEOUT_S = 2
 # Workers say that they live every few seconds.
@@ -20,13 +21,11 @@ WORKER_SEEN_S = 30
 
 # What is allowed, and not to be overlooked.
 NOT_INSPECTED = "OFF: UPLOADS ARE NOT INSPECTED (PENJING_INSPECT_UPLOADS=0)"
+READ_UNCONFINED = (
+    "UNCONFINED: UPLOADS ARE READ WITH THE API'S OWN RIGHTS (PENJING_ALLOW_UNCONFINED=1)"
+)
 UNCONFINED = "UNCONFINED: JOBS RUN WITH THE WORKER'S OWN RIGHTS (PENJING_ALLOW_UNCONFINED=1)"
-ALARMS = (UNCONFINED, NOT_INSPECTED)
-
-
-def check_nothing_of_uploads() -> str:
-    """Stands among the checks where inspection is switched off, so that nobody overlooks it."""
-    return NOT_INSPECTED
+ALARMS = (READ_UNCONFINED, UNCONFINED, NOT_INSPECTED)
 
 
 def make_checks(
@@ -35,17 +34,33 @@ def make_checks(
     blobs: BlobStore,
     presence: WorkerPresence,
     clock: Callable[[], datetime],
-    *,
-    inspects: bool,
+    inspection: Check,
 ) -> Mapping[str, Check]:
     return {
-        **({} if inspects else {"inspection": check_nothing_of_uploads}),
+        "inspection": inspection,
         "database": partial(check_database, database),
         "broker": partial(check_broker, broker_url),
         "blob_store": partial(check_blob_store, blobs),
         "worker": partial(check_worker, presence, clock),
         "confinement": partial(check_confinement, presence, clock),
     }
+
+
+def check_nothing_of_uploads() -> str:
+    """Where inspection is switched off, so that nobody overlooks it."""
+    return NOT_INSPECTED
+
+
+def check_inspection(box: InspectorBox) -> str:
+    """Raises: Unavailable where the API's own box does not hold, and has to."""
+    if box.holds():
+        return "every inspection is confined"
+    if box.allows_unconfined:
+        return READ_UNCONFINED
+    raise Unavailable(
+        "this machine cannot confine the process that reads uploads; the log of the API and "
+        "`penjing doctor` say what is missing"
+    )
 
 
 def check_database(database: Database) -> str:

@@ -40,7 +40,7 @@ async def is_alive() -> AliveView:
 
 @router.get("/readyz", responses={503: {"model": ReadyView}})
 async def is_ready(services: ServicesDep, response: Response) -> ReadyView:
-    """Check the database, the broker, the blob store and that a worker lives."""
+    """Check database, broker, blob store, that a worker lives, and that uploads are confined."""
     checks = await services.readiness.outcomes()
     are_ok = all(check.status == "ok" for check in checks.values())
     response.status_code = 200 if are_ok else 503

@@ -1,32 +1,28 @@
 """What `penjing doctor` looks at: one function a check, each with what to do about it."""
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from app.client import Client
-from app.confinement import environment
 from app.embedded.broker import MAX_SOCKET_PATH_BYTES, SOCKET_NAME, find_server
 from app.embedded.lock import is_locked, running_stack
 from app.errors import PenjingError
 from app.reports.figures import bytes_text
+from app.uploads.box import SELF_TEST, try_box
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 TENSORFLOWS = ("tensorflow-cpu", "tensorflow")
 ENGINE_PACKAGES = ("keras", "ai-edge-litert", "litert-quantizer")
 ENOUGH_DISK_BYTES, LITTLE_DISK_BYTES = 5 * 2**30, 2**30
 ENOUGH_MEMORY_BYTES = 3 * 2**30
-SELF_TEST = "worker.selftest"
 NO_BOX = (
     "Uploads are programs: without the box nothing is inspected and no job runs here. "
     "PENJING_ALLOW_UNCONFINED=1 does it all the same, with the rights of the service."
@@ -115,32 +111,15 @@ def memory(meminfo: Path) -> Finding:
 
 
 def box(home: Path, module: str = SELF_TEST) -> Finding:
-    """A process of the worker's tries what must fail in the box, and what must work there.
-
-    Where the jobs will be: root's are parted best if others may go through the folders to it.
-    """
-    where = [str(home.absolute())] if os.access(home, os.W_OK | os.X_OK) else []
-    with tempfile.TemporaryDirectory() as folder:
-        ended = subprocess.run(
-            [sys.executable, "-P", "-m", module, *where],
-            env=environment(folder),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    try:
-        report = json.loads(ended.stdout)
-    except ValueError:
-        last = (ended.stderr.splitlines() or ["nothing"])[-1]
-        return Finding("box", "fail", f"its test ended without a word: {last}", NO_BOX)
-    if not report["holds"]:
-        return Finding("box", "fail", report["words"], NO_BOX)
-    if report["closed"]:
-        return Finding("box", "warn", report["words"], OWN_USER)
-    if report["lacking"]:
-        return Finding("box", "warn", report["words"], "A newer kernel adds the layers it lacks.")
-    return Finding("box", "ok", report["words"])
+    """Where jobs and inspections will be."""
+    trial = try_box(home, module)
+    if not trial.holds:
+        return Finding("box", "fail", trial.words, NO_BOX)
+    if trial.closed:
+        return Finding("box", "warn", trial.words, OWN_USER)
+    if trial.lacking:
+        return Finding("box", "warn", trial.words, "A newer kernel adds the layers it lacks.")
+    return Finding("box", "ok", trial.words)
 
 
 def broker() -> Finding:

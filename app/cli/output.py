@@ -12,6 +12,7 @@ from app.errors import PenjingError, Problem, ProblemView
 
 # A table needs this much even where nobody looks: in a pipe or a log there is no real width.
 WIDTH_WITHOUT_TERMINAL = 110
+ALARM = "bold white on red"
 
 
 class Output:
@@ -25,6 +26,10 @@ class Output:
     def say(self, text: str) -> None:
         """Tell a person what goes on."""
         self.news.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+    def alarm(self, text: str) -> None:
+        """Tell a person what nobody is to overlook: red, where there are colors."""
+        self.news.print(printable(text), style=ALARM, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, renderable: RenderableType) -> None:
         """Part of the result, for a person; left out with --json."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import httpx
 
+from app.api.checks import ALARMS
 from app.cli.frame import Exit, command, home_option
 from app.cli.keys import accounts_of
 from app.cli.output import Output
@@ -78,15 +79,15 @@ def announce(output: Output, home: Path, stack: RunningStack) -> None:
     """Say where it is."""
     output.give({"url": stack.url, "home": str(home), "pid": stack.pid})
     output.show(f"Penjing is ready at {stack.url} (for browsers, too; API: {stack.url}/docs)")
-    if warning := unconfined(stack.url):
-        output.say(warning)
+    for alarm in alarms(stack.url):
+        output.alarm(alarm)
     output.say("Ctrl-C stops it.")
 
 
-def unconfined(url: str) -> str | None:
-    """What readiness says where jobs are not confined; nobody is to overlook it."""
-    with suppress(httpx.HTTPError, KeyError, ValueError):
+def alarms(url: str) -> list[str]:
+    """What is allowed here, and dangerous; nobody is to overlook it."""
+    with suppress(httpx.HTTPError, LookupError, ValueError):
         answer = httpx.get(f"{url}/readyz", timeout=READINESS_LIMIT_S, trust_env=False)
-        detail: str = answer.json()["checks"]["confinement"]["detail"]
-        return detail if detail.startswith("UNCONFINED") else None
-    return None
+        said = [check["detail"] for check in answer.json()["checks"].values()]
+        return [alarm for alarm in ALARMS if alarm in said]
+    return []

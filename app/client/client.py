@@ -43,7 +43,7 @@ class Check(BaseModel):
 
 
 class Readiness(BaseModel):
-    """What `/readyz` says; by name: database, broker, blob store, worker."""
+    """What `/readyz` says, by name: database, broker, blob store, worker, both sides' boxes."""
 
     status: str
     checks: dict[str, Check]

@@ -53,7 +53,11 @@ def test_box_is_tried_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("said", "status", "found"),
     [
-        ('{"holds": false, "words": "it could read"}', "fail", "it could read"),
+        (
+            '{"holds": false, "words": "it could read", "lacking": [], "closed": ""}',
+            "fail",
+            "it could read",
+        ),
         (
             '{"holds": true, "words": "it holds; older", "lacking": ["x"], "closed": ""}',
             "warn",
@@ -71,7 +75,7 @@ def test_box_is_told_as_its_test_found_it(
     said: str, status: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "fake_test.py").write_text(f"print({said!r})")
-    monkeypatch.setattr(checks, "environment", lambda _: {"PYTHONPATH": str(tmp_path)})
+    monkeypatch.setattr("app.uploads.box.environment", lambda _: {"PYTHONPATH": str(tmp_path)})
     finding = checks.box(tmp_path, "fake_test")
     assert (finding.status, finding.found) == (status, found)
     assert (finding.advice is None) == (status == "ok")

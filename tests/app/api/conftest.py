@@ -19,6 +19,7 @@ from app.database.engine import Database
 from app.database.migrate import upgrade
 from app.main import assemble
 from app.settings import Settings
+from app.uploads.box import BoxTrial, Examine
 from tests.app.api.serving import free_port
 from tests.fakes import FakeClock, FakeQueue
 
@@ -69,9 +70,15 @@ class Api:
 
 
 @pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[Api]:
+def examine() -> Examine:
+    """Nothing is tried: most tests ask for something else."""
+    return lambda home: BoxTrial(holds=True, words="it holds")
+
+
+@pytest.fixture
+async def api(settings: Settings, examine: Examine) -> AsyncIterator[Api]:
     queue, clock = FakeQueue(), FakeClock()
-    application = assemble(settings, queue, clock)
+    application = assemble(settings, queue, clock, examine)
     transport = httpx.ASGITransport(application, raise_app_exceptions=False)
     async with (
         application.router.lifespan_context(application),

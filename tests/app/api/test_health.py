@@ -26,6 +26,7 @@ async def test_service_is_not_ready_without_broker_and_worker(api: Api) -> None:
     body = answer.json()
     assert (answer.status_code, body["status"]) == (503, "not_ready")
     assert {name: check["status"] for name, check in body["checks"].items()} == {
+        "inspection": "ok",
         "database": "ok",
         "broker": "failing",
         "blob_store": "ok",

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from app.confinement import BoxOrder, Confinement, boxed, command, libraries
+from app.confinement import Confinement, command
 from app.recipes.facts import DatasetOptions
 from app.uploads import inspecting
 from app.uploads.inspecting import CannotConfine, Inspector
 from app.uploads.inspector.order import Inspection
 from tests.app.datafiles.drawn import archive, folder
 from tests.app.datafiles.tables import parquet
+from tests.app.uploads import without_landlock
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 
@@ -118,16 +119,10 @@ def test_inspect_goes_on_when_the_file_gets_another_name(
     assert asyncio.run(renamed()).model is not None
 
 
-def without_landlock(
-    confinement: Confinement, program: Sequence[str], parent_pid: int
-) -> list[str]:
-    return boxed(BoxOrder(confinement, parent_pid, libraries(), newest_abi=0), program)
-
-
 def test_inspect_reads_nothing_where_it_cannot_be_confined(
     inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspecting, "command", without_landlock)
+    monkeypatch.setattr(inspecting, "command", without_landlock.command)
     with pytest.raises(CannotConfine) as refused:
         inspect(inspector, "m01_ok.keras", "keras")
     problem = refused.value.as_problem()
@@ -138,7 +133,7 @@ def test_inspect_reads_nothing_where_it_cannot_be_confined(
 def test_inspect_reads_unconfined_where_that_is_allowed(
     inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspecting, "command", without_landlock)
+    monkeypatch.setattr(inspecting, "command", without_landlock.command)
     allowing = replace(inspector, allows_unconfined=True)
     assert inspect(allowing, "m01_ok.keras", "keras").model is not None
 
