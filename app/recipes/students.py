@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from app.errors import Complaint
 from app.recipes.facts import Head, ModelFacts
 from app.recipes.fit import model_complaints
-from app.recipes.keras_ends import WEIGHTED
+from app.recipes.keras.ends import WEIGHTED
 
 # What can be put at the end of an output, or taken off it, by changing its last layer.
 REPLACEABLE = frozenset({"softmax", "sigmoid", "linear"})

@@ -9,7 +9,7 @@ from app.errors import RejectedUpload
 from app.recipes.facts import DatasetFacts, DatasetOptions, InputArray, LabelArray
 from app.uploads.archive import open_archive
 from app.uploads.inspector.arrays import Labels, Range
-from app.uploads.inspector.keras_lookups import INPUT_NAME
+from app.uploads.inspector.keras.lookups import INPUT_NAME
 from app.uploads.inspector.npy import Header, flat_pieces, read_header, row_pieces
 from app.uploads.inspector.splits import Rows, divided, enough, set_aside_note
 

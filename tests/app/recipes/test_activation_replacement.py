@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from app.recipes.activations import INT8_OPERATORS, Target, canonical, int8_words
 from app.recipes.facts import LayerSpec, ModelFacts
-from app.recipes.keras_activations import sure_activation
+from app.recipes.keras.activations import sure_activation
 from app.recipes.recipe import Recipe
 from app.recipes.steps.activation_replacement import ActivationReplacement
 from app.recipes.steps.base import Given, Need, Skip

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from app.errors import ExportFailed
-from app.recipes import keras_config
+from app.recipes.keras import config as keras_config
 from app.recipes.patterns import matches
 from app.reports.report import SkippedLayer
 from worker.engine.exporting.saved_model_source import SavedModelSource

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.recipes.keras_places import layers_of_all_models, put_back
+from app.recipes.keras.places import layers_of_all_models, put_back
 from worker.engine.loading.keras2 import as_keras3
 
 WHOLE_AXIS = {"class_name": "__slice__", "config": {"start": None, "stop": None, "step": None}}

@@ -14,8 +14,8 @@ import h5py
 import keras
 
 from app.errors import ModelNotLoadable
-from app.recipes import keras_config
 from app.recipes.facts import Head, ModelFormat, TensorSpec
+from app.recipes.keras import config as keras_config
 from worker.engine.foreign import first_line, is_out_of_memory
 from worker.engine.loading import misfits
 from worker.engine.loading.keras_h5 import readable

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from app.recipes.keras_graph import Ref
+from app.recipes.keras.graph import Ref
 from worker.engine.quantizing.kinds import Kind, kind_of
 from worker.engine.quantizing.points import Place, Point, origin_of
 from worker.engine.surgery.wiring import Level

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 import keras
 from keras.src.quantizers.quantizers import FakeQuantWithMinMaxVars
 
-from app.recipes.keras_graph import FAKE_QUANT, Ref
+from app.recipes.keras.graph import FAKE_QUANT, Ref
 from worker.engine.measuring.calling import graph_of
 from worker.engine.quantizing.points import (
     Place,

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from app.recipes.activations import canonical
-from app.recipes.keras_config import RECURRENT
-from app.recipes.keras_ends import WEIGHTED
+from app.recipes.keras.config import RECURRENT
+from app.recipes.keras.ends import WEIGHTED
 from worker.engine.surgery.activations import LAYERS, OPERATIONS, activation_name
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import keras
 
-from app.recipes.keras_graph import Ref
+from app.recipes.keras.graph import Ref
 from worker.engine.quantizing.kinds import (
     FUSED,
     Kind,

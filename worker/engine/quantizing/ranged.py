@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from app.recipes.keras_graph import Ref
+from app.recipes.keras.graph import Ref
 from worker.engine.quantizing.points import Place, point_name
 from worker.engine.surgery.rebuilding import rebuilt, with_activation
 from worker.engine.surgery.wiring import Level

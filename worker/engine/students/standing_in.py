@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.errors import StepFailed
 from app.recipes.facts import Head, TensorSpec, shape_text, shapes_agree
-from app.recipes.keras_graph import Graph, Ref, layer_name
+from app.recipes.keras.graph import Graph, Ref, layer_name
 from app.recipes.students import REPLACEABLE, WITH_ACTIVATION, names_giving_way
 from worker.engine.loading.models import heads, input_specs
 from worker.engine.measuring.calling import graph_of

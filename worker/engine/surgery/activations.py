@@ -12,8 +12,8 @@ from typing import Any
 import keras
 
 from app.recipes.activations import canonical
-from app.recipes.keras_ends import KEEPING, RESHAPING, WEIGHTED
-from app.recipes.keras_graph import Ref, is_model, layer_name
+from app.recipes.keras.ends import KEEPING, RESHAPING, WEIGHTED
+from app.recipes.keras.graph import Ref, is_model, layer_name
 from worker.engine.surgery.weights import assign_weights, named_weights
 from worker.engine.surgery.wiring import Level, Structure
 

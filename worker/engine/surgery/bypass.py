@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.recipes.keras_graph import Ref, is_model, layer_name
+from app.recipes.keras.graph import Ref, is_model, layer_name
 
 Config = dict[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import keras
 
-from app.recipes.keras_graph import Ref
+from app.recipes.keras.graph import Ref
 from worker.engine.measuring.calling import graph_of
 from worker.engine.surgery.weights import assign_weights, named_weights
 from worker.engine.surgery.wiring import Level, Structure, nodes_in_order

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import keras
 
-from app.recipes.keras_graph import Ref
+from app.recipes.keras.graph import Ref
 from worker.engine.measuring.calling import graph_of
 
 # The n-th call of a layer (from 0) within one level.

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from app.errors import StepFailed
-from app.recipes import keras_config
+from app.recipes.keras import config as keras_config
 from app.recipes.steps.activation_quantization import ActivationQuantization
 from app.reports.report import SkippedLayer
 from worker.engine.context import StepContext, StepOutcome

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from app.recipes.keras_graph import Graph, layer_name
+from app.recipes.keras.graph import Graph, layer_name
 from app.recipes.steps.batch_norm_folding import BatchNormFolding
 from app.reports.report import SkippedLayer
 from worker.engine.context import StepContext, StepOutcome

@@ -15,10 +15,10 @@ import tflite
 from app.errors import RejectedUpload
 from app.recipes.facts import DatasetOptions
 from app.uploads.inspector.csv_table import read_csv
-from app.uploads.inspector.hdf5 import open_hdf5
-from app.uploads.inspector.keras_files import read_keras
+from app.uploads.inspector.hdf5.file import open_hdf5
+from app.uploads.inspector.keras.files import read_keras
 from app.uploads.inspector.parquet_table import read_parquet
-from app.uploads.inspector.tflite_file import read_tflite
+from app.uploads.inspector.tflite.file import read_tflite
 from tests.fuzz.archives import packed, unpacked
 from tests.hostile_files import CORPUS
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from app.errors import RejectedUpload
-from app.uploads.inspector import hdf5
-from app.uploads.inspector.hdf5 import count_not_finite, open_hdf5, pieces, stored_arrays
+from app.uploads.inspector.hdf5 import file as hdf5
+from app.uploads.inspector.hdf5.file import count_not_finite, open_hdf5, pieces, stored_arrays
 
 VALUES = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 

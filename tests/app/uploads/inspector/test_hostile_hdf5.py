@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from app.errors import RejectedUpload
-from app.uploads.inspector import hdf5, hdf5_attributes
-from app.uploads.inspector.hdf5 import count_not_finite, open_hdf5, pieces, stored_arrays
+from app.uploads.inspector.hdf5 import attributes
+from app.uploads.inspector.hdf5 import file as hdf5
+from app.uploads.inspector.hdf5.file import count_not_finite, open_hdf5, pieces, stored_arrays
 
 Write = Callable[[Any], object]
 
@@ -234,7 +235,7 @@ def heap_places(content: bytearray, size: int) -> list[int]:
 
 def test_stored_arrays_adds_up_texts_as_readers_copy_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand names beside a long configuration are few bytes; a thousand times it are not."""
-    monkeypatch.setattr(hdf5_attributes, "MAX_ATTRIBUTE_BYTES", 2**20)
+    monkeypatch.setattr(attributes, "MAX_ATTRIBUTE_BYTES", 2**20)
     honest = with_names(100)
     assert paths(honest) == ["w"]
     hostile = named_again(honest)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.errors import RejectedUpload
-from app.uploads.inspector.keras_files import read_h5, read_keras
+from app.uploads.inspector.keras.files import read_h5, read_keras
 from tests.keras_archives import Arrays, Json, archive, hdf5
 
 WEIGHTS: Arrays = {"layers/dense/vars/0": np.ones((4, 3), "f4"), "layers/dense/vars/1": np.ones(3)}

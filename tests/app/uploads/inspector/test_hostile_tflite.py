@@ -15,8 +15,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from app.errors import RejectedUpload
 from app.recipes.facts import ModelFacts
-from app.uploads.inspector import tflite_reader, tflite_tensors
-from app.uploads.inspector.tflite_file import read_tflite
+from app.uploads.inspector.tflite import reader, tensors
+from app.uploads.inspector.tflite.file import read_tflite
 
 HONEST = (Path(__file__).parent / "files" / "int8.tflite").read_bytes()
 FLOAT = (Path(__file__).parent / "files" / "float32.tflite").read_bytes()
@@ -344,7 +344,7 @@ def test_read_tflite_takes_a_sparse_kernel_whose_index_stays_inside() -> None:
 def test_read_tflite_refuses_more_values_than_a_machine_holds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tflite_tensors, "MAX_ALL_VALUES", 10)
+    monkeypatch.setattr(tensors, "MAX_ALL_VALUES", 10)
     with pytest.raises(RejectedUpload, match="values; at most 10 are taken"):
         read(FLOAT)
 
@@ -352,7 +352,7 @@ def test_read_tflite_refuses_more_values_than_a_machine_holds(
 def test_read_tflite_reads_lists_that_many_share_only_so_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tflite_reader, "MAX_ITEMS", 20)
+    monkeypatch.setattr(reader, "MAX_ITEMS", 20)
     with pytest.raises(RejectedUpload, match="more than 20 entries"):
         read(FLOAT)
 

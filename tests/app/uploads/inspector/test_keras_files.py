@@ -12,7 +12,7 @@ import pytest
 
 from app.errors import RejectedUpload
 from app.recipes.facts import ModelFacts
-from app.uploads.inspector.keras_files import read_h5, read_keras
+from app.uploads.inspector.keras.files import read_h5, read_keras
 
 Json = dict[str, Any]
 Arrays = Mapping[str, Any]

@@ -13,7 +13,7 @@ import pytest
 
 from app.errors import RejectedUpload
 from app.recipes.facts import ModelFacts
-from app.uploads.inspector.tflite_file import read_tflite
+from app.uploads.inspector.tflite.file import read_tflite
 
 FILES = Path(__file__).parent / "files"
 

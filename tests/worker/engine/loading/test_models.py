@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from app.errors import ModelNotLoadable
 from app.recipes.facts import ModelFormat
-from app.uploads.inspector.keras_rules import MAX_LAYERS
+from app.uploads.inspector.keras.rules import MAX_LAYERS
 from tests.builders import MODELS, branched_model, dense_model, outputs_of, randomized, rows_for
 from worker.engine.loading.models import heads, input_specs, load_model, read_compile_config
 

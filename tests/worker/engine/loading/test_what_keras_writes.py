@@ -24,9 +24,9 @@ from app.recipes.recipe import Recipe
 from app.recipes.steps import step_types
 from app.recipes.steps.base import Given
 from app.uploads.formats import UploadKind, recognize
-from app.uploads.inspector import keras_names
-from app.uploads.inspector.keras_files import read_h5, read_keras
-from app.uploads.inspector.keras_rules import check_config
+from app.uploads.inspector.keras import names as keras_names
+from app.uploads.inspector.keras.files import read_h5, read_keras
+from app.uploads.inspector.keras.rules import check_config
 from tests import keras_zoo
 from tests.builders import randomized
 from tests.keras_archives import archive

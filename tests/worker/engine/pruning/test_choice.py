@@ -9,7 +9,7 @@ import keras
 import pytest
 
 from app.errors import LayerEmptied
-from app.recipes.keras_chains import removable_units
+from app.recipes.keras.chains import removable_units
 from tests.builders import MODELS, step
 from worker.engine.pruning.choice import choice
 from worker.engine.pruning.widths import unit_multiples

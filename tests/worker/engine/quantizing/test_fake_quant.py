@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from app.uploads.inspector.keras_files import read_keras
+from app.uploads.inspector.keras.files import read_keras
 from tests.builders import MODELS, outputs_of, randomized, rows_for
 from worker.engine.loading.models import heads
 from worker.engine.quantizing.fake_quant import (

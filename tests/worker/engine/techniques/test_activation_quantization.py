@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.errors import DataNotUsable, StepFailed
-from app.uploads.inspector.keras_files import read_keras
+from app.uploads.inspector.keras.files import read_keras
 from tests.builders import (
     MODELS,
     context_for,

@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from app.errors import StepFailed
-from app.recipes.keras_graph import Ref
+from app.recipes.keras.graph import Ref
 from worker.engine.quantizing.calibration.watching import WatchedModel
 from worker.engine.surgery.wiring import Level, Structure
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from app.recipes.keras_ends import KEEPING
-from app.recipes.keras_graph import Ref
+from app.recipes.keras.ends import KEEPING
+from app.recipes.keras.graph import Ref
 from worker.engine.quantizing.weights.equalization import Pair, Side
 from worker.engine.quantizing.weights.views import CONVOLUTIONS, DEPTHWISE, SEPARABLE, TRANSPOSED
 from worker.engine.surgery.weights import Leaf

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import StepFailed
-from app.recipes.keras_graph import is_model, layer_name
+from app.recipes.keras.graph import is_model, layer_name
 from worker.engine.context import Masks
 from worker.engine.surgery.channels.calls import Keys
 from worker.engine.surgery.channels.groups import BoolArray, ChannelGraph, Keep

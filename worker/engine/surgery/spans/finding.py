@@ -7,7 +7,7 @@ from functools import cached_property
 import keras
 
 from app.recipes.facts import shape_text
-from app.recipes.keras_graph import Ref, Shape
+from app.recipes.keras.graph import Ref, Shape
 from worker.engine.surgery.spans.kinds import (
     ACTIVATIONS,
     INPUT_SCALINGS,

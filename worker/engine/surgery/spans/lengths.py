@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import keras
 
-from app.recipes.keras_graph import Shape
+from app.recipes.keras.graph import Shape
 from worker.engine.measuring.calling import graph_of
 from worker.engine.surgery.wiring import nodes_in_order
 

@@ -7,7 +7,7 @@ between is a region if nothing inside it is read from outside.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from app.recipes.keras_graph import Ref
+from app.recipes.keras.graph import Ref
 from worker.engine.surgery.wiring import Call, Wiring
 
 

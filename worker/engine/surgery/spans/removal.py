@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from app.recipes.keras_graph import Ref, Shape
+from app.recipes.keras.graph import Ref, Shape
 from worker.engine.context import Masks
 from worker.engine.surgery.bypass import Config, Edit, edited
 from worker.engine.surgery.removed import Removed

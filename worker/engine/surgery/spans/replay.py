@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from app.recipes.keras_graph import Ref
+from app.recipes.keras.graph import Ref
 from worker.engine.surgery.spans.finding import Span
 from worker.engine.surgery.wiring import Level, Structure, nodes_in_order
 

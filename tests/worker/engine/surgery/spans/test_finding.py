@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import pytest
 
-from app.recipes.keras_graph import Ref
+from app.recipes.keras.graph import Ref
 from tests.builders import branched_model, normalization_model
 from tests.residual import (
     dense_chain,

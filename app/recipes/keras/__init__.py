@@ -1,0 +1,1 @@
+"""What the configuration of a Keras model says, read without Keras."""

@@ -1,0 +1,1 @@
+"""HDF5 files: plain arrays reached by hard links, and nothing else."""

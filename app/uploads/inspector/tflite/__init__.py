@@ -1,0 +1,1 @@
+"""TensorFlow Lite files: tensors, operators, and in which order they run."""
