@@ -55,7 +55,7 @@ capabilities: {drop: [ALL]}
 - name: home
   emptyDir: {sizeLimit: {{ .root.Values.scratchSize }}}
 - name: tmp
-  emptyDir: {medium: Memory, sizeLimit: 64Mi}
+  emptyDir: {medium: Memory, sizeLimit: 256Mi}
 - name: blobs
   persistentVolumeClaim:
     claimName: {{ .root.Values.storage.existingClaim | default (include "penjing.name" (dict "part" "blobs" "root" .root)) }}
