@@ -20,6 +20,9 @@ from worker.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
+# A process that closed its channel is about to end; one that is not never will.
+EXIT_LIMIT_S = 5.0
+
 
 class LeaseLost(Exception):
     """Another worker may have the job by now: nothing of this attempt may be kept."""
@@ -85,7 +88,7 @@ def _follow(attempt: Attempt) -> None:
         guard.check()
         events = child.read(attempt.shop.settings.poll_s)
         if events is None:
-            guard.check()
+            _await_end(attempt, guard)
             raise child.cause_of_death(journal.phase)
         if any(event.event == "ready" for event in events):
             guard.let_go()
@@ -93,6 +96,16 @@ def _follow(attempt: Attempt) -> None:
         if last := _last_word(events):
             if last.problem is not None:
                 raise _failure(attempt, last.problem)
+            return
+
+
+def _await_end(attempt: Attempt, guard: "Guard") -> None:
+    """Give a silent child a moment to end by itself; it can still take what it may not."""
+    deadline = time.monotonic() + EXIT_LIMIT_S
+    guard.check()
+    while not attempt.child.ends_within(attempt.shop.settings.poll_s):
+        guard.check()
+        if time.monotonic() > deadline:
             return
 
 
@@ -159,4 +172,4 @@ class Guard:
             self._cancelled_at = now
             (self._child.folder.path / CANCEL).touch()
         elif now - self._cancelled_at > self._shop.settings.cancel_grace_s:
-            raise Cancelled("the job was cancelled while it ran")
+            self._hold.require_wanted()

@@ -29,8 +29,7 @@ OUT_OF_MEMORY_SIGNS = ("bad_alloc", "out of memory", "cannot allocate memory", "
 # A SIGKILL is for want of memory if the kernel counted one, or so much of the limit was in use.
 NEAR_THE_LIMIT = 0.8
 MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
-# A process that closed its channel is about to end; one that is not never will.
-EXIT_LIMIT_S, POLL_S = 5.0, 0.01
+POLL_S = 0.01
 # What it wrote last may still be in the pipe.
 LAST_WORDS_S = 1.0
 
@@ -112,6 +111,12 @@ class Child:
         self._peak_bytes = max(self._peak_bytes, use.memory_bytes)
         return use
 
+    def ends_within(self, limit_s: float) -> bool:
+        deadline = time.monotonic() + limit_s
+        while self.is_alive() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        return not self.is_alive()
+
     def kill(self) -> None:
         """End it and its whole session, once, and give its file descriptors back."""
         if self._is_ended.is_set():
@@ -135,7 +140,7 @@ class Child:
 
     def cause_of_death(self, stage: str) -> JobError:
         """Why it closed its channel without a word. It is dead afterwards."""
-        has_ended = self._ends_within(EXIT_LIMIT_S)
+        has_ended = not self.is_alive()
         self.kill()
         code = self.process.returncode
         if not has_ended:
@@ -157,12 +162,6 @@ class Child:
             "see which, or choose another conversion.",
             stage=stage,
         )
-
-    def _ends_within(self, limit_s: float) -> bool:
-        deadline = time.monotonic() + limit_s
-        while self.is_alive() and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        return not self.is_alive()
 
     def _wanted_memory(self, code: int) -> bool:
         said = self.log_tail().lower()

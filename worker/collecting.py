@@ -7,12 +7,12 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import BinaryIO
 
-from app.blobs.store import BlobStore
+from app.blobs.store import Blob, BlobStore
 from app.errors import EngineFault
 from app.jobs.outcomes import NewArtifact
 from worker.engine.order import OUTPUTS, RESULT, Artifact, Result
@@ -23,6 +23,7 @@ from worker.job_folder import JobFolder
 RESULT_LIMIT_BYTES = 4 << 20
 MOST_ARTIFACTS = 32
 MOST_DIGITS = 18
+COPY_BYTES = 1 << 20
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FILENAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
@@ -57,11 +58,15 @@ def _computable(digits: str) -> int:
 
 
 def keep_artifacts(
-    blobs: BlobStore, folder: JobFolder, result: Result, most_bytes: int
+    blobs: BlobStore,
+    folder: JobFolder,
+    result: Result,
+    most_bytes: int,
+    require_wanted: Callable[[], None],
 ) -> tuple[NewArtifact, ...]:
-    """Put every file of the result into the blob store.
+    """Put every file of the result into the blob store, for as long as it is wanted.
 
-    Raises: EngineFault, OutputLimitExceeded; what the store raises.
+    Raises: EngineFault, OutputLimitExceeded; what the store and `require_wanted` raise.
     """
     if len(result.artifacts) > MOST_ARTIFACTS:
         raise OutputLimitExceeded(
@@ -71,11 +76,17 @@ def keep_artifacts(
     kept: list[NewArtifact] = []
     for made in result.artifacts:
         left = most_bytes - sum(one.size_bytes for one in kept)
-        kept.append(_kept(blobs, folder, made, left))
+        kept.append(_kept(blobs, folder, made, left, require_wanted))
     return tuple(kept)
 
 
-def _kept(blobs: BlobStore, folder: JobFolder, made: Artifact, most_bytes: int) -> NewArtifact:
+def _kept(
+    blobs: BlobStore,
+    folder: JobFolder,
+    made: Artifact,
+    most_bytes: int,
+    require_wanted: Callable[[], None],
+) -> NewArtifact:
     if not FILENAME.fullmatch(made.filename):
         raise EngineFault(f"the artifact {made.kind} has a name that no file should have")
     try:
@@ -86,7 +97,7 @@ def _kept(blobs: BlobStore, folder: JobFolder, made: Artifact, most_bytes: int) 
                     hint="Ask for fewer outputs, or let the operator raise "
                     "PENJING_JOB_OUTPUT_BYTES.",
                 )
-            blob = blobs.put(file)
+            blob = _copied(blobs, file, require_wanted)
     except OSError as error:
         raise EngineFault(
             f"the artifact {made.kind} is no plain file of the job's folder"
@@ -98,6 +109,14 @@ def _kept(blobs: BlobStore, folder: JobFolder, made: Artifact, most_bytes: int) 
         size_bytes=blob.size_bytes,
         sha256=blob.sha256,
     )
+
+
+def _copied(blobs: BlobStore, file: BinaryIO, require_wanted: Callable[[], None]) -> Blob:
+    with blobs.writer() as writer:
+        while chunk := file.read(COPY_BYTES):
+            require_wanted()
+            writer.write(chunk)
+        return writer.commit()
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """What a child says, written to the job's history and progress."""
 
 import logging
-import time
+import threading
 from collections import Counter
 from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
 
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
@@ -36,7 +38,8 @@ UNREACHABLE = (OperationalError, InterfaceError, TimeoutError)
 class Journal:
     """Stores events in order, a few writes a second; progress and metrics are thinned.
 
-    While the database is away, what is to be written waits.
+    A thread of its own writes: who watches a child waits for no database. While that is away or
+    slow, what is to be written waits, which is MOST_BYTES at most.
     """
 
     def __init__(self, shop: Workshop, job: Job) -> None:
@@ -48,26 +51,47 @@ class Journal:
         self._progress = 0.0
         self._told_progress = 0.0
         self._has_moved = False
-        self._tried_at = -WRITE_EVERY_S
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._thread = threading.Thread(
+            target=self._store_until_done, name=f"journal-{job.id}", daemon=True
+        )
         self.phase = "starting"
 
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
     def write(self, events: Sequence[Event]) -> None:
-        """Take events in, and store what waits if it is time; call it without events as well."""
-        for event in events:
-            self._take(bounded(event))
-        if time.monotonic() - self._tried_at < WRITE_EVERY_S:
-            return
-        try:
-            self._store()
-        except UNREACHABLE as error:
-            log.warning("journal.delayed", extra={"job_id": self._job.id, "why": repr(error)})
+        """Take events in; they are stored soon."""
+        with self._lock:
+            for event in events:
+                self._take(bounded(event))
 
     def close(self) -> None:
         """Store the rest: the last word of a job comes after all it said.
 
         Raises: one of UNREACHABLE; nothing is lost, and it may be called again.
         """
+        self._done.set()
+        self._thread.join()
         self._store()
+
+    def _store_until_done(self) -> None:
+        while not self._done.wait(WRITE_EVERY_S):
+            try:
+                self._store()
+            except UNREACHABLE as error:
+                log.warning("journal.delayed", extra={"job_id": self._job.id, "why": repr(error)})
 
     def _take(self, event: Event) -> None:
         self.phase = self._shop.clean.text(event.phase) if event.phase else self.phase
@@ -98,20 +122,22 @@ class Journal:
         return True
 
     def _store(self) -> None:
-        if not self._pending and not self._has_moved:
+        with self._lock:
+            events, has_moved = self._pending, self._has_moved
+            self._pending, self._has_moved = [], False
+            phase, progress = self.phase, self._progress
+        if not events and not has_moved:
             return
-        self._tried_at = time.monotonic()
         job, now = self._job, self._shop.clock()
         try:
-            self._shop.leases.record(
-                job.id, job.fence, now, self._pending, self.phase, self._progress
-            )
+            self._shop.leases.record(job.id, job.fence, now, events, phase, progress)
         except UNREACHABLE:
+            with self._lock:
+                self._pending, self._has_moved = events + self._pending, True
             raise
         except Exception:
             # It would be refused again, and with it all that is said from now on.
             log.exception("journal.refused", extra={"job_id": job.id})
-        self._pending, self._has_moved = [], False
 
 
 def bounded(event: Event) -> Event:

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from app.errors import Cancelled
 from app.jobs.job import Job
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import Renewal
@@ -38,6 +39,11 @@ class Hold:
     @property
     def cancel_requested(self) -> bool:
         return self._cancelled.is_set()
+
+    def require_wanted(self) -> None:
+        """Raises: Cancelled."""
+        if self.cancel_requested:
+            raise Cancelled("the job was cancelled while it ran")
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -54,8 +54,10 @@ def carry_out(shop: Workshop, job_id: str) -> None:
     if job is None:
         return  # delivered twice, cancelled meanwhile, or its tenant has as many running as it may
     log.info("job.claimed", extra={"job_id": job.id, "attempt": job.attempt})
-    journal = Journal(shop, job)
-    with Hold(shop.leases, job, shop.settings, shop.clock) as hold:
+    with (
+        Hold(shop.leases, job, shop.settings, shop.clock) as hold,
+        Journal(shop, job) as journal,
+    ):
         ending = attempt(shop, job, hold, journal)
         if ending is None or not conclude(shop, job, ending, hold, journal):
             log.warning("job.lost", extra={"job_id": job.id, "fence": job.fence})
@@ -89,7 +91,8 @@ def attempt(shop: Workshop, job: Job, hold: Hold, journal: Journal) -> Outcome |
 
 def succeed(attempt: Attempt) -> Outcome:
     """The way of an attempt that goes well."""
-    shop, folder = attempt.shop, attempt.child.folder
+    shop, folder, hold = attempt.shop, attempt.child.folder, attempt.hold
+    most_bytes = shop.settings.job_output_bytes
     write_order(shop, attempt.job, folder)
     result = run_in_box(attempt)
     return Outcome(
@@ -97,7 +100,7 @@ def succeed(attempt: Attempt) -> Outcome:
         verdict=result.verdict,
         report=shop.clean.data(result.report.model_dump(mode="json")),
         layers=shop.clean.data([layer.model_dump(mode="json") for layer in result.layers]),
-        artifacts=keep_artifacts(shop.blobs, folder, result, shop.settings.job_output_bytes),
+        artifacts=keep_artifacts(shop.blobs, folder, result, most_bytes, hold.require_wanted),
     )
 
 

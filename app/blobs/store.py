@@ -23,7 +23,6 @@ from typing import BinaryIO
 
 from app.errors import StorageFull, StoreUnwritable
 
-COPY_BYTES = 2**20
 DIGEST = re.compile(r"[0-9a-f]{64}")
 READ_ONLY = 0o444
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -124,13 +123,6 @@ class BlobStore:
             free_bytes = shutil.disk_usage(self.temporary).free
         if free_bytes < needed_bytes:
             raise _full(f"{free_bytes} bytes are free, {needed_bytes} must be")
-
-    def put(self, file: BinaryIO) -> Blob:
-        """Store a copy of a finished file, which is open for reading."""
-        with self.writer() as writer:
-            while chunk := file.read(COPY_BYTES):
-                writer.write(chunk)
-            return writer.commit()
 
     def publish(self, temporary: Path, sha256: str) -> None:
         """Move a synced file of `root/tmp` to its name.

@@ -16,6 +16,15 @@ BUSY_TIMEOUT_S = 30
 PRIVATE = 0o600
 SWITCH_RETRY_S = 0.01
 POOL_SIZE = 10
+# A server that is gone without a word, as behind a cable that was pulled, is given up after 15 s:
+# by what is sent to it, and where there is nothing to send, by asking.
+REACHED_WITHIN = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
 
 
 class Database:
@@ -78,7 +87,7 @@ def _postgresql(url: URL) -> Engine:
         hide_parameters=True,  # in errors: they go to the log
         # What the stores' conditional statements count on, whatever the server's default is.
         isolation_level="READ COMMITTED",
-        connect_args={"connect_timeout": 5},
+        connect_args=REACHED_WITHIN,
     )
 
 

@@ -4,7 +4,10 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,10 +15,17 @@ from app import confinement
 from app.accounts.principal import DEFAULT_TENANT
 from app.errors import EngineFault
 from app.jobs.job import Job, JobState
+from app.jobs.leases import JobLeases
+from app.jobs.outcomes import Renewal
+from tests.e2e.faults.conftest import wait_until
 from tests.fakes import a_deed
 from tests.worker.conftest import PROLOGUE, Desk, a_desk
+from worker import attempt
 from worker.children import Child
+from worker.collecting import read_result
+from worker.engine.order import Result
 from worker.holding import Unseen
+from worker.job_folder import JobFolder
 from worker.limits import child_environment
 from worker.tasks import carry_out
 from worker.usage import SessionUse
@@ -256,3 +266,110 @@ time.sleep(60)
 
 def may_not_look(*_: object) -> None:
     raise Unseen
+
+
+@dataclass
+class HeldUp:
+    """Does a job whose database takes in no event until nothing is left of the child.
+
+    Both know by `seen` that it does not.
+    """
+
+    desk: Desk
+    seen: Path
+    is_back: threading.Event = field(default_factory=threading.Event)
+
+    def do(self, script: str, **limits: float) -> Job:
+        wait = f"while not Path({str(self.seen)!r}).exists(): time.sleep(0.01)\n"
+        begin = "say('phase', phase='training')\n"
+        self.desk.script.write_text(PROLOGUE + begin + wait + script)
+        job = self.desk.submit(**limits)
+        doing = threading.Thread(target=carry_out, args=(self.desk.shop, job.id))
+        doing.start()
+        try:
+            wait_until(self.seen.exists, "the database is held up")
+            wait_until(lambda: not list(self.desk.shop.folder.iterdir()), "nothing is left of it")
+            assert self.desk.shop.jobs.get(DEFAULT_TENANT, job.id).state is JobState.RUNNING
+        finally:
+            self.is_back.set()
+            doing.join()
+        return self.desk.shop.jobs.get(DEFAULT_TENANT, job.id)
+
+
+@pytest.fixture
+def held_up(open_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HeldUp:
+    record, held_up = JobLeases.record, HeldUp(open_desk, tmp_path / "held-up")
+
+    def late(leases: JobLeases, *facts: Any) -> bool:
+        held_up.seen.touch()
+        held_up.is_back.wait()
+        return record(leases, *facts)
+
+    monkeypatch.setattr(JobLeases, "record", late)
+    return held_up
+
+
+def test_child_is_ended_for_its_memory_while_the_database_does_not_answer(held_up: HeldUp) -> None:
+    job = held_up.do("held = b'x' * (300 << 20); time.sleep(60)")
+
+    assert error_of(job) == ("out_of_memory", "training")
+
+
+def test_child_is_ended_for_its_time_while_the_database_does_not_answer(
+    held_up: HeldUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def an_hour_later() -> float:
+        return time.monotonic() + 3600 * held_up.seen.exists()
+
+    monkeypatch.setattr(attempt, "time", SimpleNamespace(monotonic=an_hour_later))
+
+    job = held_up.do("time.sleep(60)", run_s=3000)
+
+    assert job.state is JobState.TIMED_OUT
+    assert error_of(job) == ("run_time_exceeded", "training")
+
+
+def test_result_is_collected_while_the_database_does_not_answer(held_up: HeldUp) -> None:
+    job = held_up.do("artifact.write_bytes(b'x'); say('phase', phase='exporting'); leave()")
+
+    assert job.state is JobState.SUCCEEDED
+    events = held_up.desk.shop.jobs.events(DEFAULT_TENANT, job.id, 0, 100)
+    assert [e.data["phase"] for e in events if e.type == "phase"] == ["training", "exporting"]
+    assert events[-1].type == "state"
+
+
+def test_child_that_closes_its_channel_is_watched_until_it_ends(
+    open_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "EXIT_LIMIT_S", 60)
+
+    job = open_desk.do("os.close(int(sys.argv[1])); held = b'x' * (300 << 20); time.sleep(60)")
+
+    assert job.error is not None
+    assert job.error["code"] == "out_of_memory"
+
+
+def test_cancel_is_heard_while_the_result_is_collected(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, heard = JobLeases.look, list[Renewal]()
+    desk.script.write_text(PROLOGUE + "artifact.write_bytes(b'x'); leave()")
+    job = desk.submit()
+
+    def telling_look(leases: JobLeases, job_id: str, fence: int) -> Renewal:
+        seen = look(leases, job_id, fence)
+        heard.extend([seen] if seen.cancel_requested else [])
+        return seen
+
+    def cancelled_meanwhile(folder: JobFolder) -> Result:
+        desk.shop.jobs.request_cancel(a_deed(), job.id, desk.shop.clock())
+        # Who looks a second time has told of the first.
+        wait_until(lambda: len(heard) > 1, "the cancel is heard")
+        return read_result(folder)
+
+    monkeypatch.setattr(JobLeases, "look", telling_look)
+    monkeypatch.setattr(attempt, "read_result", cancelled_meanwhile)
+
+    carry_out(desk.shop, job.id)
+
+    assert desk.shop.jobs.get(DEFAULT_TENANT, job.id).state is JobState.CANCELLED

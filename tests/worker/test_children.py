@@ -269,6 +269,7 @@ print(other.pid, flush=True)
 def test_death_by_a_signal_names_it_and_the_stage(start: Start) -> None:
     child = start("os.kill(os.getpid(), 11)")
     events_of(child)
+    assert child.ends_within(30)
 
     cause = child.cause_of_death("exporting")
 
@@ -281,6 +282,7 @@ def test_death_by_a_signal_names_it_and_the_stage(start: Start) -> None:
 def test_death_for_want_of_memory_is_told_apart(start: Start) -> None:
     child = start("print('std::bad_alloc', flush=True); os.abort()")
     events_of(child)
+    assert child.ends_within(30)
 
     assert isinstance(child.cause_of_death("training"), OutOfMemory)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.blobs.store import BlobStore
-from app.errors import EngineFault
+from app.errors import Cancelled, EngineFault
 from tests.worker.conftest import RESULT
 from worker import collecting
 from worker.collecting import MOST_ARTIFACTS, keep_artifacts, read_result
@@ -30,7 +30,12 @@ def offering(path: str, filename: str = "a.tflite", times: int = 1) -> Result:
 
 def kept(folder: JobFolder, result: Result) -> list[int]:
     store = BlobStore(folder.path / "blobs")
-    return [one.size_bytes for one in keep_artifacts(store, folder, result, LIMIT_BYTES)]
+    made = keep_artifacts(store, folder, result, LIMIT_BYTES, is_wanted)
+    return [one.size_bytes for one in made]
+
+
+def is_wanted() -> None:
+    """Nobody cancels."""
 
 
 def link_a_folder(folder: JobFolder) -> str:
@@ -86,6 +91,23 @@ def test_artifacts_are_bounded_in_number_and_all_together(folder: JobFolder) -> 
         kept(folder, offering("out/a.tflite", times=3))
     with pytest.raises(OutputLimitExceeded, match="offers"):
         kept(folder, offering("out/a.tflite", times=MOST_ARTIFACTS + 1))
+
+
+def test_artifact_is_not_copied_to_its_end_when_nobody_wants_it_any_more(
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "COPY_BYTES", 1)
+    (folder.outputs / "a.tflite").write_bytes(b"tiny")
+    store, parts = BlobStore(folder.path / "blobs"), iter(range(2))
+
+    def require_wanted() -> None:
+        if next(parts, None) is None:
+            raise Cancelled("while it was copied")
+
+    with pytest.raises(Cancelled):
+        keep_artifacts(store, folder, offering("out/a.tflite"), LIMIT_BYTES, require_wanted)
+
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
 
 
 def test_report_without_end_is_refused(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:

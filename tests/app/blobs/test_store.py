@@ -99,14 +99,6 @@ def test_commit_stores_the_same_bytes_once_when_threads_race(store: BlobStore) -
     assert files(store) == [store.path(SHA256)]
 
 
-def test_put_copies_a_finished_file(store: BlobStore, tmp_path: Path) -> None:
-    source = tmp_path / "artifact.tflite"
-    source.write_bytes(BYTES)
-    with source.open("rb") as file:
-        assert store.put(file).sha256 == SHA256
-    assert source.read_bytes() == store.path(SHA256).read_bytes()
-
-
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o444), (0o077, 0o400)])
 def test_blob_is_read_only_for_whoever_could_read_it(
     store: BlobStore, umask: int, mode: int

@@ -1,20 +1,30 @@
 """Connections: which driver, and what processes that write at once see of each other."""
 
+import os
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from app.database.engine import Database
 from app.database.migrate import upgrade
 
 WRITERS = 4
 WRITES = 100
+TIMES = [
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+]
 # Reads before it writes: a deferred transaction fails here as soon as another one wrote between.
 COUNT_UP = """
 import sys
@@ -43,6 +53,37 @@ def test_postgresql_url_gets_the_installed_driver_when_it_names_none(scheme: str
     database = Database(f"{scheme}://penjing@db/penjing")
 
     assert (database.url.drivername, database.is_sqlite) == ("postgresql+psycopg", False)
+
+
+def test_postgresql_is_not_waited_for_without_end_when_it_is_gone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        plain = "sslmode=disable&gssencmode=disable"
+        database = Database(f"postgresql://penjing@127.0.0.1:{address[1]}/penjing?{plain}")
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            connecting = thread.submit(database.engine.connect)
+            with server.accept()[0]:
+                found = times_towards(address)
+            with pytest.raises(OperationalError):
+                connecting.result()
+
+    assert found == [15_000, 5, 5, 2]
+
+
+def times_towards(address: tuple[str, int]) -> list[int]:
+    """As the kernel has them, for this process's one connection to it."""
+    held = [int(path.name) for path in Path("/proc/self/fd").iterdir() if path.is_socket()]
+    with ExitStack() as opened:
+        ends = [opened.enter_context(socket.socket(fileno=os.dup(number))) for number in held]
+        [end] = [end for end in ends if leads_to(end, address)]
+        return [end.getsockopt(*what) for what in TIMES]
+
+
+def leads_to(end: socket.socket, address: tuple[str, int]) -> bool:
+    try:
+        return bool(end.getpeername() == address)
+    except OSError:
+        return False
 
 
 def test_sqlite_keeps_a_write_ahead_log_and_its_foreign_keys(tmp_path: Path) -> None:
