@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs.presence import Standing
 from worker.checkpoints import sweep_checkpoints
-from worker.workshop import Workshop, sweep_folders
+from worker.locked_folder import sweep_folders
+from worker.workshop import Workshop
 
 log = logging.getLogger(__name__)
 

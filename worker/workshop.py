@@ -1,21 +1,18 @@
 """What one worker process has: its name, its stores, its warm spares. The only wiring place."""
 
-import fcntl
 import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from app.accounts.quotas import Quotas
 from app.blobs.store import BlobStore
-from app.confinement import PASSABLE, ensure_folder, make_folder
 from app.database.engine import Database
 from app.database.migrate import upgrade
 from app.jobs.leases import JobLeases
@@ -27,12 +24,10 @@ from app.uploads.store import UploadStore
 from worker.cleaning import Cleaner
 from worker.cores import shares_of_this_machine
 from worker.disk import Disk
-from worker.job_folder import JobFolder
 from worker.launching import Launcher
 from worker.limits import Limits
-from worker.removal import remove_tree
+from worker.locked_folder import own_folder
 from worker.selftest import WHOSE, BoxReport, self_test
-from worker.sessions import Session
 from worker.spares import Spares
 
 log = logging.getLogger(__name__)
@@ -151,60 +146,3 @@ def standing_of(box: BoxReport, settings: Settings) -> Standing:
 def box_of(box: BoxReport) -> Box | None:
     """What others are told of it."""
     return Box(box.landlock_abi, WHOSE[box.user], box.lacking) if box.holds else None
-
-
-@contextmanager
-def own_folder(root: Path, name: str) -> Iterator[Path]:
-    """A folder for this worker's jobs, locked while it lives and gone afterwards."""
-    ensure_folder(root, PASSABLE)
-    sweep_folders(root)
-    folder = root / name
-    with _own_lock(root / f"{name}.lock"):
-        make_folder(folder, PASSABLE)
-        try:
-            yield folder
-        finally:
-            remove_tree(folder)
-
-
-def sweep_folders(root: Path) -> None:
-    """End and remove what dead workers left; a lock that can be had has lost its owner."""
-    for lock_path in root.glob("*.lock"):
-        with lock_path.open("a") as lock:
-            if _try_lock(lock) and _is_at(lock_path, lock):
-                folder = lock_path.with_suffix("")
-                _end_sessions(folder)
-                remove_tree(folder)
-                lock_path.unlink(missing_ok=True)
-
-
-def _end_sessions(folder: Path) -> None:
-    for job in folder.glob("*"):
-        if session := Session.read(JobFolder(job).session):
-            session.end()
-
-
-def _own_lock(path: Path) -> IO[str]:
-    while True:
-        lock = path.open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _is_at(path, lock):
-            return lock
-        # A sweep of another worker had it in between, and took it for a dead one's.
-        lock.close()
-
-
-def _is_at(path: Path, file: IO[str]) -> bool:
-    """Whether the path still leads to this open file."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,8 +1,7 @@
 """Connections: how many there may be, and how long one may keep the service waiting.
 
 uvicorn ends what is idle between two requests, and bodies have limits of their own. Here is what is
-left: connections that ask nothing, heads that do not come, answers that are not taken, and requests
-of which two readers could understand two things.
+left: connections that ask nothing, heads that do not come, and answers that are not taken.
 """
 
 import asyncio
@@ -19,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from app.api.addresses import counted_as, is_trusted
+from app.api.http_parser import StrictParser
 from app.api.problems import problem_answer
 from app.api.receiving import BodyStalled
 from app.api.security_headers import add_security_headers
@@ -67,24 +67,6 @@ class ConnectionLimits:
         return cls(most, most // 2, trusted)
 
 
-class Requests(h11.Connection):
-    """The requests of a connection, but for those that somebody else may read otherwise."""
-
-    def next_event(self) -> Any:
-        """Raises: h11.RemoteProtocolError, which is answered with 400."""
-        event = super().next_event()
-        if isinstance(event, h11.Request):
-            names = {name for name, _ in event.headers}
-            if event.http_version not in (b"1.0", b"1.1"):
-                raise h11.RemoteProtocolError("another version of HTTP")
-            # RFC 9112, 6.1 and 6.3: how smuggled requests begin.
-            if b"transfer-encoding" in names and (
-                b"content-length" in names or event.http_version == b"1.0"
-            ):
-                raise h11.RemoteProtocolError("two lengths of one body")
-        return event
-
-
 class Connection(H11Protocol):
     """One connection, from its first byte to its last, however its client behaves."""
 
@@ -92,7 +74,7 @@ class Connection(H11Protocol):
         super().__init__(*arguments, **more)
         self.limits = limits
         self.whose = "unknown"
-        self.conn = Requests(h11.SERVER)
+        self.conn = StrictParser(h11.SERVER)
         self._head: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
         self._untaken_bytes = 0

@@ -22,7 +22,7 @@ from app.confinement import (
 from app.errors import RejectedUpload, Unavailable
 from app.recipes.facts import DatasetOptions
 from app.uploads.archive import HARMLESS_BYTES, MAX_RATIO
-from app.uploads.inspector.order import Inspection, InspectionOrder
+from app.uploads.inspector.protocol import Inspection, InspectionOrder
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from app.ids import new_id
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind, recognize
 from app.uploads.inspecting import Inspects
-from app.uploads.inspector.order import Inspection
+from app.uploads.inspector.protocol import Inspection
 from app.uploads.names import display_name
 from app.uploads.store import IsInUse, UploadPage, UploadStore
 from app.uploads.turns import Turns

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from app.errors import PenjingError
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind, recognize
-from app.uploads.inspector.order import Inspection, InspectionOrder
+from app.uploads.inspector.protocol import Inspection, InspectionOrder
 from app.uploads.inspector.read import read
 from tests.fuzz.cases import Case, case
 

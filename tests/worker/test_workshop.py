@@ -1,6 +1,5 @@
-"""What a worker has: opened whole, given back whole, and never taken for a dead one's."""
+"""What a worker has: opened whole, and given back whole."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -8,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -29,7 +28,7 @@ from worker.selftest import BoxReport
 from worker.shift import Shift
 from worker.spares import Spares
 from worker.tasks import carry_out
-from worker.workshop import Examine, Workshop, open_workshop, own_folder, standing_of, sweep_folders
+from worker.workshop import Examine, Workshop, open_workshop, standing_of
 
 # What `it_holds` found.
 BOX = Box(landlock_abi=6, user="root's number with none of its rights", lacking=("speed",))
@@ -146,35 +145,6 @@ def test_workshop_gives_everything_back_when_it_cannot_be_opened(
 
     assert isinstance(ended.value.__cause__, FileExistsError)
     assert closed == [CeleryQueue, Database]
-
-
-def test_sweep_leaves_the_folders_of_living_workers(tmp_path: Path) -> None:
-    with own_folder(tmp_path, "living") as folder:
-        sweep_folders(tmp_path)
-
-        assert folder.is_dir()
-
-
-def test_folder_keeps_its_lock_when_a_sweep_came_between_opening_and_locking(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lock, swept = fcntl.flock, list[bool]()
-
-    def late(file: IO[str], operation: int) -> None:
-        if operation == fcntl.LOCK_EX and not swept:
-            swept.append(True)
-            sweep_folders(tmp_path)
-        lock(file, operation)
-
-    monkeypatch.setattr(fcntl, "flock", late)
-
-    with own_folder(tmp_path, "living") as folder:
-        sweep_folders(tmp_path)
-
-        assert swept
-        assert folder.is_dir()
-        # Without it, nobody would clear up after this worker.
-        assert (tmp_path / "living.lock").exists()
 
 
 def it_does_not_hold(_: Path, __: tuple[str, ...]) -> BoxReport:

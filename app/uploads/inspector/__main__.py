@@ -7,7 +7,7 @@ import sys
 
 from app.errors import PenjingError, RejectedUpload
 from app.processes import keep_memory_private
-from app.uploads.inspector.order import Inspection, InspectionOrder
+from app.uploads.inspector.protocol import Inspection, InspectionOrder
 from app.uploads.inspector.read import read
 
 

@@ -8,7 +8,7 @@ from app.recipes.facts import DatasetFacts, DatasetOptions, ModelFormat
 from app.uploads.inspector.csv_table import read_csv
 from app.uploads.inspector.keras.files import read_h5, read_keras
 from app.uploads.inspector.npz import read_npz
-from app.uploads.inspector.order import Inspection, InspectionOrder
+from app.uploads.inspector.protocol import Inspection, InspectionOrder
 from app.uploads.inspector.saved_model.file import read_saved_model
 from app.uploads.inspector.tflite.file import read_tflite
 

@@ -11,7 +11,7 @@ import pytest
 from app.main import sweep
 from app.settings import Settings
 from app.uploads.inspecting import Inspector
-from app.uploads.inspector.order import Inspection
+from app.uploads.inspector.protocol import Inspection
 from app.uploads.under_way import MOST_AT_A_TIME, UnderWay
 from tests.app.api.conftest import Api
 from tests.hostile_files import CORPUS, hostile_file

@@ -13,7 +13,7 @@ from app.database.tables import metadata
 from app.errors import RejectedUpload
 from app.recipes.facts import DatasetOptions
 from app.uploads.inspecting import AT_ONCE, Inspector, Turn
-from app.uploads.inspector.order import Inspection, InspectionOrder
+from app.uploads.inspector.protocol import Inspection, InspectionOrder
 from app.uploads.inspector.read import read
 from app.uploads.service import UploadService
 from app.uploads.store import UploadStore

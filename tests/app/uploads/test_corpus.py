@@ -9,7 +9,7 @@ from app.recipes.facts import DatasetOptions
 from app.recipes.recipe import Recipe
 from app.recipes.steps.base import Given
 from app.uploads.formats import UploadKind, recognize
-from app.uploads.inspector.order import Inspection, InspectionOrder
+from app.uploads.inspector.protocol import Inspection, InspectionOrder
 from app.uploads.inspector.read import read
 from tests.hostile_files import CORPUS, HostileFile, hostile_file, hostile_files
 

@@ -15,7 +15,7 @@ from app.confinement import Confinement, command
 from app.recipes.facts import DatasetOptions
 from app.uploads import inspecting
 from app.uploads.inspecting import CannotConfine, Inspector
-from app.uploads.inspector.order import Inspection
+from app.uploads.inspector.protocol import Inspection
 from tests.app.datafiles.drawn import archive, folder
 from tests.app.datafiles.tables import parquet
 from tests.app.uploads import without_landlock

@@ -27,7 +27,7 @@ from app.ids import new_id
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
 from app.uploads.inspecting import Inspector
-from app.uploads.inspector.order import Inspection
+from app.uploads.inspector.protocol import Inspection
 from app.uploads.service import Label, UploadService
 from app.uploads.store import UploadStore
 from app.uploads.turns import TooManyInspections, Turns

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.recipes.keras.graph import Graph, Ref, is_model, layer_name
-from app.uploads.inspector.in_order import first_stuck
 from app.uploads.inspector.keras.shapes import gives_one
 from app.uploads.inspector.keras.walk import Spot, refused
 from app.uploads.inspector.shown import shown
+from app.uploads.inspector.topological_order import node_in_cycle
 
 # Models inside models counted as often as they are called: four for each layer that one may have.
 MAX_CALLS = 20_000
@@ -29,7 +29,8 @@ def check_calls(spot: Spot, graph: Graph) -> None:
         for ref in taken:
             _check_made(spot, graph, ref)
     needs = {call: {(ref.layer, ref.node) for ref in refs} for call, refs in graph.calls.items()}
-    if stuck := first_stuck({call: made & needs.keys() for call, made in needs.items()}):
+    stuck = node_in_cycle({call: made & needs.keys() for call, made in needs.items()})
+    if stuck is not None:
         raise refused(spot, f"layer {shown(stuck[0])} waits for what it makes itself", AGAIN)
     _check_needed(spot, graph, _needed(needs, graph.outputs))
 

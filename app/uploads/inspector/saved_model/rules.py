@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from app.errors import RejectedUpload
 from app.recipes.tensor_graph import Function, Graph, Node, maker_and_index
-from app.uploads.inspector.in_order import first_stuck
 from app.uploads.inspector.saved_model.operators import COMPUTING, READING, SAVING
 from app.uploads.inspector.saved_model.saver import Interchangeable, Saver
 from app.uploads.inspector.saved_model.wire import broken
+from app.uploads.inspector.topological_order import node_in_cycle
 
 MAX_CALL_DEPTH = 100
 # TensorFlow puts called functions in the place of their calls: so many operators at the most.
@@ -106,7 +106,7 @@ def _check_order(nodes: Mapping[str, Node], where: str) -> None:
         name: {maker_and_index(tensor)[0] for tensor in node.inputs} & nodes.keys()
         for name, node in nodes.items()
     }
-    if stuck := first_stuck(needs):
+    if (stuck := node_in_cycle(needs)) is not None:
         raise broken(f"node {stuck!r} in {where}", "it waits for what it makes")
 
 

@@ -634,6 +634,10 @@ BROKEN_GRAPHS: dict[str, tuple[Json, str]] = {
         graph(called("x", HISTORY), called("a", ["a", 0, 0]), ends=["x", 0, 0]),
         "layer 'a' waits for what it makes itself",
     ),
+    "a call behind a circle": (
+        graph(called("x", ["a", 0, 0]), called("a", ["a", 0, 0]), ends=["x", 0, 0]),
+        "layer 'a' waits for what it makes itself",
+    ),
     "a call that is never made": (
         graph(called("x", ["in", 7, 0]), ends=["x", 0, 0]),
         "output 0 of call 7 of layer 'in' is taken",

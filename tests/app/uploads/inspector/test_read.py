@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.errors import RejectedUpload
 from app.recipes.facts import DatasetOptions
-from app.uploads.inspector.order import Inspection, InspectionOrder
+from app.uploads.inspector.protocol import Inspection, InspectionOrder
 from app.uploads.inspector.read import read
 
 
