@@ -76,9 +76,15 @@ def attempt(shop: Workshop, job: Job, hold: Hold, journal: Journal) -> Outcome |
     except ShuttingDown:
         return HandBack(counts=False)
     except ChildCrashed as error:
-        if job.attempt < shop.settings.max_attempts:
-            return HandBack(counts=True)
-        return failure(error.as_problem())
+        return again(shop, job, error.as_problem())
+    except UNREACHABLE as error:
+        log.warning("database.unreachable", extra={"job_id": job.id, "why": repr(error)})
+        away = EngineFault(
+            "the database did not say what the inputs are",
+            hint="Retry the job when it answers.",
+            stage="starting",
+        )
+        return again(shop, job, away.as_problem())
     except ReportedFailure as error:
         return failure(error.problem)
     except PenjingError as error:
@@ -102,6 +108,13 @@ def succeed(attempt: Attempt) -> Outcome:
         layers=shop.clean.data([layer.model_dump(mode="json") for layer in result.layers]),
         artifacts=keep_artifacts(shop.blobs, folder, result, most_bytes, hold.require_wanted),
     )
+
+
+def again(shop: Workshop, job: Job, problem: Problem) -> Outcome | HandBack:
+    """What need not come again costs one attempt, and fails the job when it was the last."""
+    if job.attempt < shop.settings.max_attempts:
+        return HandBack(counts=True)
+    return failure(problem)
 
 
 def failure(problem: Problem) -> Outcome:

@@ -13,6 +13,8 @@ from app.accounts.quotas import Quotas
 from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import Outcome
+from app.uploads.store import UploadStore
+from app.uploads.upload import Upload
 from tests.fakes import FakeQueue
 from tests.worker.conftest import PROLOGUE, Desk
 from worker.tasks import carry_out
@@ -49,6 +51,25 @@ def test_task_fails_the_job_when_its_model_is_gone(desk: Desk) -> None:
     assert "not in the store any more" in ended.error["detail"]
     assert "pload the model again" in ended.error["hint"]
     assert str(desk.shop.settings.home) not in str(ended.error)
+
+
+def test_job_is_handed_back_when_the_database_is_away_as_its_inputs_are_looked_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, failures = UploadStore.get, iter(range(1))
+
+    def late(uploads: UploadStore, *facts: Any) -> Upload:
+        if next(failures, None) is not None:
+            raise OperationalError("SELECT", {}, Exception("server closed the connection"))
+        return get(uploads, *facts)
+
+    monkeypatch.setattr(UploadStore, "get", late)
+
+    job = desk.do("artifact.write_bytes(b'x'); leave()")
+    assert (job.state, job.attempt, job.error) == (JobState.QUEUED, 1, None)
+
+    carry_out(desk.shop, job.id)
+    assert desk.shop.jobs.get(DEFAULT_TENANT, job.id).state is JobState.SUCCEEDED
 
 
 def test_result_is_kept_when_the_database_is_away_at_the_end(
