@@ -12,7 +12,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,19 +20,12 @@ from typing import NoReturn
 
 from app.confinement import CANNOT_CONFINE, IMPORT_ROOT, STANDING, BoxOrder, Confinement
 from app.processes import die_with_parent, gain_no_privileges, keep_memory_private, loader_of
-from worker.kernel import capabilities, landlock, limits, seccomp
+from worker.box_user import change_user
+from worker.kernel import landlock, limits, seccomp
 from worker.kernel.calls import machine
-from worker.kernel.capabilities import Capability
 from worker.kernel.landlock import DEVICE, READ, RUN, WRITE, Right, Rule
 from worker.kernel.system_calls import ARCHITECTURES
 
-# Users that systemd, too, hands out for a while: nobody's files belong to them.
-FIRST_USER, USERS = 61184, 4336
-# For the box, and for its starter: it ends what runs under another user, and reads its files.
-TO_CHANGE_USER = (
-    *(Capability.SETUID, Capability.SETGID, Capability.CHOWN),
-    *(Capability.KILL, Capability.DAC_OVERRIDE, Capability.FOWNER),
-)
 # What Linux gives by itself, and a thread takes as its share.
 STACK_BYTES = 8 * 2**20
 # Address space beyond memory: libraries, mapped files, what allocators set aside. Its tables take
@@ -40,8 +33,6 @@ STACK_BYTES = 8 * 2**20
 MAPPED_BYTES = 64 * 2**30
 # With timers, which are signals to come. Of one user, they count together.
 WAITING_SIGNALS = 1024
-# Under a user that others share, these count, too, and what they start later.
-SHARED_ALLOWANCE = 4
 SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 # How many processors, how much memory, which time zone: numeric libraries ask as they start.
 FACTS_OF_THE_MACHINE = (
@@ -62,6 +53,12 @@ SOURCES_OF_CHANCE = ("/dev/urandom", "/dev/random", "/dev/zero")
 # On Linux, /dev/fd is a link to it that not everyone who makes a /dev makes, too.
 OPEN_FILES = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
 OUT_OF_MEMORY_SCORE = Path("/proc/self/oom_score_adj")
+
+LINUX_HINT = "Run workers on Linux, in a container or a virtual machine."
+LANDLOCK_HINT = (
+    "Boot a kernel of 5.13 or later with landlock in its list of security modules (lsm=)."
+)
+SECCOMP_HINT = "Run on x86_64 or aarch64 with a kernel that has CONFIG_SECCOMP_FILTER."
 
 
 @dataclass(frozen=True)
@@ -166,66 +163,6 @@ def set_limits(allowed: Confinement) -> None:
         limits.limit_cpu(allowed.cpu_s)
 
 
-def change_user(order: BoxOrder) -> tuple[str, str]:
-    """A user of its own where root started it and that user can reach what the program needs.
-
-    Returns whose number it has, and what was closed to a user of its own.
-
-    Without one, no capability either way: root's number alone opens only what root owns, and of
-    that only what the steps to come leave.
-    """
-    tasks, taken = order.confinement.tasks, limits.tasks_by_user()
-    user, closed = own_user(order, taken)
-    if user is None:
-        shared = os.getuid()
-        limits.limit(resource.RLIMIT_NPROC, taken[shared] + SHARED_ALLOWANCE * tasks)
-        capabilities.forbid()
-        capabilities.drop()
-        return "shared" if shared else "root", closed
-    for folder in order.confinement.writable:
-        os.chown(folder, user, user, follow_symlinks=False)
-    limits.limit(resource.RLIMIT_NPROC, tasks)
-    capabilities.forbid()
-    capabilities.become(user)
-    capabilities.drop()
-    return "own", ""
-
-
-def own_user(order: BoxOrder, taken: Mapping[int, int]) -> tuple[int | None, str]:
-    """One whom nothing belongs to, if root may become it; else what is closed to it, if that is."""
-    if os.getuid() != 0 or not capabilities.has(*TO_CHANGE_USER):
-        return None, ""
-    candidates = (FIRST_USER + (os.getpid() + each) % USERS for each in range(USERS))
-    user = next((each for each in candidates if each not in taken), None)
-    closed = _closed_to(user, order) if user is not None else ""
-    return None if closed else user, closed
-
-
-def _closed_to(user: int, order: BoxOrder) -> str:
-    """Tried, not deduced: by a process that becomes the user and opens everything."""
-    read = (sys.executable, os.__file__, *order.libraries, *order.confinement.readable)
-    # Folders to write in are the user's by then, and those that lead to them are not.
-    needed = [*((path, os.O_RDONLY) for path in read)]
-    needed += ((path, os.O_PATH) for path in order.confinement.writable)
-    child = os.fork()
-    if child == 0:
-        os._exit(_opened_by(user, needed))
-    _, status = os.waitpid(child, 0)
-    opened = os.waitstatus_to_exitcode(status)
-    return "" if opened == len(needed) else needed[max(opened, 0)][0]
-
-
-def _opened_by(user: int, needed: list[tuple[str, int]]) -> int:
-    """How many, up to the first that is closed."""
-    opened = 0
-    with suppress(OSError):
-        capabilities.become(user)
-        for path, how in needed:
-            os.close(os.open(path, how))
-            opened += 1
-    return opened
-
-
 def restrict_files(order: BoxOrder) -> tuple[int, tuple[str, ...]]:
     """Landlock. Returns its edition, and what that one lacks."""
     abi = landlock.kernel_abi()
@@ -271,13 +208,6 @@ def filter_calls(order: BoxOrder, abi: int) -> tuple[bool, tuple[str, ...]]:
         _unless_optional(order, f"system calls cannot be filtered: {error}", SECCOMP_HINT)
         return False, ("SYSTEM CALLS ARE NOT FILTERED",)
     return True, ()
-
-
-LINUX_HINT = "Run workers on Linux, in a container or a virtual machine."
-LANDLOCK_HINT = (
-    "Boot a kernel of 5.13 or later with landlock in its list of security modules (lsm=)."
-)
-SECCOMP_HINT = "Run on x86_64 or aarch64 with a kernel that has CONFIG_SECCOMP_FILTER."
 
 
 def _unless_optional(order: BoxOrder, failure: str, hint: str) -> None:
