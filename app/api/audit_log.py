@@ -39,17 +39,5 @@ def read_audit_log(
     """Read who changed what in the tenant, and who was refused; the newest first."""
     page = services.audit.page(principal.tenant_id, limit, cursor)
     link_next(request, response, page.next_cursor)
-    items = [
-        AuditView(
-            id=record.id,
-            at=record.at,
-            key_id=record.entry.key_id,
-            action=record.entry.action,
-            object_id=record.entry.object_id,
-            status=record.entry.status,
-            address=record.entry.address,
-            request_id=record.entry.request_id,
-        )
-        for record in page.items
-    ]
+    items = [AuditView(id=record.id, at=record.at, **vars(record.entry)) for record in page.items]
     return PageView(items=items, next_cursor=page.next_cursor)

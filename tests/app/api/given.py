@@ -1,9 +1,13 @@
-"""What a test starts from: uploads that are ready, jobs in any state, a report."""
+"""What a test starts from: uploads that are ready, jobs in any state, a report, the routes."""
 
 from typing import Any
 
+from fastapi.routing import APIRoute
+
 from app.accounts.principal import DEFAULT_TENANT, Scope
 from app.accounts.service import KeyWish
+from app.api.application import ROUTERS
+from app.api.origins import SAFE_METHODS
 from app.ids import new_id
 from app.jobs.job import JobState
 from app.jobs.leases import JobLeases
@@ -211,6 +215,16 @@ def a_layer() -> LayerReport:
         macs=12,
         weight_error=0.1,
     )
+
+
+def changing_routes() -> set[str]:
+    """The names of all routes that do more than answer."""
+    return {
+        route.name
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and not (route.methods or set()) <= SAFE_METHODS
+    }
 
 
 def _upload(

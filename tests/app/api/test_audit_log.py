@@ -5,13 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fastapi.routing import APIRoute
 from sqlalchemy import text
 
 from app.accounts.principal import DEFAULT_TENANT, Scope
-from app.api.application import ROUTERS
 from app.api.auditing import HARMLESS, action_of
-from app.api.origins import SAFE_METHODS
 from tests.app.api import given
 from tests.app.api.conftest import Api
 from tests.app.conftest import add_tenant
@@ -222,12 +219,7 @@ async def test_change_without_a_key_is_written_down_for_the_default_tenant(api: 
 
 
 def test_every_change_has_a_noun_and_a_verb() -> None:
-    names = {
-        route.name
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute) and not (route.methods or set()) <= SAFE_METHODS
-    }
+    names = given.changing_routes()
     assert names > HARMLESS
     for name in names:
         noun, verb = action_of(name).split(".")

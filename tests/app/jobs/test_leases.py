@@ -13,10 +13,10 @@ from app.jobs.job import Job, JobState
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import NewArtifact, Outcome, Renewal
 from app.jobs.presence import Box, Standing, Worker, WorkerPresence
-from app.jobs.request import JobRequest
 from app.jobs.rows import NewEvent
 from app.jobs.store import JobStore
 from app.reports.report import Verdict
+from tests.app.jobs.conftest import asked
 from tests.fakes import a_deed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,29 +30,9 @@ DONE = Outcome(
 )
 
 
-def asked() -> JobRequest:
-    return JobRequest.model_validate(
-        {
-            "model_id": "mdl_1",
-            "recipe": {"steps": [{"technique": "float16_quantization"}]},
-            "limits": {"queue_s": 100},
-        }
-    )
-
-
-@pytest.fixture
-def store(both_databases: Database) -> JobStore:
-    return JobStore(both_databases)
-
-
-@pytest.fixture
-def leases(both_databases: Database) -> JobLeases:
-    return JobLeases(both_databases)
-
-
 @pytest.fixture
 def queued(store: JobStore) -> Job:
-    return store.add(a_deed(), asked(), now=NOW)
+    return store.add(a_deed(), asked(limits={"queue_s": 100}), now=NOW)
 
 
 def claimed(leases: JobLeases, job: Job, now: datetime = NOW) -> Job:
@@ -232,7 +212,7 @@ def test_job_is_unheard_until_it_is_sent_and_again_later(
 def test_message_is_sent_again_ever_more_rarely_while_nobody_comes(
     store: JobStore, leases: JobLeases
 ) -> None:
-    job = store.add(a_deed(), asked(), now=NOW)
+    job = store.add(a_deed(), asked(limits={"queue_s": 100}), now=NOW)
     sent: list[int] = []
     for second in range(0, 3600, 5):
         now = NOW + timedelta(seconds=second)

@@ -17,9 +17,9 @@ from app.jobs.admission import QueuedJobsQuota, RunTimeQuota
 from app.jobs.job import Job, JobState
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import NewArtifact, Outcome
-from app.jobs.request import JobRequest
 from app.jobs.store import JobStore
 from tests.app.conftest import add_tenant, add_uploads
+from tests.app.jobs.conftest import asked
 from tests.fakes import a_deed
 
 OTHER = "ten_other"
@@ -31,13 +31,6 @@ def seconds(count: float) -> timedelta:
     return timedelta(seconds=count)
 
 
-def asked(model_id: str = "mdl_1") -> JobRequest:
-    recipe = {"steps": [{"technique": "float16_quantization"}]}
-    return JobRequest.model_validate(
-        {"model_id": model_id, "recipe": recipe, "limits": {"queue_s": 86_400}}
-    )
-
-
 @dataclass(frozen=True)
 class House:
     """Two tenants under the same quotas."""
@@ -47,7 +40,8 @@ class House:
     leases: JobLeases
 
     def submit(self, tenant_id: str = DEFAULT_TENANT, now: datetime = NOW) -> Job:
-        request = asked("mdl_1" if tenant_id == DEFAULT_TENANT else "mdl_other")
+        model_id = "mdl_1" if tenant_id == DEFAULT_TENANT else "mdl_other"
+        request = asked(model_id=model_id, limits={"queue_s": 86_400})
         return self.store.add(a_deed(tenant_id), request, now=now)
 
     def claim(self, job: Job, now: datetime = NOW) -> Job | None:

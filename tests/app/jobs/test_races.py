@@ -16,9 +16,9 @@ from app.database.engine import Database
 from app.database.tables import jobs
 from app.jobs.job import Job, JobState
 from app.jobs.leases import JobLeases
-from app.jobs.request import JobRequest
 from app.jobs.store import JobStore
 from tests.app import races
+from tests.app.jobs.conftest import asked
 from tests.fakes import a_deed
 
 T = TypeVar("T")
@@ -28,21 +28,8 @@ LATER = NOW + timedelta(seconds=60)
 
 
 @pytest.fixture
-def store(both_databases: Database) -> JobStore:
-    return JobStore(both_databases)
-
-
-@pytest.fixture
-def leases(both_databases: Database) -> JobLeases:
-    return JobLeases(both_databases)
-
-
-@pytest.fixture
 def running(store: JobStore, leases: JobLeases) -> Job:
-    recipe = {"steps": [{"technique": "float16_quantization"}]}
-    job = store.add(
-        a_deed(), JobRequest.model_validate({"model_id": "mdl_1", "recipe": recipe}), now=NOW
-    )
+    job = store.add(a_deed(), asked(), now=NOW)
     claimed = leases.claim(job.id, "w", NOW, lease_s=10)
     assert claimed is not None
     return claimed

@@ -1,7 +1,6 @@
 """What is written of a job counts toward its tenant's storage, on both databases."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import Text, cast, func, select
@@ -15,31 +14,16 @@ from app.errors import EngineFault
 from app.jobs.job import Job, JobState
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import NewArtifact, Outcome
-from app.jobs.request import JobRequest
 from app.jobs.rows import NewEvent
 from app.jobs.sizes import EVENT_BYTES, JOB_BYTES
 from app.jobs.store import JobStore
+from tests.app.jobs.conftest import asked
 from tests.fakes import a_deed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TOLD = NewEvent("metrics", {"loss": "x" * 500, "unit": "\u00e9"})
 TOLD_BYTES = 500 + len('{"loss": "", "unit": "\\u00e9"}') + EVENT_BYTES
 STATE_BYTES = EVENT_BYTES + len('{"state": "queued"}')
-
-
-def asked(**changes: Any) -> JobRequest:
-    recipe = {"steps": [{"technique": "float16_quantization"}]}
-    return JobRequest.model_validate({"model_id": "mdl_1", "recipe": recipe, **changes})
-
-
-@pytest.fixture
-def store(both_databases: Database) -> JobStore:
-    return JobStore(both_databases)
-
-
-@pytest.fixture
-def leases(both_databases: Database) -> JobLeases:
-    return JobLeases(both_databases)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -19,23 +18,11 @@ from app.jobs.request import JobRequest
 from app.jobs.rows import NewEvent, append_events
 from app.jobs.store import Idempotency, JobStore, uses
 from app.uploads.store import UploadStore
+from tests.app.jobs.conftest import asked
 from tests.fakes import a_deed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TAUGHT = {"steps": [{"technique": "fine_tuning", "distill": True}]}
-
-
-def asked(**changes: Any) -> JobRequest:
-    body = {
-        "model_id": "mdl_1",
-        "recipe": {"steps": [{"technique": "magnitude_pruning", "sparsity": 0.5}]},
-    }
-    return JobRequest.model_validate(body | changes)
-
-
-@pytest.fixture
-def store(both_databases: Database) -> JobStore:
-    return JobStore(both_databases)
 
 
 def test_added_job_reads_back_as_it_was_asked(store: JobStore) -> None:

@@ -19,7 +19,7 @@ from app.jobs.store import Idempotency, JobStore, uses
 from app.uploads.formats import UploadKind
 from app.uploads.store import UploadStore
 from tests.app.conftest import add_tenant, add_uploads
-from tests.app.jobs.test_store import asked
+from tests.app.jobs.conftest import asked
 from tests.fakes import a_deed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
