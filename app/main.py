@@ -29,10 +29,10 @@ from app.jobs.store import JobStore, uses
 from app.logs import configure_logging
 from app.settings import Settings
 from app.uploads.box import Examine, InspectorBox, try_box
+from app.uploads.fair_scheduler import FairScheduler
 from app.uploads.inspecting import Inspector, Inspects, Uninspected
 from app.uploads.service import UploadService
 from app.uploads.store import UploadStore
-from app.uploads.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def make_uploads(
         store=store,
         blobs=blobs,
         inspector=make_inspector(settings),
-        turns=Turns(MOST_INSPECTIONS, MOST_WAITING),
+        turns=FairScheduler(MOST_INSPECTIONS, MOST_WAITING),
         clock=clock,
         is_in_use=uses,
         max_bytes=settings.max_upload_bytes,

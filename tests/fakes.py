@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from app.accounts.deeds import Deed
+from app.accounts.audited_changes import AuditedChange
 from app.accounts.principal import DEFAULT_TENANT, Principal
 
 
@@ -37,10 +37,10 @@ class FakeClock:
 STARTING = "test.start"
 
 
-def a_deed(tenant_id: str = DEFAULT_TENANT, key_id: str | None = None) -> Deed:
+def a_change(tenant_id: str = DEFAULT_TENANT, key_id: str | None = None) -> AuditedChange:
     """A change by somebody who needs no key, or by this one."""
-    return Deed(tenant_id, STARTING, 200, key_id)
+    return AuditedChange(tenant_id, STARTING, 200, key_id)
 
 
-def by(principal: Principal) -> Deed:
-    return a_deed(principal.tenant_id, principal.key_id)
+def by(principal: Principal) -> AuditedChange:
+    return a_change(principal.tenant_id, principal.key_id)

@@ -160,7 +160,7 @@ def insist(
         try:
             hold_blobs(shop, ending)
             journal.close()
-            return write_down(shop, job, ending)
+            return record_change(shop, job, ending)
         except UNREACHABLE as error:
             log.warning("database.unreachable", extra={"job_id": job.id, "why": repr(error)})
         is_late = time.monotonic() - started_at > shop.settings.lease_s
@@ -177,7 +177,7 @@ def hold_blobs(shop: Workshop, ending: Outcome | HandBack) -> None:
         raise EngineFault(f"{', '.join(gone)} went from the blob store before the job had ended")
 
 
-def write_down(shop: Workshop, job: Job, ending: Outcome | HandBack) -> bool:
+def record_change(shop: Workshop, job: Job, ending: Outcome | HandBack) -> bool:
     if isinstance(ending, HandBack):
         return hand_back(shop, job, ending)
     is_kept = shop.leases.commit(job.id, job.fence, ending, shop.clock())

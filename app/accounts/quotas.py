@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, func, select, update
 
-from app.accounts.limits import QuotaStorage
+from app.accounts.errors import QuotaStorage
 from app.database.tables import artifacts, jobs, tenants, uploads
 from app.errors import TooLarge
 from app.settings import Settings

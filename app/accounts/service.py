@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts.deeds import Deed
+from app.accounts.audited_changes import AuditedChange
 from app.accounts.keys import (
     NOBODYS_DIGEST,
     ApiKey,
@@ -87,24 +87,24 @@ class AccountService:
         if key is None or key.state(self.clock()) is not KeyState.ACTIVE:
             raise no_longer_good()
 
-    def issue(self, deed: Deed, wish: KeyWish) -> tuple[ApiKey, str]:
+    def issue(self, change: AuditedChange, wish: KeyWish) -> tuple[ApiKey, str]:
         """Make a key for a tenant, at the word of who operates the service.
 
         Returns: it as it is kept, and its text, which nobody can read again.
         """
-        key, text = _new_key(deed.tenant_id, wish, self.clock())
-        self.store.add(deed, key)
+        key, text = _new_key(change.tenant_id, wish, self.clock())
+        self.store.add(change, key)
         return key, text
 
-    def issue_bounded(self, deed: Deed, wish: KeyWish) -> tuple[ApiKey, str]:
+    def issue_bounded(self, change: AuditedChange, wish: KeyWish) -> tuple[ApiKey, str]:
         """The same at the word of the tenant itself.
 
         What a key makes ends with it at the latest, and a tenant's own have an upper number.
 
-        Raises: Unauthenticated where the key of the deed is not good any more, TooManyKeys.
+        Raises: Unauthenticated where the key of the change is not good any more, TooManyKeys.
         """
-        key, text = _new_key(deed.tenant_id, wish, self.clock())
-        return self.store.add_bounded(deed, key), text
+        key, text = _new_key(change.tenant_id, wish, self.clock())
+        return self.store.add_bounded(change, key), text
 
     def get(self, tenant_id: str, key_id: str) -> ApiKey:
         """Raises: NotFound."""
@@ -114,15 +114,15 @@ class AccountService:
         """Newest first, revoked and expired ones, too. Raises: Malformed."""
         return self.store.page(tenant_id, limit, cursor)
 
-    def revoke(self, deed: Deed, key_id: str) -> ApiKey:
+    def revoke(self, change: AuditedChange, key_id: str) -> ApiKey:
         """Raises: NotFound, OwnKey, Unauthenticated."""
-        if key_id == deed.key_id:
+        if key_id == change.key_id:
             raise OwnKey(
                 f"{key_id} is the key that this request came with; without it, it may be that "
                 "nobody could make another one",
                 hint="Revoke it with another admin key, or with `penjing keys revoke` on the host.",
             )
-        return self.store.revoke(deed, key_id, self.clock())
+        return self.store.revoke(change, key_id, self.clock())
 
     def tenant(self, tenant_id: str) -> Tenant:
         """Raises: NotFound."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.accounts.deeds import Deed, is_good, write_down
+from app.accounts.audited_changes import AuditedChange, is_good, record_change
 from app.accounts.keys import ApiKey
 from app.accounts.principal import Scope
 from app.database.cursors import id_cursor
@@ -69,11 +69,11 @@ class AccountStore:
     def add_tenant(self, name: str, now: datetime) -> Tenant:
         """The tenant of this name, made now unless it is there."""
         tenant = Tenant(new_id("ten"), name, now)
-        deed = Deed(tenant.id, "tenant.create", 201)
+        change = AuditedChange(tenant.id, "tenant.create", 201)
         try:
             with self.database.write() as connection:
                 connection.execute(insert(tenants).values(vars(tenant)))
-                write_down(connection, deed, tenant.id, now)
+                record_change(connection, change, tenant.id, now)
         except IntegrityError:
             # Two made it at once; there is one name, and so one tenant.
             if there := self.tenant_named(name):
@@ -81,23 +81,23 @@ class AccountStore:
             raise
         return tenant
 
-    def add(self, deed: Deed, key: ApiKey) -> None:
+    def add(self, change: AuditedChange, key: ApiKey) -> None:
         with self.database.write() as connection:
             _insert(connection, key)
-            write_down(connection, deed, key.id, key.created_at)
+            record_change(connection, change, key.id, key.created_at)
 
-    def add_bounded(self, deed: Deed, key: ApiKey) -> ApiKey:
+    def add_bounded(self, change: AuditedChange, key: ApiKey) -> ApiKey:
         """Add a key that a tenant makes for itself.
 
         Returns: it, ending no later than the key that makes it.
         Raises: Unauthenticated, TooManyKeys.
         """
         with self.database.write() as connection:
-            _lock_keys(connection, deed.tenant_id)
-            key = _ending_with(connection, deed.key_id, key)
+            _lock_keys(connection, change.tenant_id)
+            key = _ending_with(connection, change.key_id, key)
             _require_room(connection, key)
             _insert(connection, key)
-            write_down(connection, deed, key.id, key.created_at)
+            record_change(connection, change, key.id, key.created_at)
         return key
 
     def get(self, tenant_id: str, key_id: str) -> ApiKey:
@@ -121,19 +121,19 @@ class AccountStore:
         items = [_key_of(row) for row in rows[:limit]]
         return KeyPage(items, items[-1].id if len(rows) > limit else None)
 
-    def revoke(self, deed: Deed, key_id: str, now: datetime) -> ApiKey:
+    def revoke(self, change: AuditedChange, key_id: str, now: datetime) -> ApiKey:
         """From now on it is no key any more; a revoked one stays as it is.
 
         Raises: NotFound, Unauthenticated.
         """
-        is_valid = _owned(deed.tenant_id, key_id) & api_keys.c.revoked_at.is_(None)
+        is_valid = _owned(change.tenant_id, key_id) & api_keys.c.revoked_at.is_(None)
         with self.database.write() as connection:
             # Of two admin keys that revoke each other at the same moment, one is left.
-            _lock_keys(connection, deed.tenant_id)
+            _lock_keys(connection, change.tenant_id)
             revoked = connection.execute(update(api_keys).where(is_valid).values(revoked_at=now))
             if revoked.rowcount:
-                write_down(connection, deed, key_id, now)
-        return self.get(deed.tenant_id, key_id)
+                record_change(connection, change, key_id, now)
+        return self.get(change.tenant_id, key_id)
 
     def by_prefix(self, prefix: str) -> ApiKey | None:
         """Whosever it is: the key that is given says who asks."""

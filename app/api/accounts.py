@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Request, Response
 
+from app.accounts.key_request import KeyRequest
 from app.accounts.keys import MARK, ApiKey
 from app.accounts.principal import Scope
-from app.accounts.request import KeyRequest
 from app.accounts.views import KeyView, MeView, NewKeyView, TenantView
 from app.api.deps import Services, ServicesDep
 from app.api.guards import refuse_nul_in_body
@@ -31,14 +31,14 @@ def get_me(principal: Reader, services: ServicesDep) -> MeView:
 
 @router.post("/api-keys", status_code=201)
 def create_api_key(
-    body: KeyRequest, deed: Administers, services: ServicesDep, response: Response
+    body: KeyRequest, change: Administers, services: ServicesDep, response: Response
 ) -> NewKeyView:
     """Make a key of the tenant; its text is in this answer and nowhere else.
 
     It ends with the key that makes it, at the latest.
     """
     refuse_nul_in_body(body.model_dump(mode="json"))
-    key, text = services.accounts.issue_bounded(deed, body.as_wish())
+    key, text = services.accounts.issue_bounded(change, body.as_wish())
     response.headers.update({"Location": f"{PATH}/{key.id}", "Cache-Control": "no-store"})
     return NewKeyView(**dict(key_view(services, key)), key=text)
 
@@ -66,9 +66,9 @@ def get_api_key(key_id: str, principal: Admin, services: ServicesDep) -> KeyView
 
 
 @router.delete("/api-keys/{key_id}", status_code=204)
-def revoke_api_key(key_id: str, deed: Administers, services: ServicesDep) -> None:
+def revoke_api_key(key_id: str, change: Administers, services: ServicesDep) -> None:
     """Revoke a key, at once and for good; not the one that the request comes with."""
-    services.accounts.revoke(deed, key_id)
+    services.accounts.revoke(change, key_id)
 
 
 def key_view(services: Services, key: ApiKey) -> KeyView:

@@ -1,6 +1,7 @@
 """What changed nothing is written down here: refusals of who asks, and changes that failed.
 
-A change that was made is written down with it, in its own transaction (`app.accounts.deeds`).
+What tells of a change that was made is written in its own transaction
+(`app.accounts.audited_changes`).
 """
 
 import logging

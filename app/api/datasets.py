@@ -13,7 +13,7 @@ from app.api.rendering import dataset_view
 from app.api.scopes import Reader, Submits
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
-from app.uploads.service import Label
+from app.uploads.service import IncomingUpload
 from app.uploads.views import DatasetView
 
 PATH = "/v1/datasets"
@@ -31,7 +31,7 @@ class DatasetQuery(DatasetOptions):
 async def upload_dataset(
     request: Request,
     response: Response,
-    deed: Submits,
+    change: Submits,
     services: ServicesDep,
     query: Annotated[DatasetQuery, Query()],
 ) -> DatasetView:
@@ -39,11 +39,11 @@ async def upload_dataset(
 
     The file is the body, or `file` of a form.
     """
-    room = await run_in_threadpool(services.uploads.room, deed.tenant_id)
+    room = await run_in_threadpool(services.uploads.room, change.tenant_id)
     incoming = await incoming_file(request, room)
     options = DatasetOptions.model_validate(query.model_dump(exclude={"name"}))
-    label = Label(deed, UploadKind.DATASET, query.name, incoming.filename, options)
-    upload = await services.uploads.receive(label, incoming.batches)
+    sent = IncomingUpload(change, UploadKind.DATASET, query.name, incoming.filename, options)
+    upload = await services.uploads.receive(sent, incoming.batches)
     response.headers["Location"] = f"{PATH}/{upload.id}"
     return dataset_view(upload)
 
@@ -70,9 +70,9 @@ def get_dataset(dataset_id: str, principal: Reader, services: ServicesDep) -> Da
 
 
 @router.delete("/{dataset_id}", status_code=204)
-def delete_dataset(dataset_id: str, deed: Submits, services: ServicesDep) -> None:
+def delete_dataset(dataset_id: str, change: Submits, services: ServicesDep) -> None:
     """Delete a data set that no active job uses."""
-    services.uploads.delete(deed, dataset_id, UploadKind.DATASET)
+    services.uploads.delete(change, dataset_id, UploadKind.DATASET)
 
 
 @router.head("/{dataset_id}/content", response_class=Response, include_in_schema=False)

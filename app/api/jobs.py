@@ -65,13 +65,13 @@ def validate_job(body: JobBody, principal: Submitter, jobs: JobsDep) -> Plan:
 @router.post("/jobs", status_code=202)
 def submit_job(
     body: JobBody,
-    deed: Submits,
+    change: Submits,
     services: ServicesDep,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Submit a job: a recipe for a model, with its data and its targets."""
-    return _made(services, services.jobs.submit(deed, body, idempotency_key), response)
+    return _made(services, services.jobs.submit(change, body, idempotency_key), response)
 
 
 @router.get("/jobs")
@@ -129,21 +129,21 @@ async def get_job(
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-def cancel_job(job_id: str, deed: Submits, services: ServicesDep) -> JobView:
+def cancel_job(job_id: str, change: Submits, services: ServicesDep) -> JobView:
     """Cancel a job: a queued one at once, a running one as soon as it looks; a final one stays."""
-    return _shown(services, services.jobs.cancel(deed, job_id))
+    return _shown(services, services.jobs.cancel(change, job_id))
 
 
 @router.delete("/jobs/{job_id}", status_code=204)
-def delete_job(job_id: str, deed: Submits, jobs: JobsDep) -> None:
+def delete_job(job_id: str, change: Submits, jobs: JobsDep) -> None:
     """Delete a final job with its report, its events and the files that it made."""
-    jobs.delete(deed, job_id)
+    jobs.delete(change, job_id)
 
 
 @router.post("/jobs/{job_id}/retry", status_code=202)
-def retry_job(job_id: str, deed: Submits, services: ServicesDep, response: Response) -> JobView:
+def retry_job(job_id: str, change: Submits, services: ServicesDep, response: Response) -> JobView:
     """Run a final job again as a new job; while that is not final, the same one is answered."""
-    return _made(services, services.jobs.retry(deed, job_id), response)
+    return _made(services, services.jobs.retry(change, job_id), response)
 
 
 @router.get("/jobs/{job_id}/report")

@@ -11,7 +11,7 @@ from app.api.rendering import model_view
 from app.api.scopes import Reader, Submits
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
-from app.uploads.service import Label
+from app.uploads.service import IncomingUpload
 from app.uploads.views import ModelView
 
 PATH = "/v1/models"
@@ -23,7 +23,7 @@ router = APIRouter(prefix=PATH, tags=["models"])
 async def upload_model(
     request: Request,
     response: Response,
-    deed: Submits,
+    change: Submits,
     services: ServicesDep,
     name: Name = None,
 ) -> ModelView:
@@ -31,10 +31,10 @@ async def upload_model(
 
     It is the body, or `file` of a form.
     """
-    room = await run_in_threadpool(services.uploads.room, deed.tenant_id)
+    room = await run_in_threadpool(services.uploads.room, change.tenant_id)
     incoming = await incoming_file(request, room)
-    label = Label(deed, UploadKind.MODEL, name, incoming.filename, DatasetOptions())
-    upload = await services.uploads.receive(label, incoming.batches)
+    sent = IncomingUpload(change, UploadKind.MODEL, name, incoming.filename, DatasetOptions())
+    upload = await services.uploads.receive(sent, incoming.batches)
     response.headers["Location"] = f"{PATH}/{upload.id}"
     return model_view(upload)
 
@@ -61,9 +61,9 @@ def get_model(model_id: str, principal: Reader, services: ServicesDep) -> ModelV
 
 
 @router.delete("/{model_id}", status_code=204)
-def delete_model(model_id: str, deed: Submits, services: ServicesDep) -> None:
+def delete_model(model_id: str, change: Submits, services: ServicesDep) -> None:
     """Delete a model that no active job uses."""
-    services.uploads.delete(deed, model_id, UploadKind.MODEL)
+    services.uploads.delete(change, model_id, UploadKind.MODEL)
 
 
 @router.head("/{model_id}/content", response_class=Response, include_in_schema=False)

@@ -12,8 +12,8 @@ from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.accounts.errors import Limited, QuotaStorage
 from app.accounts.keys import Unauthenticated, without_keys
-from app.accounts.limits import Limited, QuotaStorage
 from app.api.complaints import complaints_of
 from app.api.content import NoSuchRange
 from app.api.receiving import BodyStalled

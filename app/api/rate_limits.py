@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.accounts.limits import TooManyRequests
+from app.accounts.errors import TooManyRequests
 from app.accounts.principal import Principal
 from app.accounts.rates import Rate, Taken
 from app.api import problems

@@ -1,9 +1,9 @@
 """What a handler needs of who asks: the one place where a route says it is in its signature.
 
 `principal: Reader` in a handler's arguments is its scope, what it is documented with, and where it
-gets the tenant from. One that changes something has a `deed: Submits` in its place, which goes with
-the change to where it is written; one that shows less to who brings no key, instead of refusing it,
-has a `guest: Guest`. `tests/app/api/test_scopes.py` refuses a route without.
+gets the tenant from. One that changes something has a `change: Submits` in its place, which goes
+along to where it is written; one that shows less to who brings no key, instead of refusing it, has
+a `guest: Guest`. `tests/app/api/test_scopes.py` refuses a route without.
 """
 
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer, SecurityScopes
 
-from app.accounts.deeds import Deed
+from app.accounts.audited_changes import AuditedChange
 from app.accounts.principal import Principal, Scope
 from app.api.addresses import address_of
 from app.api.auditing import action_of
@@ -66,10 +66,10 @@ async def admitted(
 
 async def deed_of(
     request: Request, services: ServicesDep, principal: Annotated[Principal, Depends(admitted)]
-) -> Deed:
+) -> AuditedChange:
     """The change that this request asks for, as it is written down once it is made."""
     route: APIRoute = request.scope["route"]
-    return Deed(
+    return AuditedChange(
         tenant_id=principal.tenant_id,
         action=action_of(route.name),
         status=route.status_code or 200,
@@ -98,5 +98,5 @@ Guest = Annotated[Principal | None, Security(admitted_or_guest, scopes=[Scope.RE
 Reader = Annotated[Principal, Security(admitted, scopes=[Scope.READ])]
 Submitter = Annotated[Principal, Security(admitted, scopes=[Scope.SUBMIT])]
 Admin = Annotated[Principal, Security(admitted, scopes=[Scope.ADMIN])]
-Submits = Annotated[Deed, Security(deed_of, scopes=[Scope.SUBMIT])]
-Administers = Annotated[Deed, Security(deed_of, scopes=[Scope.ADMIN])]
+Submits = Annotated[AuditedChange, Security(deed_of, scopes=[Scope.SUBMIT])]
+Administers = Annotated[AuditedChange, Security(deed_of, scopes=[Scope.ADMIN])]

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 import anyio.to_thread
 
-from app.accounts.limits import TooManyStreams
+from app.accounts.errors import TooManyStreams
 from app.accounts.principal import Principal
 from app.accounts.service import AccountService
-from app.jobs.marks import JobMark
 from app.jobs.service import JobService
+from app.jobs.versions import JobVersion
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Watch:
             await asyncio.wait_for(self._moved.wait(), max(0.0, within_s))
         return self._moved.is_set()
 
-    def hear(self, mark: JobMark | None, *, is_key_good: bool) -> None:
+    def hear(self, mark: JobVersion | None, *, is_key_good: bool) -> None:
         """What one round found of the job and of the key."""
         self.is_key_good = is_key_good
         told = (mark.event_count, mark.is_final) if mark and self.is_for_events else mark
@@ -122,11 +122,11 @@ class Watcher:
             is_key_good = key_id is None or key_id in good_keys
             watch.hear(marks.get(watch.job_id), is_key_good=is_key_good)
 
-    def _found(self, watches: Collection[Watch]) -> tuple[set[str], dict[str, JobMark]]:
+    def _found(self, watches: Collection[Watch]) -> tuple[set[str], dict[str, JobVersion]]:
         key_ids = {one.principal.key_id for one in watches if one.principal.key_id is not None}
         placed = {one.job_id for one in watches if not one.is_for_events}
         # Keys last: what was found before a revocation is told to nobody after it.
-        marks = self._jobs.marks({one.job_id for one in watches}, placed)
+        marks = self._jobs.versions({one.job_id for one in watches}, placed)
         return self._accounts.good_ones(key_ids), marks
 
 

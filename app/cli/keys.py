@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts.deeds import Deed
+from app.accounts.audited_changes import AuditedChange
 from app.accounts.keys import MARK, ApiKey
 from app.accounts.principal import DEFAULT_TENANT_NAME, Scope
 from app.accounts.service import AccountService, KeyWish
@@ -69,7 +69,7 @@ def create(
             owner = accounts.store.add_tenant(tenant, accounts.clock())
             output.say(f"The tenant {tenant} is new.")
         wish = KeyWish(name, frozenset(map(Scope, scopes)), expires)
-        key, text = accounts.issue(Deed(owner.id, "api_key.create", 201), wish)
+        key, text = accounts.issue(AuditedChange(owner.id, "api_key.create", 201), wish)
         output.give({**as_json(key, owner.name, accounts.clock()), "key": text})
     output.say(f"{key.id} of the tenant {owner.name}: {good_for(key)}. It is shown this once:")
     output.show(text)
@@ -106,7 +106,7 @@ def revoke(output: Output, key: str, home: Path) -> Exit:
     """Revoke a key by its id (key_...) or by how it begins (pj_...); at once and for good."""
     with accounts_of(home) as accounts:
         there = found_key(accounts, key)
-        revoked = accounts.revoke(Deed(there.tenant_id, "api_key.revoke", 204), there.id)
+        revoked = accounts.revoke(AuditedChange(there.tenant_id, "api_key.revoke", 204), there.id)
         owner = accounts.tenant(revoked.tenant_id)
         output.give(as_json(revoked, owner.name, accounts.clock()))
     output.show(f"{revoked.id} of the tenant {owner.name} is revoked.")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from app.accounts.audit import AuditLog, AuditRecord
-from app.accounts.deeds import Deed, write_down
+from app.accounts.audited_changes import AuditedChange, record_change
 from app.accounts.quotas import Quotas, agree_on_quotas
 from app.cli.flags import size_bytes
 from app.cli.frame import Exit, command, home_option
@@ -46,8 +46,8 @@ def quotas(output: Output, tenant: str, changes: tuple[str, ...], home: Path) ->
         with accounts.store.database.write() as connection:
             own = agree_on_quotas(connection, there.id, agreed, dropped)
             if agreed:
-                deed = Deed(there.id, "quotas.set", 200)
-                write_down(connection, deed, there.id, accounts.clock())
+                change = AuditedChange(there.id, "quotas.set", 200)
+                record_change(connection, change, there.id, accounts.clock())
     output.give({"tenant": tenant, "quotas": own})
     output.show(quotas_table(own))
     return Exit.MET

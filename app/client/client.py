@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from app.accounts.limits import TooManyStreams
+from app.accounts.errors import TooManyStreams
 from app.client.events import follow
 from app.client.problems import ApiProblem
 from app.client.transfers import Download, Progress, file_chunks, ignore_progress

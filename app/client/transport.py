@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from app.accounts.limits import TooManyStreams
+from app.accounts.errors import TooManyStreams
 from app.client.credentials import bearer_key, is_loopback
 from app.client.problems import ApiProblem, ServiceUnreachable, problem_of
 from app.errors import Malformed, RequestInFlight

@@ -9,12 +9,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from app.accounts.limits import Limited
+from app.accounts.errors import Limited
 from app.accounts.quotas import Quotas, locked_quotas, require_storage
 from app.accounts.run_time import next_month, run_s_in_month
 from app.database.tables import jobs
-from app.jobs.adding import NewJob
 from app.jobs.job import JobState
+from app.jobs.new_job import NewJob
 from app.jobs.outcomes import RunTimeUsedUp
 
 # When a queue that is full may have room again, nobody knows; a job takes minutes.

@@ -14,15 +14,6 @@ from app.accounts.run_time import Run, add_run_times
 from app.database.engine import Database
 from app.database.tables import jobs
 from app.jobs.job import Job, JobState, sources_of
-from app.jobs.moves import (
-    end_job,
-    held_job,
-    is_held,
-    lost_jobs,
-    overdue_jobs,
-    requeue_job,
-    run_of,
-)
 from app.jobs.outcomes import (
     Outcome,
     Reaped,
@@ -39,7 +30,16 @@ from app.jobs.rows import (
     locked_job,
     state_event,
 )
-from app.jobs.turns import begin_turn, held_back, next_turn
+from app.jobs.scheduling import admit, held_back, next_job
+from app.jobs.transitions import (
+    end_job,
+    held_job,
+    is_held,
+    lost_jobs,
+    overdue_jobs,
+    requeue_job,
+    run_of,
+)
 
 # The pause before a message is sent again doubles this often: 20 s become 11 minutes.
 MOST_PAUSES = 6
@@ -58,7 +58,7 @@ class JobLeases:
         """Claim the job whose turn it is, if there is one."""
         for _ in range(MOST_TRIES):
             with self.database.read() as connection:
-                job_id = next_turn(connection, self._quotas, now)
+                job_id = next_job(connection, self._quotas, now)
             if job_id is None:
                 return None
             if job := self.claim(job_id, worker, now, lease_s):
@@ -97,7 +97,7 @@ class JobLeases:
             .returning(*JOB_COLUMNS)
         )
         with self.database.write() as connection:
-            turn = begin_turn(connection, job_id, self._quotas, now)
+            turn = admit(connection, job_id, self._quotas, now)
             if turn is None:
                 return None
             if turn.is_over:

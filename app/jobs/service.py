@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from app.accounts.deeds import Deed
+from app.accounts.audited_changes import AuditedChange
 from app.database.engine import Database
 from app.errors import IllegalTransition, NotFound, NotReady, PenjingError, RequestInFlight
+from app.jobs.inputs import read_facts
 from app.jobs.job import Job, JobState
 from app.jobs.listing import JobFilter, JobPage, list_jobs
-from app.jobs.marks import JobMark, marks_of
 from app.jobs.queue import Queue
 from app.jobs.request import JobRequest
 from app.jobs.rows import Artifact, JobEvent
-from app.jobs.sources import read_facts
 from app.jobs.store import Idempotency, JobStore
+from app.jobs.versions import JobVersion, versions_of
 from app.recipes.check import check, check_alone
 from app.recipes.plan import Plan
 from app.uploads.store import UploadStore
@@ -63,29 +63,29 @@ class JobService:
             return check_alone(recipe)
         return check(recipe, request.outputs, given, request.constraints)
 
-    def submit(self, deed: Deed, request: JobRequest, key: str | None) -> Job:
+    def submit(self, change: AuditedChange, request: JobRequest, key: str | None) -> Job:
         """Store a job and tell a worker. The same `key` and request give the same job again.
 
         Raises: what `plan` and `JobStore.add` raise, RequestInFlight.
         """
-        tenant_id = deed.tenant_id
+        tenant_id = change.tenant_id
         if key is None:
             self.plan(tenant_id, request)
-            return self._add(deed, request)
+            return self._add(change, request)
         idempotency = Idempotency(f"submit:{key}", _digest(request.model_dump(mode="json")))
         with self._alone((tenant_id, idempotency.key)):
             if earlier := self.store.replayed(tenant_id, idempotency, self.clock()):
                 return earlier
             self.plan(tenant_id, request)
-            return self._add(deed, request, idempotency=idempotency)
+            return self._add(change, request, idempotency=idempotency)
 
-    def retry(self, deed: Deed, job_id: str) -> Job:
+    def retry(self, change: AuditedChange, job_id: str) -> Job:
         """A new job with the request of a final one; while that is not final, the same one again.
 
         Raises: NotFound, IllegalTransition where the job is not final, what `plan` and
             `JobStore.add` raise.
         """
-        tenant_id = deed.tenant_id
+        tenant_id = change.tenant_id
         job = self.store.get(tenant_id, job_id)
         if not job.state.is_final:
             raise IllegalTransition(
@@ -100,7 +100,7 @@ class JobService:
             return earlier
         # Who asks at the same moment takes the same number: the database lets one of them have it.
         idempotency = Idempotency(f"{prefix}{number + 1}", _digest(job.request))
-        return self._add(deed, request, retry_of=job.id, idempotency=idempotency)
+        return self._add(change, request, retry_of=job.id, idempotency=idempotency)
 
     def details(self, tenant_id: str, jobs: Sequence[Job]) -> list[JobDetails]:
         """Of each; two queries at most, and only for what jobs of these states can have."""
@@ -116,16 +116,16 @@ class JobService:
     def page(self, tenant_id: str, wanted: JobFilter, limit: int, cursor: str | None) -> JobPage:
         return list_jobs(self.database, tenant_id, wanted, limit, cursor)
 
-    def cancel(self, deed: Deed, job_id: str) -> Job:
+    def cancel(self, change: AuditedChange, job_id: str) -> Job:
         """Ask for the end of a job. Final jobs stay as they are."""
-        return self.store.request_cancel(deed, job_id, self.clock())
+        return self.store.request_cancel(change, job_id, self.clock())
 
-    def delete(self, deed: Deed, job_id: str) -> None:
+    def delete(self, change: AuditedChange, job_id: str) -> None:
         """Forget a final job; the bytes of its artifacts go with the next sweep.
 
         Raises: NotFound, IllegalTransition where the job is not final.
         """
-        job = self.store.delete(deed, job_id, self.clock())
+        job = self.store.delete(change, job_id, self.clock())
         if job is not None:
             raise IllegalTransition(
                 f"job {job.id} is {job.state}; only a job that is final can be deleted",
@@ -139,9 +139,9 @@ class JobService:
         is_final = self.store.state_of(tenant_id, job_id).is_final
         return self.store.events(tenant_id, job_id, after, limit), is_final
 
-    def marks(self, job_ids: Collection[str], placed: Collection[str]) -> dict[str, JobMark]:
+    def marks(self, job_ids: Collection[str], placed: Collection[str]) -> dict[str, JobVersion]:
         """Where jobs stand, whosever they are: for who was let in to them."""
-        return marks_of(self.database, job_ids, placed)
+        return versions_of(self.database, job_ids, placed)
 
     def report(self, tenant_id: str, job_id: str) -> dict[str, Any]:
         """Raises: NotFound; NotReady, NoReport where there is none."""
@@ -168,14 +168,14 @@ class JobService:
 
     def _add(
         self,
-        deed: Deed,
+        change: AuditedChange,
         request: JobRequest,
         *,
         retry_of: str | None = None,
         idempotency: Idempotency | None = None,
     ) -> Job:
         now = self.clock()
-        job = self.store.add(deed, request, now=now, retry_of=retry_of, idempotency=idempotency)
+        job = self.store.add(change, request, now=now, retry_of=retry_of, idempotency=idempotency)
         try:
             self.queue.send(job.id)
         except Exception as error:  # noqa: BLE001 - the job is stored: the reaper sends it again

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from app.accounts.deeds import Deed, write_down
+from app.accounts.audited_changes import AuditedChange, record_change
 from app.accounts.quotas import NO_QUOTAS, Quotas, quotas_of
 from app.database.engine import Database
 from app.database.tables import (
@@ -30,10 +30,10 @@ from app.database.tables import (
 )
 from app.errors import IdempotencyKeyReused, NotFound
 from app.ids import new_id
-from app.jobs.adding import NewJob, insert_job
 from app.jobs.admission import JobUsage, require_room, usage_of
 from app.jobs.history import read_events
 from app.jobs.job import Job, JobState
+from app.jobs.new_job import NewJob, insert_job
 from app.jobs.request import JobRequest
 from app.jobs.rows import (
     JOB_COLUMNS,
@@ -72,7 +72,7 @@ class JobStore:
 
     def add(
         self,
-        deed: Deed,
+        change: AuditedChange,
         request: JobRequest,
         *,
         now: datetime,
@@ -83,9 +83,10 @@ class JobStore:
 
         Job and key are one transaction: a crash leaves both or neither.
         Raises: IdempotencyKeyReused where the key came with another request; Invalid where the
-            model or the data set was deleted meanwhile; what `require_room` and `write_down` raise.
+            model or the data set was deleted meanwhile; what `require_room` raises, and
+            `record_change`.
         """
-        tenant_id = deed.tenant_id
+        tenant_id = change.tenant_id
         if idempotency and (earlier := self.replayed(tenant_id, idempotency, now)):
             return earlier
         job = NewJob(new_id("job"), tenant_id, request, now, retry_of)
@@ -95,7 +96,7 @@ class JobStore:
                 insert_job(connection, job)
                 if idempotency:
                     _remember(connection, idempotency, job)
-                write_down(connection, deed, job.id, now)
+                record_change(connection, change, job.id, now)
         except IntegrityError:
             # Another request with this key was first, between our look and our write.
             if idempotency and (earlier := self.replayed(tenant_id, idempotency, now)):
@@ -162,32 +163,32 @@ class JobStore:
         layers: list[dict[str, Any]] | None = self._row(tenant_id, job_id, jobs.c.layers)["layers"]
         return layers
 
-    def request_cancel(self, deed: Deed, job_id: str, now: datetime) -> Job:
+    def request_cancel(self, change: AuditedChange, job_id: str, now: datetime) -> Job:
         """Cancel a queued job at once, ask a running one to stop, leave a final one as it is.
 
-        Raises: NotFound, what `write_down` raises.
+        Raises: NotFound, what `record_change` raises.
         """
         with self._database.write() as connection:
-            job = locked_job(connection, owned(deed.tenant_id, job_id))
+            job = locked_job(connection, owned(change.tenant_id, job_id))
             if job and not job.state.is_final and not job.cancel_requested:
                 _cancel(connection, job, now)
-                write_down(connection, deed, job_id, now)
-        return self.get(deed.tenant_id, job_id)
+                record_change(connection, change, job_id, now)
+        return self.get(change.tenant_id, job_id)
 
-    def delete(self, deed: Deed, job_id: str, now: datetime) -> Job | None:
+    def delete(self, change: AuditedChange, job_id: str, now: datetime) -> Job | None:
         """Forget a final job with all that hangs on it: events, labels, artifacts' rows.
 
         Returns: null; the job as it is where it has not ended, and stays.
-        Raises: NotFound, what `write_down` raises.
+        Raises: NotFound, what `record_change` raises.
         """
         with self._database.write() as connection:
-            job = locked_job(connection, owned(deed.tenant_id, job_id))
+            job = locked_job(connection, owned(change.tenant_id, job_id))
             if job is None:
                 raise NotFound(f"there is no job {job_id!r}")
             if not job.state.is_final:
                 return job
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
-            write_down(connection, deed, job_id, now)
+            record_change(connection, change, job_id, now)
         return None
 
     def mark_sent(self, job_id: str, now: datetime) -> None:

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from app.accounts.deeds import Deed
+from app.accounts.audited_changes import AuditedChange
 from app.accounts.quotas import Room
 from app.blobs.store import BlobStore, BlobWriter
 from app.errors import InUse, RejectedUpload
 from app.ids import new_id
 from app.recipes.facts import DatasetOptions
+from app.uploads.fair_scheduler import FairScheduler
 from app.uploads.formats import UploadKind, recognize
 from app.uploads.inspecting import Inspects
 from app.uploads.inspector.protocol import Inspection
 from app.uploads.names import display_name
 from app.uploads.store import IsInUse, UploadPage, UploadStore
-from app.uploads.turns import Turns
 from app.uploads.under_way import Arriving, UnderWay
 from app.uploads.upload import Upload, UploadStatus
 
@@ -28,10 +28,10 @@ PREFIXES = {UploadKind.MODEL: "mdl", UploadKind.DATASET: "dst"}
 
 
 @dataclass(frozen=True)
-class Label:
+class IncomingUpload:
     """What comes beside the bytes. `filename` is what the client calls its file, if it says so."""
 
-    deed: Deed
+    change: AuditedChange
     kind: UploadKind
     name: str | None
     filename: str | None
@@ -52,7 +52,7 @@ class UploadService:
     store: UploadStore
     blobs: BlobStore
     inspector: Inspects
-    turns: Turns
+    turns: FairScheduler
     clock: Callable[[], datetime]
     is_in_use: IsInUse
     max_bytes: int
@@ -61,30 +61,30 @@ class UploadService:
     under_way: UnderWay = field(default_factory=UnderWay)
     _unfinished: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def receive(self, label: Label, batches: AsyncIterator[bytes]) -> Upload:
+    async def receive(self, sent: IncomingUpload, batches: AsyncIterator[bytes]) -> Upload:
         """Take in one file. Batches of about 1 MiB are best; two are held at a time.
 
         Returns: the upload, ready, or still inspecting where that takes longer than `wait_s`.
         Raises: Invalid, UnsupportedFormat, RejectedUpload, TooLarge, QuotaStorage, StorageFull,
-            TooManyInspections, TooManyUploads, Unavailable, what `write_down` raises;
+            TooManyInspections, TooManyUploads, Unavailable, what `record_change` raises;
             in all these cases, and where `batches` raises, nothing is kept.
         """
-        tenant_id = label.deed.tenant_id
+        tenant_id = sent.change.tenant_id
         self.turns.require_place(tenant_id)
-        name = display_name(label.name or label.filename or label.kind)
+        name = display_name(sent.name or sent.filename or sent.kind)
         with (
             self.under_way.one(tenant_id) as arriving,
             self.blobs.writer(self.reserve_bytes) as writer,
         ):
             room = await asyncio.to_thread(self._stored_room, tenant_id)
             await self._write(writer, batches, room, arriving)
-            claimed = label.filename or label.name or ""
-            found = await asyncio.to_thread(recognize, writer.path, label.kind, claimed)
+            claimed = sent.filename or sent.name or ""
+            found = await asyncio.to_thread(recognize, writer.path, sent.kind, claimed)
             inspecting = asyncio.create_task(
-                self.inspector.inspect(writer.path, found, label.options, self.turns.of(tenant_id))
+                self.inspector.inspect(writer.path, found, sent.options, self.turns.of(tenant_id))
             )
             try:
-                upload = await self._keep(writer, label, name, found, inspecting)
+                upload = await self._keep(writer, sent, name, found, inspecting)
             except BaseException:
                 inspecting.cancel()
                 raise
@@ -108,13 +108,13 @@ class UploadService:
         """Where its bytes are."""
         return self.blobs.path(upload.sha256)
 
-    def delete(self, deed: Deed, upload_id: str, kind: UploadKind) -> None:
+    def delete(self, change: AuditedChange, upload_id: str, kind: UploadKind) -> None:
         """Forget an upload; its bytes go with the next sweep, unless another has the same.
 
-        Raises: NotFound, InUse, what `write_down` raises.
+        Raises: NotFound, InUse, what `record_change` raises.
         """
-        upload = self.store.get(deed.tenant_id, upload_id, kind)
-        if not self.store.delete(deed, upload.id, self.is_in_use, self.clock()):
+        upload = self.store.get(change.tenant_id, upload_id, kind)
+        if not self.store.delete(change, upload.id, self.is_in_use, self.clock()):
             raise InUse(
                 f"{upload.id} is used by a job that has not ended",
                 hint="Cancel the job or wait for its end, then delete.",
@@ -163,7 +163,7 @@ class UploadService:
     async def _keep(
         self,
         writer: BlobWriter,
-        label: Label,
+        sent: IncomingUpload,
         name: str,
         found: str,
         inspecting: asyncio.Task[Inspection],
@@ -177,21 +177,21 @@ class UploadService:
             raise RejectedUpload(problem.detail, hint=problem.hint, errors=problem.errors)
         blob = await asyncio.to_thread(writer.commit)
         upload = Upload(
-            id=new_id(PREFIXES[label.kind]),
-            tenant_id=label.deed.tenant_id,
-            kind=label.kind,
+            id=new_id(PREFIXES[sent.kind]),
+            tenant_id=sent.change.tenant_id,
+            kind=sent.kind,
             name=name,
             format=found,
             size_bytes=blob.size_bytes,
             sha256=blob.sha256,
             status=UploadStatus.INSPECTING,
-            options=label.options,
+            options=sent.options,
             inspection=None,
             problem=None,
             created_at=self.clock(),
         )
         upload = inspected(upload, inspection) if inspection else upload
-        await asyncio.to_thread(self.store.add, label.deed, upload)
+        await asyncio.to_thread(self.store.add, sent.change, upload)
         return upload
 
     async def _inspect_kept(self, upload: Upload) -> Inspection:

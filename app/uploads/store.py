@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
 
-from app.accounts.deeds import Deed, write_down
+from app.accounts.audited_changes import AuditedChange, record_change
 from app.accounts.quotas import (
     NO_QUOTAS,
     Quotas,
@@ -59,15 +59,15 @@ class UploadStore:
         with self._database.read() as connection:
             return storage_of(connection, tenant_id)
 
-    def add(self, deed: Deed, upload: Upload) -> None:
-        """Raises: QuotaStorage where others took the room meanwhile, what `write_down` raises."""
+    def add(self, change: AuditedChange, upload: Upload) -> None:
+        """Raises: QuotaStorage where others took the room meanwhile; what `record_change` does."""
         with self._database.write() as connection:
             quotas = locked_quotas(connection, upload.tenant_id, self._quotas)
             values = _values(upload)
             more_bytes = upload.size_bytes + values["row_bytes"]
             require_storage(connection, upload.tenant_id, quotas, more_bytes)
             connection.execute(insert(uploads).values(values))
-            write_down(connection, deed, upload.id, upload.created_at)
+            record_change(connection, change, upload.id, upload.created_at)
 
     def get(self, tenant_id: str, upload_id: str, kind: UploadKind) -> Upload:
         """Raises: NotFound, also where the id names something of the other kind."""
@@ -99,19 +99,21 @@ class UploadStore:
         with self._database.write() as connection:
             connection.execute(update(uploads).where(waiting).values(_values(upload)))
 
-    def delete(self, deed: Deed, upload_id: str, is_in_use: IsInUse, now: datetime) -> bool:
+    def delete(
+        self, change: AuditedChange, upload_id: str, is_in_use: IsInUse, now: datetime
+    ) -> bool:
         """Forget an upload; False where it is in use, and stays.
 
         Its row is locked before the question is asked, so nobody starts to use it meanwhile.
-        Raises: what `write_down` raises.
+        Raises: what `record_change` raises.
         """
-        row = _owned(deed.tenant_id, upload_id)
+        row = _owned(change.tenant_id, upload_id)
         with self._database.write() as connection:
             connection.execute(select(uploads.c.id).where(row).with_for_update())
-            if is_in_use(connection, deed.tenant_id, upload_id):
+            if is_in_use(connection, change.tenant_id, upload_id):
                 return False
             if connection.execute(delete(uploads).where(row)).rowcount:
-                write_down(connection, deed, upload_id, now)
+                record_change(connection, change, upload_id, now)
         return True
 
     def inspecting(self) -> list[Upload]:

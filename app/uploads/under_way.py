@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.accounts.limits import Limited
+from app.accounts.errors import Limited
 
 MOST_AT_A_TIME = 32
 RETRY_AFTER_S = 10.0

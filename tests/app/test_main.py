@@ -18,7 +18,7 @@ from app.uploads.formats import UploadKind
 from app.uploads.service import UploadService
 from app.uploads.store import UploadStore
 from app.uploads.upload import Upload, UploadStatus
-from tests.fakes import FakeQueue, a_deed
+from tests.fakes import FakeQueue, a_change
 
 pytestmark = pytest.mark.anyio
 
@@ -92,6 +92,6 @@ def left_behind(settings: Settings) -> Upload:
         problem=None,
         created_at=utc_now(),
     )
-    UploadStore(database).add(a_deed(), upload)
+    UploadStore(database).add(a_change(), upload)
     database.close()
     return upload

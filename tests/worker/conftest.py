@@ -23,7 +23,7 @@ from app.jobs.request import JobRequest
 from app.reports.report import Verdict
 from app.settings import Settings
 from tests.e2e.faults.reports import empty_report
-from tests.fakes import a_deed
+from tests.fakes import a_change
 from worker.engine.order import Artifact, Result
 from worker.launching import Enclose, Launcher
 from worker.limits import Limits
@@ -86,7 +86,7 @@ class Desk:
             "recipe": {"steps": [{"technique": "magnitude_pruning", "sparsity": 0.5}]},
             "limits": limits,
         }
-        return self.shop.jobs.add(a_deed(), JobRequest.model_validate(request), now=now)
+        return self.shop.jobs.add(a_change(), JobRequest.model_validate(request), now=now)
 
     def do(self, script: str, **limits: float) -> Job:
         """The job after one delivery of its message, with a child that runs `script`."""

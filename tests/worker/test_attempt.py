@@ -18,7 +18,7 @@ from app.jobs.job import Job, JobState
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import Renewal
 from tests.e2e.faults.conftest import wait_until
-from tests.fakes import a_deed
+from tests.fakes import a_change
 from tests.worker.conftest import PROLOGUE, Desk, a_desk
 from worker import attempt
 from worker.children import Child
@@ -183,7 +183,7 @@ def test_cancel_ends_a_child_that_is_deaf_in_a_long_batch(desk: Desk) -> None:
     while desk.shop.jobs.get(DEFAULT_TENANT, job.id).phase != "step 1: fine_tuning":
         time.sleep(0.02)
 
-    desk.shop.jobs.request_cancel(a_deed(), job.id, desk.shop.clock())
+    desk.shop.jobs.request_cancel(a_change(), job.id, desk.shop.clock())
     attempt.join(timeout=30)
 
     assert desk.shop.jobs.get(DEFAULT_TENANT, job.id).state is JobState.CANCELLED
@@ -362,7 +362,7 @@ def test_cancel_is_heard_while_the_result_is_collected(
         return seen
 
     def cancelled_meanwhile(folder: JobFolder) -> Result:
-        desk.shop.jobs.request_cancel(a_deed(), job.id, desk.shop.clock())
+        desk.shop.jobs.request_cancel(a_change(), job.id, desk.shop.clock())
         # Who looks a second time has told of the first.
         wait_until(lambda: len(heard) > 1, "the cancel is heard")
         return read_result(folder)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import RejectedUpload
-from app.uploads.members import open_member
+from app.uploads.archive_members import open_member
 
 Array = NDArray[Any]
 PIECE_BYTES = 4 * 2**20

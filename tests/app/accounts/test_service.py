@@ -17,7 +17,7 @@ from app.accounts.store import AccountStore
 from app.database.engine import Database
 from app.errors import Malformed, NotFound
 from tests.app.conftest import add_tenant
-from tests.fakes import FakeClock, a_deed, by
+from tests.fakes import FakeClock, a_change, by
 
 OTHER = "ten_other"
 READER = KeyWish("a reader", frozenset({Scope.READ}), None)
@@ -40,7 +40,7 @@ def statements(database: Database) -> Iterator[list[str]]:
 
 
 def test_key_lets_in_as_who_it_was_made_for(accounts: AccountService) -> None:
-    key, given = accounts.issue(a_deed(), READER)
+    key, given = accounts.issue(a_change(), READER)
 
     who = accounts.authenticate(given)
 
@@ -50,7 +50,7 @@ def test_key_lets_in_as_who_it_was_made_for(accounts: AccountService) -> None:
 def test_nothing_of_the_text_but_its_prefix_is_stored(
     accounts: AccountService, both_databases: Database
 ) -> None:
-    key, given = accounts.issue(a_deed(), READER)
+    key, given = accounts.issue(a_change(), READER)
     secret = given.rpartition("_")[2]
 
     with both_databases.read() as connection:
@@ -70,7 +70,7 @@ def test_unknown_prefix_wrong_secret_and_nonsense_take_the_same_path(
         return keys.is_text_of(digest, given)
 
     monkeypatch.setattr(service, "is_text_of", counted)
-    _, there = accounts.issue(a_deed(), READER)
+    _, there = accounts.issue(a_change(), READER)
     refusals, asked = [], []
     for wrong in (new_text(), there[:-1] + ("0" if there[-1] != "0" else "1"), "nonsense"):
         with statements(both_databases) as seen, pytest.raises(Unauthenticated) as refused:
@@ -85,11 +85,11 @@ def test_unknown_prefix_wrong_secret_and_nonsense_take_the_same_path(
 
 
 def test_revoked_key_opens_nothing_from_then_on(accounts: AccountService) -> None:
-    key, given = accounts.issue(a_deed(), READER)
+    key, given = accounts.issue(a_change(), READER)
     assert accounts.authenticate(given).key_id == key.id
     assert accounts.good_ones({key.id}) == {key.id}
 
-    accounts.revoke(a_deed(), key.id)
+    accounts.revoke(a_change(), key.id)
 
     with pytest.raises(Unauthenticated, match="is revoked"):
         accounts.authenticate(given)
@@ -97,15 +97,15 @@ def test_revoked_key_opens_nothing_from_then_on(accounts: AccountService) -> Non
 
 
 def test_revoking_again_changes_nothing(accounts: AccountService, clock: FakeClock) -> None:
-    key, _ = accounts.issue(a_deed(), READER)
-    first = accounts.revoke(a_deed(), key.id)
+    key, _ = accounts.issue(a_change(), READER)
+    first = accounts.revoke(a_change(), key.id)
     clock.advance(60)
-    assert accounts.revoke(a_deed(), key.id) == first
+    assert accounts.revoke(a_change(), key.id) == first
 
 
 def test_expired_key_opens_nothing(accounts: AccountService, clock: FakeClock) -> None:
     wish = KeyWish("for a day", frozenset({Scope.READ}), timedelta(days=1))
-    key, given = accounts.issue(a_deed(), wish)
+    key, given = accounts.issue(a_change(), wish)
     clock.advance(24 * 3600 - 1)
     accounts.authenticate(given)
     clock.advance(1)
@@ -118,7 +118,7 @@ def test_expired_key_opens_nothing(accounts: AccountService, clock: FakeClock) -
 def test_use_is_written_down_once_a_minute(
     accounts: AccountService, both_databases: Database, clock: FakeClock
 ) -> None:
-    key, given = accounts.issue(a_deed(), READER)
+    key, given = accounts.issue(a_change(), READER)
     first = clock()
     with statements(both_databases) as seen:
         for _ in range(60):
@@ -134,7 +134,7 @@ def test_use_is_written_down_once_a_minute(
 def test_database_that_cannot_be_written_keeps_nobody_out(
     accounts: AccountService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, given = accounts.issue(a_deed(), READER)
+    key, given = accounts.issue(a_change(), READER)
 
     def full(*_: object) -> None:
         raise OperationalError("", None, Exception("disk full"))
@@ -144,7 +144,7 @@ def test_database_that_cannot_be_written_keeps_nobody_out(
 
 
 def test_key_cannot_revoke_itself(accounts: AccountService) -> None:
-    key, given = accounts.issue(a_deed(), ADMIN)
+    key, given = accounts.issue(a_change(), ADMIN)
     with pytest.raises(OwnKey, match=key.id):
         accounts.revoke(by(accounts.authenticate(given)), key.id)
     assert accounts.authenticate(given).key_id == key.id
@@ -153,14 +153,14 @@ def test_key_cannot_revoke_itself(accounts: AccountService) -> None:
 def test_admin_is_there_while_one_of_its_keys_is_good(
     accounts: AccountService, clock: FakeClock
 ) -> None:
-    accounts.issue(a_deed(), READER)
+    accounts.issue(a_change(), READER)
     assert not accounts.has_admin()
-    accounts.issue(a_deed(), KeyWish("a", ADMIN.scopes, timedelta(days=1)))
+    accounts.issue(a_change(), KeyWish("a", ADMIN.scopes, timedelta(days=1)))
     assert accounts.has_admin()
     clock.advance(24 * 3600)
     assert not accounts.has_admin()
-    again, _ = accounts.issue(a_deed(), ADMIN)
-    accounts.revoke(a_deed(), again.id)
+    again, _ = accounts.issue(a_change(), ADMIN)
+    accounts.revoke(a_change(), again.id)
     assert not accounts.has_admin()
 
 
@@ -168,18 +168,18 @@ def test_keys_of_another_tenant_are_not_there(
     accounts: AccountService, both_databases: Database
 ) -> None:
     add_tenant(both_databases, OTHER, "other")
-    key, given = accounts.issue(a_deed(), READER)
+    key, given = accounts.issue(a_change(), READER)
 
     assert accounts.page(OTHER, 10, None).items == []
     with pytest.raises(NotFound, match=key.id):
         accounts.get(OTHER, key.id)
     with pytest.raises(NotFound, match=key.id):
-        accounts.revoke(a_deed(OTHER), key.id)
+        accounts.revoke(a_change(OTHER), key.id)
     assert accounts.authenticate(given).tenant_id == DEFAULT_TENANT
 
 
 def test_pages_hold_every_key_once_newest_first(accounts: AccountService) -> None:
-    made = sorted((accounts.issue(a_deed(), READER)[0] for _ in range(5)), key=by_id)[::-1]
+    made = sorted((accounts.issue(a_change(), READER)[0] for _ in range(5)), key=by_id)[::-1]
     first = accounts.page(DEFAULT_TENANT, 3, None)
     rest = accounts.page(DEFAULT_TENANT, 3, first.next_cursor)
     assert [*first.items, *rest.items] == made

@@ -28,7 +28,7 @@ from app.reports.report import Delta, LayerReport, Measurement, Provenance, Repo
 from app.uploads.formats import UploadKind
 from app.uploads.upload import Upload, UploadStatus
 from tests.app.api.conftest import Api
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 MODEL = ModelFacts(
     format=ModelFormat.KERAS,
@@ -81,7 +81,7 @@ def a_key(
 ) -> str:
     """The text of a new key."""
     wish = KeyWish(name, frozenset({scope}), None)
-    return api.services.accounts.issue(a_deed(tenant_id), wish)[1]
+    return api.services.accounts.issue(a_change(tenant_id), wish)[1]
 
 
 def bearing(key: str) -> dict[str, str]:
@@ -250,5 +250,5 @@ def _upload(
         "created_at": api.clock(),
     }
     upload = Upload(**{**values, **changes})
-    api.services.uploads.store.add(a_deed(), upload)
+    api.services.uploads.store.add(a_change(), upload)
     return upload.id

@@ -14,7 +14,7 @@ from app.api.authentication import asks_for_keys
 from app.settings import Settings
 from tests.app.api import given
 from tests.app.api.conftest import Api
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 pytestmark = pytest.mark.anyio
 
@@ -222,7 +222,7 @@ async def test_stream_and_wait_end_when_the_key_is_revoked(asking: Api, url: str
         lines = stream.aiter_lines()
         assert await anext(lines)
 
-        asking.services.accounts.revoke(a_deed(), key_id)
+        asking.services.accounts.revoke(a_change(), key_id)
 
         assert "succeeded" not in "".join([line async for line in lines])
         problem = (await waiting).json()

@@ -15,7 +15,7 @@ from app.settings import MOST_KEYS
 from tests.app.api import given
 from tests.app.api.conftest import Api
 from tests.app.api.test_uploads import CSV, MODEL
-from tests.fakes import a_deed, by
+from tests.fakes import a_change, by
 
 pytestmark = pytest.mark.anyio
 
@@ -29,16 +29,16 @@ def victim(asking: Api) -> Principal:
 
 
 def a_maker(api: Api, lifetime: timedelta | None) -> Principal:
-    key, _ = api.services.accounts.issue(a_deed(), KeyWish("maker", ADMIN, lifetime))
+    key, _ = api.services.accounts.issue(a_change(), KeyWish("maker", ADMIN, lifetime))
     return Principal(DEFAULT_TENANT, key.id, ADMIN)
 
 
 async def revoked_while_sending(api: Api, path: str, *pieces: bytes, **headers: str) -> Any:
-    key, text = api.services.accounts.issue(a_deed(), KeyWish("victim", ADMIN, None))
+    key, text = api.services.accounts.issue(a_change(), KeyWish("victim", ADMIN, None))
 
     async def body() -> AsyncIterator[bytes]:
         yield pieces[0]
-        api.services.accounts.revoke(a_deed(), key.id)
+        api.services.accounts.revoke(a_change(), key.id)
         for piece in pieces[1:]:
             yield piece
 
@@ -72,7 +72,7 @@ async def test_key_that_is_not_good_any_more_makes_none_at_the_very_last(
     asking: Api, victim: Principal
 ) -> None:
     accounts = asking.services.accounts
-    accounts.revoke(a_deed(), str(victim.key_id))
+    accounts.revoke(a_change(), str(victim.key_id))
     with pytest.raises(Unauthenticated):
         accounts.issue_bounded(by(victim), KeyWish("zombie", ADMIN, None))
 
@@ -93,9 +93,9 @@ async def test_tenant_has_so_many_good_keys_and_not_one_more(asking: Api) -> Non
     made = [accounts.issue_bounded(by(ANYBODY), wish)[0] for _ in range(MOST_KEYS)]
     with pytest.raises(TooManyKeys):
         accounts.issue_bounded(by(ANYBODY), wish)
-    accounts.issue(a_deed(), wish)  # who operates the service is not bound
+    accounts.issue(a_change(), wish)  # who operates the service is not bound
     for key in made[:2]:
-        accounts.revoke(a_deed(), key.id)
+        accounts.revoke(a_change(), key.id)
     accounts.issue_bounded(by(ANYBODY), wish)
 
 

@@ -40,7 +40,7 @@ def test_route_says_what_it_needs(route: APIRoute) -> None:
 def test_route_that_changes_something_is_given_its_deed(route: APIRoute) -> None:
     is_change = not (route.methods or set()) <= SAFE_METHODS and route.name not in HARMLESS
     is_given = any(needed.call is deed_of for needed in route.dependant.dependencies)
-    assert is_given == is_change, "give the handler a `deed: Submits` or `Administers`"
+    assert is_given == is_change, "give the handler a `change: Submits` or `Administers`"
 
 
 def test_open_paths_are_those_of_routes() -> None:

@@ -40,7 +40,7 @@ from tests.app.api.generated import (
     bodies_with_an_id,
     is_id,
 )
-from tests.fakes import FakeClock, FakeQueue, a_deed
+from tests.fakes import FakeClock, FakeQueue, a_change
 
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 guarded = pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.scope], ids=str)
@@ -121,8 +121,8 @@ class World:
         """Another tenant with one of everything."""
         accounts = self.services.accounts
         tenant_id = accounts.store.add_tenant(name, self.api.clock()).id
-        _, key = accounts.issue(a_deed(tenant_id), wish(Scope.ADMIN))
-        reader, its_text = accounts.issue(a_deed(tenant_id), wish(Scope.READ))
+        _, key = accounts.issue(a_change(tenant_id), wish(Scope.ADMIN))
+        reader, its_text = accounts.issue(a_change(tenant_id), wish(Scope.READ))
         owned = {**self.things(tenant_id), "key_id": [reader.id]}
         return Tenant(tenant_id, key, its_text, owned)
 
@@ -132,7 +132,7 @@ class World:
         datasets = [given.a_dataset(self.api, f"of {tenant_id}", tenant_id=tenant_id) for _ in "12"]
         body = given.a_body(models[1], name=f"of {tenant_id}", tags={"whose": tenant_id})
         request = JobRequest.model_validate(body | {"dataset_id": datasets[1]})
-        jobs = [self.services.jobs.submit(a_deed(tenant_id), request, None).id for _ in range(3)]
+        jobs = [self.services.jobs.submit(a_change(tenant_id), request, None).id for _ in range(3)]
         given.started(self.api, jobs[1])
         given.succeeded(self.api, jobs[2])
         artifacts = self.services.jobs.artifacts(tenant_id, jobs[2])
@@ -305,7 +305,7 @@ def test_list_holds_nothing_of_others_and_does_not_move_with_them(
 ) -> None:
     before = world.ask("GET", operation.path, b.key)
     world.things(world.a.id)
-    world.services.accounts.issue(a_deed(world.a.id), wish(Scope.READ))
+    world.services.accounts.issue(a_change(world.a.id), wish(Scope.READ))
     after = world.ask("GET", operation.path, b.key)
 
     assert before.status_code == 200

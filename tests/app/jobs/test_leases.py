@@ -62,7 +62,7 @@ def test_renewal_tells_of_a_cancel(store: JobStore, leases: JobLeases, queued: J
     job = claimed(leases, queued)
     assert leases.renew(job.id, job.fence, NOW, 10) == Renewal(True, False)
 
-    store.request_cancel(a_deed(), job.id, NOW)
+    store.request_cancel(a_change(), job.id, NOW)
 
     assert leases.renew(job.id, job.fence, NOW, 10) == Renewal(True, True)
     assert leases.look(job.id, job.fence) == Renewal(True, True)
@@ -171,7 +171,7 @@ def test_lost_job_that_was_to_be_cancelled_is_cancelled(
     store: JobStore, leases: JobLeases, queued: Job
 ) -> None:
     claimed(leases, queued)
-    store.request_cancel(a_deed(), queued.id, NOW)
+    store.request_cancel(a_change(), queued.id, NOW)
 
     leases.reap(LATER, max_attempts=3)
 

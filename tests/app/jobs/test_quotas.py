@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from app.accounts.limits import QuotaStorage
+from app.accounts.errors import QuotaStorage
 from app.accounts.principal import DEFAULT_TENANT
 from app.accounts.quotas import Quotas
 from app.database.engine import Database
@@ -192,7 +192,7 @@ def test_job_that_never_ran_costs_nothing(house_of: MakeHouse) -> None:
     house = house_of(Quotas())
     job = house.start()
     assert house.leases.hand_back(job.id, job.fence, NOW + seconds(4), counts=False)
-    house.store.request_cancel(a_deed(), job.id, NOW + seconds(400))
+    house.store.request_cancel(a_change(), job.id, NOW + seconds(400))
     overdue = house.submit()
     house.leases.reap(NOW + seconds(90_000), max_attempts=3)
 

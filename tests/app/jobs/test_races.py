@@ -79,7 +79,10 @@ def test_cancel_ends_a_job_that_is_handed_back_meanwhile(
     back = {"state": JobState.QUEUED}
 
     job = meanwhile(
-        both_databases, running, back, lambda: store.request_cancel(a_deed(), running.id, NOW)
+        both_databases,
+        running,
+        back,
+        lambda: store.request_cancel(a_change(), running.id, NOW),
     )
 
     assert job.state is JobState.CANCELLED
@@ -94,7 +97,7 @@ def test_cancel_leaves_a_job_that_succeeds_meanwhile(
         both_databases,
         running,
         ended,
-        lambda: store.request_cancel(a_deed(), running.id, NOW),
+        lambda: store.request_cancel(a_change(), running.id, NOW),
     )
 
     assert (job.state, job.cancel_requested) == (JobState.SUCCEEDED, False)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Text, cast, func, select
 
-from app.accounts.limits import QuotaStorage
+from app.accounts.errors import QuotaStorage
 from app.accounts.principal import DEFAULT_TENANT
 from app.accounts.quotas import NO_QUOTAS, Quotas, Storage, storage_of
 from app.database.engine import Database, json_bytes
@@ -28,7 +28,7 @@ STATE_BYTES = EVENT_BYTES + len('{"state": "queued"}')
 
 @pytest.fixture
 def queued(store: JobStore) -> Job:
-    return store.add(a_deed(), asked(), now=NOW)
+    return store.add(a_change(), asked(), now=NOW)
 
 
 def rows_bytes(database: Database) -> int:
@@ -57,9 +57,9 @@ def started(leases: JobLeases, job: Job) -> Job:
 def test_new_job_counts_as_long_as_its_request_is(
     store: JobStore, both_databases: Database
 ) -> None:
-    short = store.add(a_deed(), asked(), now=NOW)
+    short = store.add(a_change(), asked(), now=NOW)
     first = rows_bytes(both_databases)
-    store.add(a_deed(), asked(tags={"team": "x" * 200}), now=NOW)
+    store.add(a_change(), asked(tags={"team": "x" * 200}), now=NOW)
     assert first == JOB_BYTES + json_bytes(short.request)
     assert rows_bytes(both_databases) - first == first + len('"team": ""') + 200
 
@@ -97,7 +97,7 @@ def test_what_an_earlier_attempt_told_counts_however_its_job_ends(
     job = started(leases, queued)
     assert leases.hand_back(job.id, job.fence, NOW, counts=True)
     if end == "cancel":
-        store.request_cancel(a_deed(), job.id, NOW)
+        store.request_cancel(a_change(), job.id, NOW)
     else:
         leases.reap(NOW + timedelta(days=100), max_attempts=3)
     assert store.get(DEFAULT_TENANT, job.id).state.is_final
@@ -107,9 +107,9 @@ def test_what_an_earlier_attempt_told_counts_however_its_job_ends(
 def test_deleted_job_leaves_its_room(
     both_databases: Database, store: JobStore, queued: Job
 ) -> None:
-    store.request_cancel(a_deed(), queued.id, NOW)
+    store.request_cancel(a_change(), queued.id, NOW)
     assert rows_bytes(both_databases) > 0
-    store.delete(a_deed(), queued.id, NOW)
+    store.delete(a_change(), queued.id, NOW)
     assert rows_bytes(both_databases) == 0
 
 
@@ -120,26 +120,26 @@ def test_tenant_that_submits_and_cancels_comes_to_its_quota(both_databases: Data
 
     def fill() -> None:
         while len(kept) < 100:
-            kept.append(store.add(a_deed(), request, now=NOW))
-            store.request_cancel(a_deed(), kept[-1].id, NOW)
+            kept.append(store.add(a_change(), request, now=NOW))
+            store.request_cancel(a_change(), kept[-1].id, NOW)
 
     with pytest.raises(QuotaStorage, match="of 40000 bytes are in use") as refused:
         fill()
     assert 4 <= len(kept) <= 6
     assert storage(both_databases).total_bytes <= 40_000
     assert "jobs" in str(refused.value.hint)
-    store.delete(a_deed(), kept[0].id, NOW)
-    store.add(a_deed(), request, now=NOW)
+    store.delete(a_change(), kept[0].id, NOW)
+    store.add(a_change(), request, now=NOW)
 
 
 def test_job_that_has_begun_may_finish_beyond_the_quota(both_databases: Database) -> None:
     limited = Quotas(storage_bytes=4000)
     store, leases = JobStore(both_databases, limited), JobLeases(both_databases, limited)
-    job = started(leases, store.add(a_deed(), asked(), now=NOW))
+    job = started(leases, store.add(a_change(), asked(), now=NOW))
     assert leases.commit(
         job.id, job.fence, Outcome(JobState.SUCCEEDED, report={"text": "z" * 5000}), NOW
     )
     assert storage(both_databases).total_bytes > 4000
     with pytest.raises(QuotaStorage):
-        store.add(a_deed(), asked(), now=NOW)
+        store.add(a_change(), asked(), now=NOW)
     assert store.quotas(DEFAULT_TENANT) == NO_QUOTAS.model_copy(update={"storage_bytes": 4000})

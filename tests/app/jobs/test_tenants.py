@@ -49,7 +49,7 @@ def test_every_method_is_told_the_tenant_first(kind: type) -> None:
     untold = {
         name
         for name, method in methods(kind).items()
-        if list(inspect.signature(method).parameters)[1:2] not in (["tenant_id"], ["deed"])
+        if list(inspect.signature(method).parameters)[1:2] not in (["tenant_id"], ["change"])
     }
     assert untold == HOUSEKEEPING[kind]
 
@@ -59,7 +59,7 @@ def job(both_databases: Database) -> Job:
     """A job of the default tenant that made something."""
     add_tenant(both_databases, OTHER, "other")
     store, leases = JobStore(both_databases), JobLeases(both_databases)
-    job = store.add(a_deed(), asked(), now=NOW, idempotency=KEY)
+    job = store.add(a_change(), asked(), now=NOW, idempotency=KEY)
     claimed = leases.claim(job.id, "w", NOW, 10)
     assert claimed
     made = NewArtifact("tflite", "tflite", "a.tflite", 1, "a" * 64)
@@ -76,7 +76,7 @@ def test_job_of_another_tenant_is_not_there(job: Job, both_databases: Database) 
         with pytest.raises(NotFound):
             read(OTHER, job.id)
     with pytest.raises(NotFound):
-        store.request_cancel(a_deed(OTHER), job.id, NOW)
+        store.request_cancel(a_change(OTHER), job.id, NOW)
     with pytest.raises(NotFound):
         store.artifact(OTHER, artifact.id)
     assert store.events(DEFAULT_TENANT, job.id, 0, 10)
@@ -91,8 +91,8 @@ def test_job_of_another_tenant_is_not_there(job: Job, both_databases: Database) 
 def test_queue_of_another_tenant_is_not_counted(job: Job, both_databases: Database) -> None:
     store = JobStore(both_databases)
     add_uploads(both_databases, OTHER, mdl_other="model")
-    first = store.add(a_deed(), asked(), now=NOW)
-    later = store.add(a_deed(OTHER), asked(model_id="mdl_other"), now=NOW)
+    first = store.add(a_change(), asked(), now=NOW)
+    later = store.add(a_change(OTHER), asked(model_id="mdl_other"), now=NOW)
 
     assert store.queue_positions(OTHER, [first.id, later.id]) == {later.id: 1}
 
@@ -101,14 +101,14 @@ def test_job_cannot_be_added_with_the_model_of_another_tenant(
     job: Job, both_databases: Database
 ) -> None:
     with pytest.raises(Invalid, match="mdl_1"):
-        JobStore(both_databases).add(a_deed(OTHER), asked(), now=NOW)
+        JobStore(both_databases).add(a_change(OTHER), asked(), now=NOW)
 
 
 def test_job_cannot_be_cancelled_by_another_tenant(job: Job, both_databases: Database) -> None:
     store = JobStore(both_databases)
-    queued = store.add(a_deed(), asked(), now=NOW)
+    queued = store.add(a_change(), asked(), now=NOW)
     with pytest.raises(NotFound):
-        store.request_cancel(a_deed(OTHER), queued.id, NOW)
+        store.request_cancel(a_change(OTHER), queued.id, NOW)
     assert store.get(DEFAULT_TENANT, queued.id) == queued
 
 
@@ -117,12 +117,12 @@ def test_upload_of_another_tenant_is_not_there(job: Job, both_databases: Databas
     with pytest.raises(NotFound):
         store.get(OTHER, "mdl_2", UploadKind.MODEL)
     assert store.page(OTHER, UploadKind.MODEL, 10, None).items == []
-    store.delete(a_deed(OTHER), "mdl_2", uses, NOW)
+    store.delete(a_change(OTHER), "mdl_2", uses, NOW)
     assert store.get(DEFAULT_TENANT, "mdl_2", UploadKind.MODEL).id == "mdl_2"
 
 
 def test_upload_is_not_in_use_by_another_tenant(job: Job, both_databases: Database) -> None:
-    JobStore(both_databases).add(a_deed(), asked(), now=NOW)
+    JobStore(both_databases).add(a_change(), asked(), now=NOW)
     with both_databases.read() as connection:
         assert uses(connection, DEFAULT_TENANT, "mdl_1")
         assert not uses(connection, OTHER, "mdl_1")

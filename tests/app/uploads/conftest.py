@@ -12,12 +12,12 @@ from app.database.engine import Database
 from app.database.tables import metadata
 from app.errors import RejectedUpload
 from app.recipes.facts import DatasetOptions
+from app.uploads.fair_scheduler import FairScheduler
 from app.uploads.inspecting import AT_ONCE, Inspector, Turn
 from app.uploads.inspector.protocol import Inspection, InspectionOrder
 from app.uploads.inspector.read import read
 from app.uploads.service import UploadService
 from app.uploads.store import UploadStore
-from app.uploads.turns import Turns
 from tests.app.conftest import add_default_tenant
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -88,7 +88,7 @@ def make_service(uploads: UploadStore, blobs: BlobStore, tmp_path: Path) -> Make
             store=uploads,
             blobs=blobs,
             inspector=inspector or make_inspector(InPlaceInspector, tmp_path),
-            turns=Turns(2, 32),
+            turns=FairScheduler(2, 32),
             clock=lambda: NOW,
             is_in_use=lambda connection, tenant_id, upload_id: False,
             max_bytes=max_bytes,

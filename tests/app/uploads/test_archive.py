@@ -12,7 +12,7 @@ import pytest
 from app.errors import RejectedUpload
 from app.uploads.archive import HARMLESS_BYTES, MAX_ENTRIES, open_archive
 from app.uploads.archive_layout import END_RECORD, MAX_MARKS
-from app.uploads.members import read_member
+from app.uploads.archive_members import read_member
 
 
 def archive(*names: str, content: bytes = b"x", method: int = zipfile.ZIP_STORED) -> io.BytesIO:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.accounts.limits import QuotaStorage
+from app.accounts.errors import QuotaStorage
 from app.accounts.principal import DEFAULT_TENANT
 from app.accounts.quotas import Quotas, Room
 from app.blobs.store import BlobStore
@@ -16,17 +16,17 @@ from app.errors import TooLarge
 from app.ids import new_id
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
-from app.uploads.service import Label
+from app.uploads.service import IncomingUpload
 from app.uploads.store import UPLOAD_BYTES, UploadStore
 from app.uploads.upload import Upload, UploadStatus
 from tests.app.conftest import add_tenant
 from tests.app.uploads.conftest import MakeService
 from tests.app.uploads.test_store import upload
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 OTHER = "ten_other"
 STORAGE_BYTES = 2 * UPLOAD_BYTES + 100
-LABEL = Label(a_deed(), UploadKind.DATASET, None, "rows.csv", DatasetOptions())
+SENT = IncomingUpload(a_change(), UploadKind.DATASET, None, "rows.csv", DatasetOptions())
 
 
 def of_size(size_bytes: int, tenant_id: str = DEFAULT_TENANT) -> Upload:
@@ -42,24 +42,24 @@ def store(both_databases: Database) -> UploadStore:
 
 
 def test_uploads_fill_the_storage_and_not_one_byte_more(store: UploadStore) -> None:
-    store.add(a_deed(), of_size(99))
+    store.add(a_change(), of_size(99))
     with pytest.raises(QuotaStorage, match=f"{UPLOAD_BYTES + 99} of {STORAGE_BYTES} bytes"):
-        store.add(a_deed(), of_size(2))
-    store.add(a_deed(), of_size(100, OTHER))
-    store.add(a_deed(), of_size(1))
+        store.add(a_change(), of_size(2))
+    store.add(a_change(), of_size(100, OTHER))
+    store.add(a_change(), of_size(1))
     assert store.storage(DEFAULT_TENANT).total_bytes == STORAGE_BYTES
 
 
 def test_what_is_known_of_an_upload_counts_with_it(store: UploadStore) -> None:
     known = {"layers": ["x" * 60]}
     told = UPLOAD_BYTES + len(json.dumps(known))
-    store.add(a_deed(), replace(of_size(10), inspection=known))
+    store.add(a_change(), replace(of_size(10), inspection=known))
     storage = store.storage(DEFAULT_TENANT)
     assert (storage.uploads_bytes, storage.rows_bytes) == (10, told)
     with pytest.raises(QuotaStorage, match=f"{10 + told} of {STORAGE_BYTES} bytes"):
-        store.add(a_deed(), replace(of_size(0), inspection=known))
+        store.add(a_change(), replace(of_size(0), inspection=known))
     waiting = replace(of_size(0), status=UploadStatus.INSPECTING)
-    store.add(a_deed(), waiting)
+    store.add(a_change(), waiting)
     # What was let in may be inspected to its end.
     store.finish(replace(waiting, status=UploadStatus.READY, inspection=known))
     assert store.storage(DEFAULT_TENANT).rows_bytes == 2 * told
@@ -67,9 +67,9 @@ def test_what_is_known_of_an_upload_counts_with_it(store: UploadStore) -> None:
 
 def test_deleted_upload_leaves_its_room(store: UploadStore) -> None:
     full = of_size(UPLOAD_BYTES + 100)
-    store.add(a_deed(), full)
-    assert store.delete(a_deed(), full.id, lambda *_: False, full.created_at)
-    store.add(a_deed(), replace(full, id=new_id("mdl")))
+    store.add(a_change(), full)
+    assert store.delete(a_change(), full.id, lambda *_: False, full.created_at)
+    store.add(a_change(), replace(full, id=new_id("mdl")))
 
 
 def test_exactly_what_fits_is_kept_when_twenty_come_at_once(both_databases: Database) -> None:
@@ -77,7 +77,7 @@ def test_exactly_what_fits_is_kept_when_twenty_come_at_once(both_databases: Data
 
     def add(_: int) -> bool:
         try:
-            store.add(a_deed(), of_size(30))
+            store.add(a_change(), of_size(30))
         except QuotaStorage:
             return False
         return True
@@ -100,7 +100,7 @@ def test_exactly_what_fits_is_kept_when_twenty_come_at_once(both_databases: Data
 def test_room_is_the_least_of_what_is_allowed(
     both_databases: Database, quotas: Quotas, room: Room
 ) -> None:
-    UploadStore(both_databases).add(a_deed(), of_size(40))
+    UploadStore(both_databases).add(a_change(), of_size(40))
     assert UploadStore(both_databases, quotas).room(DEFAULT_TENANT, 1000) == room
 
 
@@ -132,7 +132,7 @@ async def test_upload_ends_as_soon_as_it_is_more_than_there_is_room_for(
     limited = UploadStore(database, Quotas(storage_bytes=100))
     service = replace(make_service(), store=limited)
     with pytest.raises(QuotaStorage, match="120 bytes have come, 100 are left"):
-        await service.receive(LABEL, batches())
+        await service.receive(SENT, batches())
     assert taken == 3
     assert limited.storage(DEFAULT_TENANT).total_bytes == 0
     assert [path for path in blobs.root.rglob("*") if path.is_file()] == []

@@ -25,15 +25,15 @@ from app.errors import (
 )
 from app.ids import new_id
 from app.recipes.facts import DatasetOptions
+from app.uploads.fair_scheduler import FairScheduler, TooManyInspections
 from app.uploads.formats import UploadKind
 from app.uploads.inspecting import Inspector
 from app.uploads.inspector.protocol import Inspection
-from app.uploads.service import Label, UploadService
+from app.uploads.service import IncomingUpload, UploadService
 from app.uploads.store import UploadStore
-from app.uploads.turns import TooManyInspections, Turns
 from app.uploads.upload import Upload, UploadStatus
 from tests.app.uploads.conftest import InPlaceInspector, make_inspector
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 MakeService = Callable[..., UploadService]
 
@@ -47,19 +47,19 @@ async def in_batches(content: bytes, size: int = 500) -> AsyncIterator[bytes]:
         yield content[start : start + size]
 
 
-def label(
+def incoming(
     kind: UploadKind = MODEL,
     name: str | None = "net.keras",
     filename: str | None = None,
     options: DatasetOptions | None = None,
-) -> Label:
-    return Label(a_deed(), kind, name, filename, options or DatasetOptions())
+) -> IncomingUpload:
+    return IncomingUpload(a_change(), kind, name, filename, options or DatasetOptions())
 
 
 def receive(
-    service: UploadService, content: bytes = CLASSIFIER, said: Label | None = None
+    service: UploadService, content: bytes = CLASSIFIER, said: IncomingUpload | None = None
 ) -> Upload:
-    return asyncio.run(service.receive(said or label(), in_batches(content)))
+    return asyncio.run(service.receive(said or incoming(), in_batches(content)))
 
 
 def files(blobs: BlobStore) -> list[Path]:
@@ -85,7 +85,7 @@ def left_inspecting(service: UploadService) -> Upload:
         problem=None,
         created_at=service.clock(),
     )
-    service.store.add(a_deed(), upload)
+    service.store.add(a_change(), upload)
     return upload
 
 
@@ -116,7 +116,7 @@ def test_receive_keeps_a_data_set_with_its_options(make_service: MakeService) ->
     file = io.BytesIO()
     np.savez(file, x=np.zeros((40, 4)), y=np.arange(40) % 2)
     options = DatasetOptions(scale=0.5, test_fraction=0.25)
-    said = label(DATASET, "digits.npz", options=options)
+    said = incoming(DATASET, "digits.npz", options=options)
     upload = receive(make_service(), file.getvalue(), said)
     assert upload.id.startswith("dst_")
     assert upload.options == options
@@ -127,7 +127,7 @@ def test_receive_keeps_a_data_set_with_its_options(make_service: MakeService) ->
 
 def test_receive_fills_in_the_label_column_of_a_table(make_service: MakeService) -> None:
     content = (CORPUS / "c12_bom_crlf.csv").read_bytes()
-    upload = receive(make_service(), content, label(DATASET, "table.csv"))
+    upload = receive(make_service(), content, incoming(DATASET, "table.csv"))
     assert upload.options.label == "label"
 
 
@@ -142,7 +142,7 @@ def test_receive_fills_in_the_label_column_of_a_table(make_service: MakeService)
 def test_receive_shows_the_name_that_was_given(
     make_service: MakeService, name: str | None, filename: str | None, shown: str
 ) -> None:
-    assert receive(make_service(), said=label(name=name, filename=filename)).name == shown
+    assert receive(make_service(), said=incoming(name=name, filename=filename)).name == shown
 
 
 def test_receive_stores_the_same_bytes_once_for_two_uploads(
@@ -157,21 +157,21 @@ def test_receive_stores_the_same_bytes_once_for_two_uploads(
 @pytest.mark.parametrize(
     ("content", "said", "error"),
     [
-        ((CORPUS / "k01_lambda_marshal.keras").read_bytes(), label(), RejectedUpload),
-        ((CORPUS / "k35_truncated.keras").read_bytes(), label(), RejectedUpload),
-        (b"a,b\n1,2\n", label(), UnsupportedFormat),
-        (CLASSIFIER, label(DATASET, None), UnsupportedFormat),
-        (CLASSIFIER, label(name="net.h5"), UnsupportedFormat),
-        (CLASSIFIER, label(name="LeNet", filename="net.h5"), UnsupportedFormat),
-        (CLASSIFIER, label(name=".."), Invalid),
-        (b"", label(), RejectedUpload),
+        ((CORPUS / "k01_lambda_marshal.keras").read_bytes(), incoming(), RejectedUpload),
+        ((CORPUS / "k35_truncated.keras").read_bytes(), incoming(), RejectedUpload),
+        (b"a,b\n1,2\n", incoming(), UnsupportedFormat),
+        (CLASSIFIER, incoming(DATASET, None), UnsupportedFormat),
+        (CLASSIFIER, incoming(name="net.h5"), UnsupportedFormat),
+        (CLASSIFIER, incoming(name="LeNet", filename="net.h5"), UnsupportedFormat),
+        (CLASSIFIER, incoming(name=".."), Invalid),
+        (b"", incoming(), RejectedUpload),
     ],
 )
 def test_receive_keeps_nothing_of_what_it_refuses(
     make_service: MakeService,
     blobs: BlobStore,
     content: bytes,
-    said: Label,
+    said: IncomingUpload,
     error: type[Exception],
 ) -> None:
     service = make_service()
@@ -193,7 +193,7 @@ def test_receive_stops_at_the_limit_and_keeps_nothing(
             yield bytes(1000)
 
     with pytest.raises(TooLarge, match="10000"):
-        asyncio.run(make_service(max_bytes=10_000).receive(label(), endless()))
+        asyncio.run(make_service(max_bytes=10_000).receive(incoming(), endless()))
     assert sent == 11_000
     assert files(blobs) == []
 
@@ -206,7 +206,7 @@ def test_receive_keeps_nothing_when_the_connection_is_lost(
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        asyncio.run(make_service().receive(label(), lost()))
+        asyncio.run(make_service().receive(incoming(), lost()))
     assert files(blobs) == []
 
 
@@ -216,7 +216,7 @@ def test_receive_answers_before_a_slow_inspection_ends_and_finishes_it_later(
     service = make_service(wait_s=0, inspector=inspector)
 
     async def story() -> Upload:
-        upload = await service.receive(label(), in_batches(CLASSIFIER))
+        upload = await service.receive(incoming(), in_batches(CLASSIFIER))
         await others_done()
         return upload
 
@@ -236,7 +236,7 @@ def test_receive_says_later_why_a_slow_inspection_refused(
 
     async def story() -> Upload:
         content = (CORPUS / "m11_nan_weights.keras").read_bytes()
-        upload = await service.receive(label(), in_batches(content))
+        upload = await service.receive(incoming(), in_batches(content))
         await others_done()
         return upload
 
@@ -254,7 +254,7 @@ def test_resume_takes_up_what_a_stopped_process_left(
     service = make_service(wait_s=0, inspector=inspector)
 
     async def stopped() -> Upload:
-        upload = await service.receive(label(), in_batches(CLASSIFIER))
+        upload = await service.receive(incoming(), in_batches(CLASSIFIER))
         await service.close()
         return upload
 
@@ -295,14 +295,14 @@ def test_receive_keeps_nothing_when_the_inspector_cannot_be_started(
 def test_receive_reads_nothing_from_a_tenant_with_too_many_waiting(
     make_service: MakeService, blobs: BlobStore
 ) -> None:
-    service = replace(make_service(), turns=Turns(1, 0))
+    service = replace(make_service(), turns=FairScheduler(1, 0))
 
     async def unread() -> AsyncIterator[bytes]:
         raise AssertionError("it was read")
         yield b""
 
     with pytest.raises(TooManyInspections):
-        asyncio.run(service.receive(label(), unread()))
+        asyncio.run(service.receive(incoming(), unread()))
     assert files(blobs) == []
 
 
@@ -341,7 +341,7 @@ def test_delete_forgets_an_upload_and_the_sweep_takes_its_bytes(
 ) -> None:
     service = make_service()
     upload = receive(service)
-    service.delete(a_deed(), upload.id, MODEL)
+    service.delete(a_change(), upload.id, MODEL)
     with pytest.raises(NotFound):
         service.get(DEFAULT_TENANT, upload.id, MODEL)
     assert upload.sha256 not in uploads.referenced()
@@ -354,7 +354,7 @@ def test_delete_refuses_when_an_active_job_uses_the_upload(make_service: MakeSer
         service, is_in_use=lambda connection, tenant_id, upload_id: upload_id == upload.id
     )
     with pytest.raises(InUse, match=upload.id):
-        busy.delete(a_deed(), upload.id, MODEL)
+        busy.delete(a_change(), upload.id, MODEL)
     assert service.get(DEFAULT_TENANT, upload.id, MODEL) == upload
 
 
@@ -364,4 +364,4 @@ def test_delete_raises_not_found_when_the_id_is_of_the_other_kind(
     service = make_service()
     upload = receive(service)
     with pytest.raises(NotFound):
-        service.delete(a_deed(), upload.id, DATASET)
+        service.delete(a_change(), upload.id, DATASET)

@@ -13,7 +13,7 @@ from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
 from app.uploads.store import UploadStore
 from app.uploads.upload import Upload, UploadStatus
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MODEL, DATASET = UploadKind.MODEL, UploadKind.DATASET
@@ -45,7 +45,7 @@ def added(store: UploadStore, *, count: int = 1, kind: UploadKind = MODEL) -> li
     """Uploads in the order of their ids, which is that of their age."""
     fresh = sorted((upload(kind) for _ in range(count)), key=lambda each: each.id)
     for each in fresh:
-        store.add(a_deed(), each)
+        store.add(a_change(), each)
     return fresh
 
 
@@ -82,7 +82,7 @@ def test_page_refuses_cursors_of_others(store: UploadStore, cursor: str) -> None
 
 def test_finish_writes_down_what_was_understood(store: UploadStore) -> None:
     waiting = upload(status=UploadStatus.INSPECTING)
-    store.add(a_deed(), waiting)
+    store.add(a_change(), waiting)
     ready = replace(waiting, status=UploadStatus.READY, inspection={"a": 1})
     store.finish(ready)
     assert store.get(DEFAULT_TENANT, waiting.id, MODEL) == ready
@@ -91,7 +91,7 @@ def test_finish_writes_down_what_was_understood(store: UploadStore) -> None:
 
 def test_finish_writes_down_why_it_was_refused(store: UploadStore) -> None:
     waiting = upload(status=UploadStatus.INSPECTING)
-    store.add(a_deed(), waiting)
+    store.add(a_change(), waiting)
     problem = RejectedUpload("no", hint="do").as_problem()
     store.finish(replace(waiting, status=UploadStatus.REJECTED, problem=problem))
     assert store.get(DEFAULT_TENANT, waiting.id, MODEL).problem == problem
@@ -99,8 +99,8 @@ def test_finish_writes_down_why_it_was_refused(store: UploadStore) -> None:
 
 def test_finish_does_nothing_when_the_upload_was_deleted_meanwhile(store: UploadStore) -> None:
     waiting = upload(status=UploadStatus.INSPECTING)
-    store.add(a_deed(), waiting)
-    store.delete(a_deed(), waiting.id, lambda connection, tenant_id, upload_id: False, NOW)
+    store.add(a_change(), waiting)
+    store.delete(a_change(), waiting.id, lambda connection, tenant_id, upload_id: False, NOW)
     store.finish(replace(waiting, status=UploadStatus.READY))
     with pytest.raises(NotFound):
         store.get(DEFAULT_TENANT, waiting.id, MODEL)
@@ -109,11 +109,11 @@ def test_finish_does_nothing_when_the_upload_was_deleted_meanwhile(store: Upload
 def test_inspecting_lists_what_was_left_unfinished(store: UploadStore) -> None:
     added(store)
     waiting = upload(status=UploadStatus.INSPECTING)
-    store.add(a_deed(), waiting)
+    store.add(a_change(), waiting)
     assert store.inspecting() == [waiting]
 
 
 def test_referenced_names_every_digest_once(store: UploadStore) -> None:
     added(store, count=2)
-    store.add(a_deed(), replace(upload(DATASET), sha256="cd" * 32))
+    store.add(a_change(), replace(upload(DATASET), sha256="cd" * 32))
     assert store.referenced() == {"ab" * 32, "cd" * 32}

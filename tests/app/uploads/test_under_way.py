@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.accounts.limits import QuotaStorage
+from app.accounts.errors import QuotaStorage
 from app.accounts.principal import DEFAULT_TENANT
 from app.accounts.quotas import Quotas
 from app.blobs.store import BlobStore
@@ -17,17 +17,17 @@ from app.database.engine import Database
 from app.errors import StorageFull
 from app.recipes.facts import DatasetOptions
 from app.uploads.formats import UploadKind
-from app.uploads.service import Label
+from app.uploads.service import IncomingUpload
 from app.uploads.store import UploadStore
 from app.uploads.under_way import MOST_AT_A_TIME, TooManyUploads, UnderWay
 from tests.app.uploads.conftest import MakeService
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 pytestmark = pytest.mark.anyio
 
 OTHER = "ten_other"
 ROWS = b"a,b\n" + b"1,2\n" * 14
-LABEL = Label(a_deed(), UploadKind.DATASET, None, "rows.csv", DatasetOptions())
+SENT = IncomingUpload(a_change(), UploadKind.DATASET, None, "rows.csv", DatasetOptions())
 
 
 @pytest.fixture
@@ -52,18 +52,18 @@ async def test_bytes_under_way_are_no_room_for_the_next_upload(
     limited = UploadStore(database, Quotas(storage_bytes=100))
     service = replace(make_service(), store=limited)
     come, go_on = asyncio.Event(), asyncio.Event()
-    first = asyncio.create_task(service.receive(LABEL, stalled(come, go_on)))
+    first = asyncio.create_task(service.receive(SENT, stalled(come, go_on)))
     await come.wait()
 
     assert service.room(DEFAULT_TENANT).storage_bytes == 40
     with pytest.raises(QuotaStorage, match="60 bytes have come, 40 are left"):
-        await service.receive(LABEL, one_batch())
+        await service.receive(SENT, one_batch())
 
     go_on.set()
     with pytest.raises(ConnectionError):
         await first
     assert service.room(DEFAULT_TENANT).storage_bytes == 100
-    await make_service().receive(LABEL, one_batch())
+    await make_service().receive(SENT, one_batch())
     stored_bytes = limited.storage(DEFAULT_TENANT).total_bytes
     assert stored_bytes > 60
     assert service.room(DEFAULT_TENANT).storage_bytes == 100 - stored_bytes
@@ -74,19 +74,19 @@ async def test_one_upload_too_many_is_refused_before_it_is_read(
 ) -> None:
     service = replace(make_service(), under_way=UnderWay(1))
     come, go_on = asyncio.Event(), asyncio.Event()
-    first = asyncio.create_task(service.receive(LABEL, stalled(come, go_on)))
+    first = asyncio.create_task(service.receive(SENT, stalled(come, go_on)))
     await come.wait()
 
     unread = one_batch()
     with pytest.raises(TooManyUploads, match="1 uploads of this tenant") as refused:
-        await service.receive(LABEL, unread)
+        await service.receive(SENT, unread)
     assert refused.value.retry_after_s > 0
     assert await anext(unread)
 
     go_on.set()
     with pytest.raises(ConnectionError):
         await first
-    await service.receive(LABEL, one_batch())
+    await service.receive(SENT, one_batch())
 
 
 def test_tenant_has_its_own_places_and_leaves_nothing_behind() -> None:
@@ -124,6 +124,6 @@ async def test_disk_keeps_its_reserve(
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
     with pytest.raises(StorageFull, match="bytes are free"):
-        await replace(make_service(), reserve_bytes=100).receive(LABEL, batches())
+        await replace(make_service(), reserve_bytes=100).receive(SENT, batches())
     assert read == batches_read
     assert [path for path in blobs.root.rglob("*") if path.is_file()] == []

@@ -25,7 +25,7 @@ from app.jobs.job import Job, JobState
 from app.jobs.queue import CeleryQueue
 from app.jobs.request import JobRequest
 from app.jobs.store import JobStore
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 ROOT = Path(__file__).parents[3]
 TIMING = {
@@ -136,7 +136,7 @@ class Farm:
             )
         recipe = {"steps": [{"technique": "magnitude_pruning", "sparsity": 0.5}]}
         request = {"model_id": model_id, "recipe": recipe, "limits": {"run_s": run_s}}
-        job = self.jobs.add(a_deed(), JobRequest.model_validate(request), now=now)
+        job = self.jobs.add(a_change(), JobRequest.model_validate(request), now=now)
         if send:
             self.queue.send(job.id)
             self.jobs.mark_sent(job.id, now)

@@ -14,7 +14,7 @@ from app.api.checks import UNCONFINED
 from app.jobs.job import JobState
 from tests.app.api.serving import free_port, served
 from tests.e2e.faults.conftest import Farm, wait_until
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 pytestmark = pytest.mark.e2e
 
@@ -133,7 +133,7 @@ def test_frozen_worker_is_fenced_out(farm: Farm) -> None:
 def test_cancel_of_a_queued_job_takes_effect_at_once(farm: Farm) -> None:
     job = farm.submit("quick", send=False)
 
-    cancelled = farm.jobs.request_cancel(a_deed(), job.id, job.created_at)
+    cancelled = farm.jobs.request_cancel(a_change(), job.id, job.created_at)
 
     assert cancelled.state is JobState.CANCELLED
     farm.queue.send(job.id)
@@ -148,7 +148,7 @@ def test_cancel_of_a_running_job_takes_less_than_two_seconds(farm: Farm) -> None
     farm.wait_running(job)
 
     started = time.monotonic()
-    farm.jobs.request_cancel(a_deed(), job.id, job.created_at)
+    farm.jobs.request_cancel(a_change(), job.id, job.created_at)
     farm.wait_for(job, JobState.CANCELLED)
 
     assert time.monotonic() - started < 2

@@ -8,7 +8,7 @@ import pytest
 from app.accounts.principal import DEFAULT_TENANT
 from app.jobs.job import Job, JobState
 from tests.e2e.faults.conftest import Farm, wait_until
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 pytestmark = pytest.mark.e2e
 
@@ -135,7 +135,7 @@ def test_what_a_child_of_a_killed_worker_had_forked_is_ended_by_the_next(farm: F
     killed.kill()
     killed.wait()
     wait_until(lambda: len(processes_in(work)) == 3, "the child itself is dead")
-    farm.jobs.request_cancel(a_deed(), job.id, job.created_at)
+    farm.jobs.request_cancel(a_change(), job.id, job.created_at)
     farm.start_worker(PENJING_WARM_SPARE="0")
 
     assert not left & set(processes_in(work))

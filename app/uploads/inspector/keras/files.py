@@ -17,6 +17,7 @@ from app.recipes.keras.chains import removable_units
 from app.recipes.keras.graph import Config, layer_name
 from app.recipes.keras.places import put_back
 from app.uploads.archive import open_archive
+from app.uploads.archive_members import open_member, read_member
 from app.uploads.formats import KERAS_MEMBERS, WEIGHTS_MEMBER
 from app.uploads.inspector.hdf5.file import Opened, count_not_finite, open_hdf5, stored_arrays
 from app.uploads.inspector.keras.compiled import loss_notes
@@ -32,7 +33,6 @@ from app.uploads.inspector.keras.weights import (
     unowned_in_h5,
 )
 from app.uploads.inspector.shown import shown
-from app.uploads.members import open_member, read_member
 
 MAX_CONFIG_BYTES = 32 * 2**20
 # Each dict and list takes memory of its own, however little is in it.

@@ -9,6 +9,7 @@ from app.recipes.facts import Head, ModelFacts, ModelFormat, TensorSpec
 from app.recipes.saved_model_files import GRAPH, members_by_file
 from app.recipes.tensor_graph import Graph, activation, maker_and_index
 from app.uploads.archive import open_archive
+from app.uploads.archive_members import read_member
 from app.uploads.inspector.saved_model.attributes import CUSTOM_GRADIENT
 from app.uploads.inspector.saved_model.contents import Contents, size_of
 from app.uploads.inspector.saved_model.graph import GraphReader
@@ -38,7 +39,6 @@ from app.uploads.inspector.saved_model.signature import (
 )
 from app.uploads.inspector.saved_model.variables import check_variables
 from app.uploads.inspector.saved_model.wire import Message, Wire, broken
-from app.uploads.members import read_member
 
 MAX_GRAPH_BYTES = 64 * 2**20
 SERVING = "serve"

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from app.errors import RejectedUpload
 from app.recipes.saved_model_files import INDEX, shard_name
+from app.uploads.archive_members import open_member, read_member
 from app.uploads.inspector.saved_model.messages import BUNDLE_ENTRY, BUNDLE_HEADER
 from app.uploads.inspector.saved_model.objects import Objects
 from app.uploads.inspector.saved_model.table import damaged, read_table
 from app.uploads.inspector.saved_model.tensors import ITEM_BYTES, full_shape, read_type
 from app.uploads.inspector.saved_model.wire import Wire
-from app.uploads.members import open_member, read_member
 
 MAX_INDEX_BYTES = 16 * 2**20
 PIECE_BYTES = 2**20

@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import RejectedUpload
 from app.uploads.archive import open_archive
-from app.uploads.members import PIECE_BYTES, open_member, read_member
+from app.uploads.archive_members import PIECE_BYTES, open_member, read_member
 
 CONTENT = bytes(range(256)) * 3000
 

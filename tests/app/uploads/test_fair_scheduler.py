@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from app.uploads.turns import TooManyInspections, Turns
+from app.uploads.fair_scheduler import FairScheduler, TooManyInspections
 
 
-async def inspect(turns: Turns, tenant_id: str, done: list[str]) -> None:
+async def inspect(turns: FairScheduler, tenant_id: str, done: list[str]) -> None:
     async with turns.of(tenant_id):
         await asyncio.sleep(0)
         done.append(tenant_id)
@@ -15,7 +15,7 @@ async def inspect(turns: Turns, tenant_id: str, done: list[str]) -> None:
 
 def test_tenants_take_turns_however_many_files_one_has_sent() -> None:
     async def order() -> list[str]:
-        turns, done = Turns(1, 10), list[str]()
+        turns, done = FairScheduler(1, 10), list[str]()
         senders = ["many"] * 6 + ["few", "other", "few"]
         await asyncio.gather(*(inspect(turns, sender, done) for sender in senders))
         return done
@@ -25,7 +25,7 @@ def test_tenants_take_turns_however_many_files_one_has_sent() -> None:
 
 def test_tenant_with_less_running_comes_first() -> None:
     async def order() -> list[str]:
-        turns, done = Turns(2, 10), list[str]()
+        turns, done = FairScheduler(2, 10), list[str]()
         async with turns.of("slow"):
             senders = ["slow", "slow", "slow", "quick", "quick"]
             await asyncio.gather(*(inspect(turns, sender, done) for sender in senders))
@@ -36,7 +36,7 @@ def test_tenant_with_less_running_comes_first() -> None:
 
 def test_one_more_than_may_wait_is_refused_and_others_are_not() -> None:
     async def fill() -> None:
-        turns, done = Turns(1, 2), list[str]()
+        turns, done = FairScheduler(1, 2), list[str]()
         async with turns.of("many"):
             waiting = [asyncio.create_task(inspect(turns, "many", done)) for _ in range(2)]
             await asyncio.sleep(0)
@@ -59,7 +59,7 @@ def test_one_more_than_may_wait_is_refused_and_others_are_not() -> None:
 @pytest.mark.parametrize("is_handed_out", [False, True])
 def test_who_goes_away_leaves_the_turn_to_others(*, is_handed_out: bool) -> None:
     async def go_away() -> None:
-        turns, done = Turns(1, 1), list[str]()
+        turns, done = FairScheduler(1, 1), list[str]()
         holder = turns.of("a")
         await holder.__aenter__()
         leaving = asyncio.create_task(inspect(turns, "b", done))

@@ -11,7 +11,7 @@ from app.jobs.job import JobState
 
 
 @dataclass(frozen=True)
-class JobMark:
+class JobVersion:
     """Moves with its job: two that are equal have nothing to tell between them."""
 
     version: int
@@ -20,9 +20,9 @@ class JobMark:
     queue_position: int | None
 
 
-def marks_of(
+def versions_of(
     database: Database, job_ids: Collection[str], placed: Collection[str]
-) -> dict[str, JobMark]:
+) -> dict[str, JobVersion]:
     """Of jobs of any tenants; their places in the queue only for those that are `placed`, too."""
     job = jobs.c
     query = select(job.id, job.tenant_id, job.state, job.version, job.event_count)
@@ -31,7 +31,7 @@ def marks_of(
         queued = [row for row in rows if row.state == JobState.QUEUED and row.id in placed]
         places = _places(connection, {row.tenant_id for row in queued}) if queued else {}
     return {
-        row.id: JobMark(
+        row.id: JobVersion(
             row.version, row.event_count, JobState(row.state).is_final, places.get(row.id)
         )
         for row in rows

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.accounts.limits import Limited
+from app.accounts.errors import Limited
 
 RETRY_AFTER_S = 10.0
 
@@ -15,7 +15,7 @@ class TooManyInspections(Limited):
     title = "More uploads wait to be inspected than one tenant may have"
 
 
-class Turns:
+class FairScheduler:
     """Of those who wait, the tenant comes next that has the fewest running, then the longest idle.
 
     Args:

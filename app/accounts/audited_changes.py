@@ -15,7 +15,7 @@ from app.database.tables import api_keys
 
 
 @dataclass(frozen=True)
-class Deed:
+class AuditedChange:
     """A change that is about to be made: whose things it changes, and what the log will say of it.
 
     Args:
@@ -32,18 +32,20 @@ class Deed:
     request_id: str | None = None
 
 
-def write_down(connection: Connection, deed: Deed, object_id: str, now: datetime) -> None:
+def record_change(
+    connection: Connection, change: AuditedChange, object_id: str, now: datetime
+) -> None:
     """The last statement of the transaction that makes the change.
 
     A revocation of the key waits for the end of it, and nothing of that key ends after it.
 
     Raises: Unauthenticated where the key is not good any more; the change goes with it.
     """
-    if deed.key_id is not None:
-        key = select(api_keys.c.id).where(api_keys.c.id == deed.key_id, is_good(now))
+    if change.key_id is not None:
+        key = select(api_keys.c.id).where(api_keys.c.id == change.key_id, is_good(now))
         if connection.execute(key.with_for_update(read=True)).one_or_none() is None:
             raise no_longer_good()
-    add_entry(connection, Entry(object_id=object_id, **vars(deed)), now)
+    add_entry(connection, Entry(object_id=object_id, **vars(change)), now)
 
 
 def is_good(now: datetime) -> ColumnElement[bool]:

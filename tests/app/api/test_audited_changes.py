@@ -15,7 +15,7 @@ from app.database.tables import audit_log, metadata
 from tests.app.api import given
 from tests.app.api.conftest import Api
 from tests.app.api.test_uploads import CSV, MODEL
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 pytestmark = pytest.mark.anyio
 
@@ -190,7 +190,7 @@ class RevokedOnceAdmitted(AccountService):
 
     def require_still_good(self, principal: Principal) -> None:
         super().require_still_good(principal)
-        self.revoke(a_deed(), str(principal.key_id))
+        self.revoke(a_change(), str(principal.key_id))
 
 
 @pytest.mark.parametrize("name", ["submit_job", "cancel_job", "retry_job", "revoke_api_key"])

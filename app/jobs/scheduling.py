@@ -20,7 +20,7 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Turn:
+class RunPermit:
     """Leave to run one more job: `run_limit_s` is what is left of the month, null = any time."""
 
     run_limit_s: float | None
@@ -30,7 +30,7 @@ class Turn:
         return self.run_limit_s is not None and self.run_limit_s <= 0
 
 
-def next_turn(connection: Connection, defaults: Quotas, now: datetime) -> str | None:
+def next_job(connection: Connection, defaults: Quotas, now: datetime) -> str | None:
     """The job that is to be taken next. None: nothing waits, or nothing that waits may run."""
     waiting = [tenant for tenant in _waiting_tenants(connection, now) if _may_run(tenant, defaults)]
     if not waiting:
@@ -39,7 +39,7 @@ def next_turn(connection: Connection, defaults: Quotas, now: datetime) -> str | 
     return _oldest_job(connection, first.id, now)
 
 
-def begin_turn(connection: Connection, job_id: str, defaults: Quotas, now: datetime) -> Turn | None:
+def admit(connection: Connection, job_id: str, defaults: Quotas, now: datetime) -> RunPermit | None:
     """Leave to run this job. None: it does not wait any more, or its tenant is at its limit.
 
     The tenant's row stays locked, so that no two jobs take the last place.
@@ -53,7 +53,7 @@ def begin_turn(connection: Connection, job_id: str, defaults: Quotas, now: datet
         return None
     served = update(tenants).where(tenants.c.id == tenant_id)
     connection.execute(served.values(served_at=now))
-    return Turn(run_s_left(connection, tenant_id, quotas, now))
+    return RunPermit(run_s_left(connection, tenant_id, quotas, now))
 
 
 def held_back(
