@@ -53,10 +53,10 @@ class Watch:
             await asyncio.wait_for(self._moved.wait(), max(0.0, within_s))
         return self._moved.is_set()
 
-    def hear(self, mark: JobVersion | None, *, is_key_good: bool) -> None:
+    def hear(self, version: JobVersion | None, *, is_key_good: bool) -> None:
         """What one round found of the job and of the key."""
         self.is_key_good = is_key_good
-        told = (mark.event_count, mark.is_final) if mark and self.is_for_events else mark
+        told = (version.event_count, version.is_final) if version and self.is_for_events else version
         if told != self._seen or not is_key_good:
             self._seen = told
             self.wake()
@@ -114,20 +114,20 @@ class Watcher:
             await asyncio.sleep(POLL_S)
 
     async def _look_for(self, watches: Collection[Watch]) -> None:
-        good_keys, marks = await anyio.to_thread.run_sync(
+        good_keys, versions = await anyio.to_thread.run_sync(
             self._found, watches, limiter=self._thread
         )
         for watch in watches:
             key_id = watch.principal.key_id
             is_key_good = key_id is None or key_id in good_keys
-            watch.hear(marks.get(watch.job_id), is_key_good=is_key_good)
+            watch.hear(versions.get(watch.job_id), is_key_good=is_key_good)
 
     def _found(self, watches: Collection[Watch]) -> tuple[set[str], dict[str, JobVersion]]:
         key_ids = {one.principal.key_id for one in watches if one.principal.key_id is not None}
         placed = {one.job_id for one in watches if not one.is_for_events}
         # Keys last: what was found before a revocation is told to nobody after it.
-        marks = self._jobs.versions({one.job_id for one in watches}, placed)
-        return self._accounts.good_ones(key_ids), marks
+        versions = self._jobs.versions({one.job_id for one in watches}, placed)
+        return self._accounts.good_ones(key_ids), versions
 
 
 def _too_many(detail: str) -> TooManyStreams:

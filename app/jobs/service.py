@@ -139,7 +139,7 @@ class JobService:
         is_final = self.store.state_of(tenant_id, job_id).is_final
         return self.store.events(tenant_id, job_id, after, limit), is_final
 
-    def marks(self, job_ids: Collection[str], placed: Collection[str]) -> dict[str, JobVersion]:
+    def versions(self, job_ids: Collection[str], placed: Collection[str]) -> dict[str, JobVersion]:
         """Where jobs stand, whosever they are: for who was let in to them."""
         return versions_of(self.database, job_ids, placed)
 

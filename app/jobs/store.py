@@ -82,9 +82,8 @@ class JobStore:
         """Store a queued job, or answer with the one that this key made before.
 
         Job and key are one transaction: a crash leaves both or neither.
-        Raises: IdempotencyKeyReused where the key came with another request; Invalid where the
-            model or the data set was deleted meanwhile; what `require_room` raises, and
-            `record_change`.
+        Raises: IdempotencyKeyReused where the key came with another request; Invalid where model
+            or data set were deleted meanwhile; what `require_room` and `record_change` raise.
         """
         tenant_id = change.tenant_id
         if idempotency and (earlier := self.replayed(tenant_id, idempotency, now)):
