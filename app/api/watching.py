@@ -56,7 +56,9 @@ class Watch:
     def hear(self, version: JobVersion | None, *, is_key_good: bool) -> None:
         """What one round found of the job and of the key."""
         self.is_key_good = is_key_good
-        told = (version.event_count, version.is_final) if version and self.is_for_events else version
+        told = (
+            (version.event_count, version.is_final) if version and self.is_for_events else version
+        )
         if told != self._seen or not is_key_good:
             self._seen = told
             self.wake()

@@ -17,7 +17,7 @@ from app.jobs.rows import NewEvent
 from app.jobs.store import JobStore
 from app.reports.report import Verdict
 from tests.app.jobs.conftest import asked
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=60)
@@ -32,7 +32,7 @@ DONE = Outcome(
 
 @pytest.fixture
 def queued(store: JobStore) -> Job:
-    return store.add(a_deed(), asked(limits={"queue_s": 100}), now=NOW)
+    return store.add(a_change(), asked(limits={"queue_s": 100}), now=NOW)
 
 
 def claimed(leases: JobLeases, job: Job, now: datetime = NOW) -> Job:
@@ -212,7 +212,7 @@ def test_job_is_unheard_until_it_is_sent_and_again_later(
 def test_message_is_sent_again_ever_more_rarely_while_nobody_comes(
     store: JobStore, leases: JobLeases
 ) -> None:
-    job = store.add(a_deed(), asked(limits={"queue_s": 100}), now=NOW)
+    job = store.add(a_change(), asked(limits={"queue_s": 100}), now=NOW)
     sent: list[int] = []
     for second in range(0, 3600, 5):
         now = NOW + timedelta(seconds=second)

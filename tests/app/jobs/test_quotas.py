@@ -20,7 +20,7 @@ from app.jobs.outcomes import NewArtifact, Outcome
 from app.jobs.store import JobStore
 from tests.app.conftest import add_tenant, add_uploads
 from tests.app.jobs.conftest import asked
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 OTHER = "ten_other"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -42,7 +42,7 @@ class House:
     def submit(self, tenant_id: str = DEFAULT_TENANT, now: datetime = NOW) -> Job:
         model_id = "mdl_1" if tenant_id == DEFAULT_TENANT else "mdl_other"
         request = asked(model_id=model_id, limits={"queue_s": 86_400})
-        return self.store.add(a_deed(tenant_id), request, now=now)
+        return self.store.add(a_change(tenant_id), request, now=now)
 
     def claim(self, job: Job, now: datetime = NOW) -> Job | None:
         return self.leases.claim(job.id, "w", now, lease_s=1e6)

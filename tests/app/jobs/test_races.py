@@ -19,7 +19,7 @@ from app.jobs.leases import JobLeases
 from app.jobs.store import JobStore
 from tests.app import races
 from tests.app.jobs.conftest import asked
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ LATER = NOW + timedelta(seconds=60)
 
 @pytest.fixture
 def running(store: JobStore, leases: JobLeases) -> Job:
-    job = store.add(a_deed(), asked(), now=NOW)
+    job = store.add(a_change(), asked(), now=NOW)
     claimed = leases.claim(job.id, "w", NOW, lease_s=10)
     assert claimed is not None
     return claimed

@@ -18,7 +18,7 @@ from app.jobs.rows import NewEvent
 from app.jobs.sizes import EVENT_BYTES, JOB_BYTES
 from app.jobs.store import JobStore
 from tests.app.jobs.conftest import asked
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TOLD = NewEvent("metrics", {"loss": "x" * 500, "unit": "\u00e9"})

@@ -19,7 +19,7 @@ from app.jobs.rows import NewEvent, append_events
 from app.jobs.store import Idempotency, JobStore, uses
 from app.uploads.store import UploadStore
 from tests.app.jobs.conftest import asked
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TAUGHT = {"steps": [{"technique": "fine_tuning", "distill": True}]}

@@ -20,7 +20,7 @@ from app.uploads.formats import UploadKind
 from app.uploads.store import UploadStore
 from tests.app.conftest import add_tenant, add_uploads
 from tests.app.jobs.conftest import asked
-from tests.fakes import a_deed
+from tests.fakes import a_change
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OTHER = "ten_other"
