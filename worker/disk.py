@@ -1,4 +1,9 @@
-"""The disk that job folders are on, which all jobs of a worker share."""
+"""The disk that job folders are on, which all jobs of a worker share.
+
+What a job holds may be out of sight: a file without a name that no look finds open. But the disk
+tells what is taken of it. Less what all jobs are seen to hold, that is what others took; by how
+much this has grown since it was last known why, a job that cannot be seen through may be hiding.
+"""
 
 import os
 import threading
@@ -24,14 +29,22 @@ class Taken:
 
 @dataclass(frozen=True)
 class Holder:
-    """`by_others`: what was taken without being held by a job, when it was last known why."""
+    """A job, as it was noted last.
+
+    Attributes:
+        by_others: taken of the disk and seen to be held by no job, when it was last known why.
+    """
 
     held: Held
     by_others: Taken
 
 
 class Disk:
-    """Knows what each running job holds, and who is to go when too little is left for others."""
+    """Knows what each running job holds, and who is to go when too little is left for others.
+
+    Of each job: `note` after each look, the first as it starts; `clear` behind the `note` of a look
+    that saw everything; `forget` when it is over.
+    """
 
     def __init__(self, folder: Path, reserve_bytes: int) -> None:
         self._folder = folder
@@ -40,7 +53,11 @@ class Disk:
         self._lock = threading.Lock()
 
     def note(self, job: Path, held: Held) -> Taken:
-        """Returns what the disk lost since, and no job is seen to hold: maybe this one has it."""
+        """What the job is seen to hold, measured just before.
+
+        Returns: what the disk lost without a job that is seen to hold it, since this job's first
+        `note` or last `clear`: this one may have it, or another. Of a first `note`: nothing.
+        """
         with self._lock:
             before = self._jobs.get(job)
             self._jobs[job] = Holder(held, Taken(0, 0))
@@ -50,11 +67,15 @@ class Disk:
             return now - known
 
     def clear(self, job: Path) -> None:
-        """What it holds has all been seen: the rest is others'."""
+        """Hold what was lost so far against this job no more: all that it holds was seen.
+
+        Its `note` comes before, for the same look: what is seen by then is not the others'.
+        """
         with self._lock:
             self._jobs[job] = replace(self._jobs[job], by_others=self._taken_by_others())
 
     def forget(self, job: Path) -> None:
+        """It is over; it may never have been noted."""
         with self._lock:
             self._jobs.pop(job, None)
 

@@ -17,8 +17,6 @@ from app.uploads.box import InspectorBox
 BROKER_TIMEOUT_S = 2
 # Workers say that they live every few seconds.
 WORKER_SEEN_S = 30
-
-
 # What is allowed, and not to be overlooked.
 NOT_INSPECTED = "OFF: UPLOADS ARE NOT INSPECTED (PENJING_INSPECT_UPLOADS=0)"
 READ_UNCONFINED = (
@@ -36,6 +34,11 @@ def make_checks(
     clock: Callable[[], datetime],
     inspection: Check,
 ) -> Mapping[str, Check]:
+    """Each by its name in `/readyz`; each waits for what it looks at, so it needs a thread.
+
+    Args:
+        inspection: `check_inspection` of the box, or `check_nothing_of_uploads`.
+    """
     return {
         "inspection": inspection,
         "database": partial(check_database, database),

@@ -4,9 +4,8 @@ Every move of a running job names the fence of the claim it belongs to.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Update, insert, select, update
 
 from app.accounts.run_time import Run
 from app.database.tables import artifacts, jobs
@@ -17,11 +16,12 @@ from app.jobs.rows import JOB_COLUMNS, append_events, job_of, state_event
 from app.jobs.sizes import bytes_of_ended
 
 
-def is_held(job_id: str, fence: int) -> tuple[Any, ...]:
+def is_held(job_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:
     return jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.state == JobState.RUNNING
 
 
-def held_job(job_id: str, fence: int) -> Any:
+def held_job(job_id: str, fence: int) -> Update:
+    """An UPDATE of the job that runs under this fence; of no row where none does any more."""
     return update(jobs).where(*is_held(job_id, fence))
 
 
@@ -33,8 +33,16 @@ def run_of(connection: Connection, job_id: str, fence: int, ended_at: datetime) 
 
 
 def end_job(
-    connection: Connection, move: Any, job_id: str, outcome: Outcome, now: datetime
+    connection: Connection, move: Update, job_id: str, outcome: Outcome, now: datetime
 ) -> bool:
+    """Give the job its final state, with all that came out of it.
+
+    Args:
+        move: an UPDATE of this job and no other: `held_job` where it runs, so that its fence is a
+            condition already; by its id where it waits. What it may come from is added here.
+
+    Returns: whether it was moved; False, with nothing written, where another moved it before.
+    """
     problem = outcome.problem.model_dump(mode="json") if outcome.problem else None
     succeeded = {"progress": 1.0} if outcome.state is JobState.SUCCEEDED else {}
     allowed = jobs.c.state.in_(sources_of(outcome.state))
@@ -65,8 +73,16 @@ def end_job(
 
 
 def requeue_job(
-    connection: Connection, move: Any, job_id: str, now: datetime, *, counts: bool
+    connection: Connection, move: Update, job_id: str, now: datetime, *, counts: bool
 ) -> bool:
+    """Let the job wait for another worker; what it told so far stays.
+
+    Args:
+        move: `held_job`: an UPDATE of this job, with its fence as a condition.
+        counts: whether the attempt is one of `max_attempts`.
+
+    Returns: as `end_job`.
+    """
     queue_time = jobs.c.request["limits"]["queue_s"].as_float()
     limit_s = connection.execute(select(queue_time).where(jobs.c.id == job_id)).scalar_one()
     moved = connection.execute(

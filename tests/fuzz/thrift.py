@@ -37,10 +37,8 @@ def change(struct: Struct, random: Random) -> None:
         return
     at = random.randrange(len(struct))
     match random.randrange(24):
-        case 0:
-            del struct[at]
-        case 1:
-            struct.insert(at, copy.deepcopy(random.choice(struct)))
+        case 0 | 1 as way:
+            _drop_or_double(struct, at, random, drops=way == 0)
         case 2:
             struct[at][0] = random.randrange(1, 16)
         case 3:
@@ -73,14 +71,20 @@ def _change_list(held: list[Any], random: Random) -> None:
         return
     at = random.randrange(len(values))
     match random.randrange(8):
-        case 0:
-            del values[at]
-        case 1:
-            values.insert(at, copy.deepcopy(random.choice(values)))
+        case 0 | 1 as way:
+            _drop_or_double(values, at, random, drops=way == 0)
         case 2:
             values.extend(copy.deepcopy(values[at]) for _ in range(random.choice((1, 20, 300))))
         case _ if kind not in FLAGS:
             values[at] = changed(kind, values[at], random)[1]
+
+
+def _drop_or_double(held: list[Any], at: int, random: Random, *, drops: bool) -> None:
+    """Take one away, or put a copy of any before it."""
+    if drops:
+        del held[at]
+    else:
+        held.insert(at, copy.deepcopy(random.choice(held)))
 
 
 def read_struct(content: bytes, at: int) -> tuple[Struct, int]:

@@ -45,7 +45,7 @@ def check_channels(spot: Spot, fed: Any, most: int) -> None:
     """Weights are made for what comes in as well.
 
     Args:
-        fed: the shape of it, as JSON has it, or anything else where it is not known.
+        fed: as of `fed_weights`.
         most: weight values that the layer may have.
 
     Raises: RejectedUpload.
@@ -56,6 +56,11 @@ def check_channels(spot: Spot, fed: Any, most: int) -> None:
 
 def built_weights(spot: Spot, most: int) -> int:
     """How many weight values a layer has at least, by what it was built with.
+
+    `build_config` says that: one shape or several, each like `fed` of `fed_weights`.
+
+    Args:
+        most: weight values that the layer may have.
 
     Raises: RejectedUpload where they are more than `most`, or where no tensor has such a shape.
     """
@@ -77,7 +82,15 @@ def built_weights(spot: Spot, most: int) -> int:
 
 
 def fed_weights(layer: Mapping[str, Any], fed: Any) -> int:
-    """Of a layer, for one shape that comes in; 0 where that is not known."""
+    """How many weight values a layer makes at least for one shape that comes in.
+
+    Args:
+        layer: as the file describes it: its `class_name` and its `config`.
+        fed: [batch, ..., channels], as JSON has it; null = any length. [batch, channels, ...] where
+            the layer's `data_format` says so; anything else where the shape is not known.
+
+    Returns: 0 where the shape, or the axis that counts, is not known.
+    """
     kind, config = layer["class_name"], layer["config"]
     if kind == "EinsumDense":
         return _of_equation(config, fed if _is_shape(fed) else [])
