@@ -4,13 +4,11 @@ import pytest
 from fastapi.routing import APIRoute
 
 from app.accounts.principal import Scope
-from app.api.application import ROUTERS
 from app.api.auditing import HARMLESS
 from app.api.authentication import GUEST_PATHS, OPEN_PATHS
 from app.api.origins import SAFE_METHODS
 from app.api.scopes import admitted, admitted_or_guest, deed_of
-
-ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+from tests.app.api.given import ROUTES
 
 
 def scopes_of(route: APIRoute) -> list[Scope]:
