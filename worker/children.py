@@ -16,8 +16,8 @@ from app.errors import ChildCrashed, EngineFault, JobError, OutOfMemory
 from worker.engine.order import Event
 from worker.job_folder import JobFolder
 from worker.limits import Limits
-from worker.pace import Pace
-from worker.usage import PAGE_BYTES, SessionUse, kill_session, use_of_session
+from worker.session_usage import PAGE_BYTES, SessionUse, kill_session, use_of_session
+from worker.token_bucket import TokenBucket
 
 LINE_LIMIT_BYTES = 1 << 20
 LOG_TAIL_BYTES = 64 << 10
@@ -46,8 +46,8 @@ class Child:
         self.process = process
         self.limits = limits
         self.folder = folder
-        self.event_pace = Pace(EVENT_BYTES_PER_S, BURST_BYTES)
-        self.log_pace = Pace(LOG_BYTES_PER_S, BURST_BYTES)
+        self.event_bucket = TokenBucket(EVENT_BYTES_PER_S, BURST_BYTES)
+        self.log_bucket = TokenBucket(LOG_BYTES_PER_S, BURST_BYTES)
         self._channel = channel
         # By /proc/self/fd a child gets at our ends of its pipes, too: it can empty one that was
         # seen to hold something, or fill one. Nobody waits for that.
@@ -89,7 +89,7 @@ class Child:
             return []  # the child has read it back itself
         if not chunk:
             return None
-        time.sleep(self.event_pace.spend(len(chunk)))
+        time.sleep(self.event_bucket.take(len(chunk)))
         *lines, self._buffer = (self._buffer + chunk).split(b"\n")
         if len(self._buffer) > LINE_LIMIT_BYTES:
             raise EngineFault("the child sent more than one event may hold")
@@ -182,7 +182,7 @@ class Child:
                 held += len(chunk)
                 while held > LOG_TAIL_BYTES and len(self._tail) > 1:
                     held -= len(self._tail.popleft())
-                self._is_ended.wait(self.log_pace.spend(len(chunk)))
+                self._is_ended.wait(self.log_bucket.take(len(chunk)))
 
 
 def _ending(code: int) -> str:

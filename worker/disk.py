@@ -10,21 +10,21 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from worker.holding import Held
+from worker.disk_usage import DiskUsage
 
 
 @dataclass(frozen=True)
-class Taken:
+class SpaceTaken:
     """Of a file system: bytes and files."""
 
     bytes: int
     files: int
 
-    def __sub__(self, other: "Taken") -> "Taken":
-        return Taken(self.bytes - other.bytes, self.files - other.files)
+    def __sub__(self, other: "SpaceTaken") -> "SpaceTaken":
+        return SpaceTaken(self.bytes - other.bytes, self.files - other.files)
 
-    def least(self, other: "Taken") -> "Taken":
-        return Taken(min(self.bytes, other.bytes), min(self.files, other.files))
+    def least(self, other: "SpaceTaken") -> "SpaceTaken":
+        return SpaceTaken(min(self.bytes, other.bytes), min(self.files, other.files))
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Holder:
         by_others: taken of the disk and seen to be held by no job, when it was last known why.
     """
 
-    held: Held
-    by_others: Taken
+    held: DiskUsage
+    by_others: SpaceTaken
 
 
 class Disk:
@@ -60,7 +60,7 @@ class Disk:
         """
         with self._lock:
             before = self._jobs.get(job)
-            self._jobs[job] = Holder(held, Taken(0, 0))
+            self._jobs[job] = Holder(held, SpaceTaken(0, 0))
             now = self._taken_by_others()
             known = before.by_others.least(now) if before else now
             self._jobs[job] = Holder(held, known)
@@ -97,17 +97,17 @@ class Disk:
         largest = max(weights, key=weights.__getitem__, default=None)
         return job == largest and weights[job] >= lacking
 
-    def _taken_by_others(self) -> Taken:
+    def _taken_by_others(self) -> SpaceTaken:
         held = [holder.held for holder in self._jobs.values()]
-        seen = Taken(sum(each.bytes for each in held), sum(each.files for each in held))
+        seen = SpaceTaken(sum(each.bytes for each in held), sum(each.files for each in held))
         return self._taken() - seen
 
     def _lacking_bytes(self) -> int:
         return self._reserve_bytes - self._free_bytes()
 
-    def _taken(self) -> Taken:
+    def _taken(self) -> SpaceTaken:
         found = os.statvfs(self._folder)
-        return Taken(
+        return SpaceTaken(
             (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_files - found.f_ffree
         )
 
@@ -116,6 +116,6 @@ class Disk:
         return found.f_bavail * found.f_frsize
 
 
-def _weight(holder: Holder, others: Taken) -> int:
+def _weight(holder: Holder, others: SpaceTaken) -> int:
     hidden = 0 if holder.held.is_all else max((others - holder.by_others).bytes, 0)
     return holder.held.bytes + hidden

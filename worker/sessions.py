@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from worker.usage import PROCESSES, kill_session, started_at, use_of_session
+from worker.session_usage import PROCESSES, kill_session, started_at, use_of_session
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 NUMBERS = Path("/proc/self/ns/pid")

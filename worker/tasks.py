@@ -20,7 +20,7 @@ from worker.attempt import (
 from worker.celery_app import app, settings
 from worker.checkpoints import forget_checkpoints
 from worker.collecting import keep_artifacts
-from worker.folder import write_order
+from worker.job_inputs import write_order
 from worker.journal import UNREACHABLE, Journal
 from worker.launching import Launcher
 from worker.lease import Hold

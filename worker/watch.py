@@ -6,10 +6,10 @@ from pathlib import Path
 
 from app.errors import OutOfMemory
 from worker.children import Child
-from worker.disk import Disk, Taken
+from worker.disk import Disk, SpaceTaken
+from worker.disk_usage import DiskUsage, disk_usage_of, use_of_folders
 from worker.errors import DiskLimitExceeded, OutputLimitExceeded, TooManyProcesses
-from worker.holding import Held, held_by, use_of_folders
-from worker.usage import SessionUse, held_still
+from worker.session_usage import SessionUse, held_still
 
 # Of the folders; looking takes no more than this share of the time.
 LOOK_S, LOOKING_SHARE = 1.0, 0.1
@@ -73,8 +73,8 @@ class Watch:
 
     def _check_talk(self) -> None:
         for pace, what in (
-            (self._child.log_pace, "lines to its log"),
-            (self._child.event_pace, "events"),
+            (self._child.log_bucket, "lines to its log"),
+            (self._child.event_bucket, "events"),
         ):
             if pace.held_back_s > FLOOD_S:
                 raise OutputLimitExceeded(
@@ -100,12 +100,12 @@ class Watch:
 
     def _check_disk(self, use: SessionUse) -> None:
         limits, job = self._limits, self._child.folder.path
-        held = held_by(self._folders, use.pids, limits.files)
+        held = disk_usage_of(self._folders, use.pids, limits.files)
         held = replace(held, is_all=held.is_all and not self._hides)
         lost = self._disk.note(job, held)
         if self._is_amiss(held, lost):
             held, lost = self._look_closely(held, lost)
-        hidden = lost if self._hides else Taken(0, 0)
+        hidden = lost if self._hides else SpaceTaken(0, 0)
         if held.files + hidden.files > limits.files:
             raise DiskLimitExceeded(
                 f"the job holds more than {limits.files} files and folders, or some that cannot be "
@@ -126,7 +126,7 @@ class Watch:
                 hint="Run it again when there is more room; the operator can free some.",
             )
 
-    def _is_amiss(self, held: Held, lost: Taken) -> bool:
+    def _is_amiss(self, held: DiskUsage, lost: SpaceTaken) -> bool:
         """Whether it may hold more than it may, unseen."""
         limits = self._limits
         return (
@@ -136,7 +136,7 @@ class Watch:
             or self._disk.is_short()
         )
 
-    def _look_closely(self, held: Held, lost: Taken) -> tuple[Held, Taken]:
+    def _look_closely(self, held: DiskUsage, lost: SpaceTaken) -> tuple[DiskUsage, SpaceTaken]:
         """Look while nothing in it moves, at mapped files, too.
 
         What the disk lost is this job's only where something of it cannot be seen even so.
@@ -147,7 +147,7 @@ class Watch:
         self._look_closely_at = now + CLOSE_LOOK_S
         with held_still(self._child.process.pid):
             pids = self._child.use().pids
-            held = held_by(self._folders, pids, self._limits.files, with_mapped=True)
+            held = disk_usage_of(self._folders, pids, self._limits.files, with_mapped=True)
             lost = self._disk.note(self._child.folder.path, held)
         self._hides = not held.is_all
         if held.is_all:

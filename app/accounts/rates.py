@@ -53,7 +53,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Taken:
+class RateDecision:
     """Whether one more was within the rate, and how many more would be."""
 
     rate: Rate
@@ -63,7 +63,7 @@ class Taken:
     retry_after_s: int
 
     @classmethod
-    def of(cls, rate: Rate, room_us: int) -> "Taken":
+    def of(cls, rate: Rate, room_us: int) -> "RateDecision":
         """`room_us`: how far from the end of its minute; negative = by how much it is beyond."""
         is_allowed = room_us >= 0
         left_us = room_us if is_allowed else room_us + rate.cost_us
@@ -78,7 +78,7 @@ class Taken:
 
 class RateStore(Protocol):
     async def take(self, key: str, rate: Rate) -> int:
-        """Count one more, if there is room. Returns: what `Taken.of` reads."""
+        """Count one more, if there is room. Returns: what `RateDecision.of` reads."""
 
     async def close(self) -> None: ...
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.accounts.errors import TooManyRequests
 from app.accounts.principal import Principal
-from app.accounts.rates import Rate, Taken
+from app.accounts.rates import Rate, RateDecision
 from app.api import problems
 from app.api.addresses import address_of, counted_as
 from app.api.deps import Services
@@ -72,8 +72,8 @@ def rates_of(
                 yield Rate(prefix + name, per_minute * times), whose
 
 
-async def count(services: Services, rate: Rate, whose: str) -> Taken:
-    return Taken.of(rate, await services.rates.take(f"{rate.name}:{whose}", rate))
+async def count(services: Services, rate: Rate, whose: str) -> RateDecision:
+    return RateDecision.of(rate, await services.rates.take(f"{rate.name}:{whose}", rate))
 
 
 async def refusal_of_address(
@@ -92,7 +92,7 @@ def who(rate: Rate) -> str:
     return "all keys of this tenant" if rate.name.startswith(OF_ALL_KEYS) else "this key"
 
 
-def too_many(taken: Taken, whose: str) -> TooManyRequests:
+def too_many(taken: RateDecision, whose: str) -> TooManyRequests:
     what = taken.rate.name.removeprefix(OF_ALL_KEYS).replace("_", " ")
     return TooManyRequests(
         f"{whose} may have {taken.rate.per_minute} {what} a minute",
@@ -102,7 +102,7 @@ def too_many(taken: Taken, whose: str) -> TooManyRequests:
     )
 
 
-def headers_of(taken: Sequence[Taken]) -> dict[str, str]:
+def headers_of(taken: Sequence[RateDecision]) -> dict[str, str]:
     policies = (f'"{one.rate.name}";q={one.rate.per_minute};w={WINDOW_S}' for one in taken)
     limits = (f'"{one.rate.name}";r={one.remaining};t={one.reset_s}' for one in taken)
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(limits)}

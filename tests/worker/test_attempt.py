@@ -23,12 +23,12 @@ from tests.worker.conftest import PROLOGUE, Desk, a_desk
 from worker import attempt
 from worker.children import Child
 from worker.collecting import read_result
+from worker.disk_usage import Unseen
 from worker.engine.order import Result
-from worker.holding import Unseen
 from worker.job_folder import JobFolder
 from worker.limits import child_environment
+from worker.session_usage import SessionUse
 from worker.tasks import carry_out
-from worker.usage import SessionUse
 
 
 def error_of(job: Job) -> tuple[str, str | None]:
@@ -241,7 +241,7 @@ def test_files_that_only_a_mapping_keeps_count(
 ) -> None:
     """Of 30 MiB each, without a name, closed: the disk's loss tells where nothing else does."""
     if not may_look:
-        monkeypatch.setattr("worker.holding._mapped", may_not_look)
+        monkeypatch.setattr("worker.disk_usage._mapped", may_not_look)
     script = """
 say('phase', phase='training')
 held = []

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.faults.conftest import wait_until
+from worker.session_usage import use_of_session
 from worker.sessions import Session
-from worker.usage import use_of_session
 
 # A leader that waits, and a process that it forked; both say so.
 PROGRAM = "import os, sys; os.fork(); os.write(1, b'.'); sys.stdin.read()"

@@ -12,8 +12,8 @@ from app.accounts.rates import (
     BrokerRates,
     MemoryRates,
     Rate,
+    RateDecision,
     RateStore,
-    Taken,
     rates_of,
     redis_url,
 )
@@ -58,8 +58,8 @@ async def store(
     await store.close()
 
 
-async def take(store: RateStore, key: str = "key_1", rate: Rate = RATE) -> Taken:
-    return Taken.of(rate, await store.take(key, rate))
+async def take(store: RateStore, key: str = "key_1", rate: Rate = RATE) -> RateDecision:
+    return RateDecision.of(rate, await store.take(key, rate))
 
 
 async def test_n_may_come_at_once_and_not_one_more(store: RateStore) -> None:
@@ -101,7 +101,7 @@ async def test_rate_is_exact_where_a_minute_does_not_divide(
 ) -> None:
     rate = Rate("requests", per_minute)
     if per_minute > 1000:
-        room = Taken.of(rate, await store.take("key_1", rate))
+        room = RateDecision.of(rate, await store.take("key_1", rate))
         assert room.remaining == per_minute - 1
         return
     allowed = [(await take(store, "key_1", rate)).is_allowed for _ in range(per_minute + 1)]
@@ -166,4 +166,4 @@ def test_sentinels_are_not_asked(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_no_rate_is_so_high_that_one_costs_nothing() -> None:
     rate = Rate("requests", 10**9)
-    assert Taken.of(rate, 60_000_000 - rate.cost_us).is_allowed
+    assert RateDecision.of(rate, 60_000_000 - rate.cost_us).is_allowed

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from worker.usage import PROCESSES, living_task
+from worker.session_usage import PROCESSES, living_task
 
 BLOCK_BYTES = 512
 # Nobody's folders nest so deep; what does is there to trap who looks.
@@ -26,7 +26,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
-class Held:
+class DiskUsage:
     """What was seen.
 
     Attributes:
@@ -44,18 +44,18 @@ class Unseen(Exception):
     """Something is there, and cannot be looked at."""
 
 
-def held_by(
+def disk_usage_of(
     folders: Iterable[Path], pids: Iterable[int], most_files: int, *, with_mapped: bool = False
-) -> Held:
+) -> DiskUsage:
     """What lies in the folders, and what the processes keep of files without a name.
 
     with_mapped: files that are mapped and no longer open, too; which takes longer.
     """
     named, nameless = use_of_folders(folders, most_files), nameless_files(pids, with_mapped)
-    return Held(named.files, named.bytes + nameless.bytes, named.is_all and nameless.is_all)
+    return DiskUsage(named.files, named.bytes + nameless.bytes, named.is_all and nameless.is_all)
 
 
-def use_of_folders(folders: Iterable[Path], most_files: int) -> Held:
+def use_of_folders(folders: Iterable[Path], most_files: int) -> DiskUsage:
     """What lies in them, links not followed; looks at no more than `most_files`.
 
     They are in use meanwhile: what is gone when it is looked at does not count, but a folder that
@@ -73,11 +73,11 @@ def use_of_folders(folders: Iterable[Path], most_files: int) -> Held:
                 break
     except OSError:
         # A folder that is closed to its owner, or lies too deep: no step makes one.
-        return Held(most_files + 1, held)
-    return Held(files, held, is_all)
+        return DiskUsage(most_files + 1, held)
+    return DiskUsage(files, held, is_all)
 
 
-def nameless_files(pids: Iterable[int], with_mapped: bool = False) -> Held:
+def nameless_files(pids: Iterable[int], with_mapped: bool = False) -> DiskUsage:
     """What files hold that have no name any more but are open, or mapped."""
     seen: dict[tuple[int, int], int] = {}
     is_all = True
@@ -88,7 +88,7 @@ def nameless_files(pids: Iterable[int], with_mapped: bool = False) -> Held:
             seen[status.st_dev, status.st_ino] = status.st_blocks * BLOCK_BYTES
         if number == MOST_DESCRIPTORS:
             break
-    return Held(len(seen), sum(seen.values()), is_all)
+    return DiskUsage(len(seen), sum(seen.values()), is_all)
 
 
 def _all_below(folders: Iterable[Path]) -> Iterator[os.stat_result | None]:

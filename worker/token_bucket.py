@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-class Pace:
+class TokenBucket:
     """A bucket of bytes that fills as time goes by; who takes more than is in it has to wait."""
 
     def __init__(
@@ -17,7 +17,7 @@ class Pace:
         self._filled_at = clock()
         self.held_back_s = 0.0
 
-    def spend(self, count: int) -> float:
+    def take(self, count: int) -> float:
         """Take so many bytes. Returns: seconds to wait before the next."""
         now = self._clock()
         filled = self._left + (now - self._filled_at) * self.bytes_per_s

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.confinement import IMPORT_ROOT
-from worker.disk import Disk, Taken
-from worker.holding import DEEPEST, Held, nameless_files, use_of_folders
+from worker.disk import Disk, SpaceTaken
+from worker.disk_usage import DEEPEST, DiskUsage, nameless_files, use_of_folders
 
 PAGE = 4096
 # Root as in a container by default: without CAP_SYS_PTRACE and CAP_SYS_ADMIN.
@@ -24,7 +24,7 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 """
 LOOKING = """
 import subprocess, tempfile
-from worker.holding import nameless_files
+from worker.disk_usage import nameless_files
 held = tempfile.TemporaryFile()
 held.write(bytes(1 << 20))
 held.flush()
@@ -131,7 +131,9 @@ def test_folder_that_is_never_where_it_was_is_noticed(
 
     monkeypatch.setattr("os.scandir", renaming)
 
-    assert use_of_folders([tmp_path], 10) == Held(1, use_of_folders([tmp_path], 10).bytes, False)
+    assert use_of_folders([tmp_path], 10) == DiskUsage(
+        1, use_of_folders([tmp_path], 10).bytes, False
+    )
 
 
 @pytest.fixture
@@ -139,7 +141,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Disk, list[in
     """Of 10 000 bytes, with what is taken of them, to be set."""
     disk, taken = Disk(tmp_path, reserve_bytes=500), [0]
     monkeypatch.setattr(disk, "_free_bytes", lambda: 10_000 - taken[0])
-    monkeypatch.setattr(disk, "_taken", lambda: Taken(taken[0], 0))
+    monkeypatch.setattr(disk, "_taken", lambda: SpaceTaken(taken[0], 0))
     return disk, taken
 
 
@@ -152,7 +154,7 @@ def test_job_that_holds_most_goes_where_that_mends_it(
     disk: tuple[Disk, list[int]], taken: int, goes: list[str]
 ) -> None:
     for name, count in {"large": 400, "small": 10, "ended": 9999}.items():
-        disk[0].note(Path(name), Held(0, count))
+        disk[0].note(Path(name), DiskUsage(0, count))
     disk[0].forget(Path("ended"))
     disk[1][0] = taken
 
@@ -163,8 +165,8 @@ def test_job_that_cannot_be_seen_through_goes_for_what_nobody_holds(
     disk: tuple[Disk, list[int]],
 ) -> None:
     open_, hiding = Path("open"), Path("hiding")
-    disk[0].note(open_, Held(0, 300))
-    disk[0].note(hiding, Held(0, 10, is_all=False))
+    disk[0].note(open_, DiskUsage(0, 300))
+    disk[0].note(hiding, DiskUsage(0, 10, is_all=False))
     disk[1][0] = 9800
 
     assert disk[0].has_to_go(hiding)
@@ -174,15 +176,15 @@ def test_job_that_cannot_be_seen_through_goes_for_what_nobody_holds(
 def test_disk_says_what_it_lost_beside_what_jobs_hold(disk: tuple[Disk, list[int]]) -> None:
     one, other = Path("one"), Path("other")
     disk[1][0] = 1000  # before them, by others
-    assert disk[0].note(one, Held(0, 0)).bytes == 0
-    assert disk[0].note(other, Held(0, 0)).bytes == 0
+    assert disk[0].note(one, DiskUsage(0, 0)).bytes == 0
+    assert disk[0].note(other, DiskUsage(0, 0)).bytes == 0
     disk[1][0] = 1700
-    disk[0].note(other, Held(0, 500))
-    assert disk[0].note(one, Held(0, 100)).bytes == 100
+    disk[0].note(other, DiskUsage(0, 500))
+    assert disk[0].note(one, DiskUsage(0, 100)).bytes == 100
     disk[0].clear(one)
-    assert disk[0].note(one, Held(0, 100)).bytes == 0
-    assert disk[0].note(other, Held(0, 500)).bytes == 100
+    assert disk[0].note(one, DiskUsage(0, 100)).bytes == 0
+    assert disk[0].note(other, DiskUsage(0, 500)).bytes == 100
     disk[1][0] = 1600  # the others have removed theirs: that is nobody's credit
-    disk[0].note(one, Held(0, 100))
+    disk[0].note(one, DiskUsage(0, 100))
     disk[1][0] = 1650
-    assert disk[0].note(one, Held(0, 100)).bytes == 50
+    assert disk[0].note(one, DiskUsage(0, 100)).bytes == 50

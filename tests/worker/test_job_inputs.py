@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from tests.worker.conftest import Desk
 from worker.engine.order import ORDER, Order
-from worker.folder import write_order
 from worker.job_folder import JobFolder
+from worker.job_inputs import write_order
 
 
 def test_folder_holds_a_read_only_blob_and_goes_with_the_job(desk: Desk) -> None:

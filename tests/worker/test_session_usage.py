@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.pace import Pace
-from worker.usage import held_still, use_of_session
+from worker.session_usage import held_still, use_of_session
+from worker.token_bucket import TokenBucket
 
 # Its first thread ends; another one holds 50 MiB.
 WITHOUT_A_FIRST_THREAD = """
@@ -38,12 +38,12 @@ def test_session_has_its_processes_their_threads_and_their_memory() -> None:
 
 def test_pace_holds_back_what_is_beyond_its_burst() -> None:
     now = [0.0]
-    pace = Pace(100, 200, clock=lambda: now[0])
+    pace = TokenBucket(100, 200, clock=lambda: now[0])
 
-    assert pace.spend(200) == 0
-    assert pace.spend(50) == pytest.approx(0.5)
+    assert pace.take(200) == 0
+    assert pace.take(50) == pytest.approx(0.5)
     now[0] += 10
-    assert pace.spend(200) == 0
+    assert pace.take(200) == 0
     assert pace.held_back_s == pytest.approx(0.5)
 
 
