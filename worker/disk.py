@@ -52,7 +52,7 @@ class Disk:
         self._jobs: dict[Path, Holder] = {}
         self._lock = threading.Lock()
 
-    def note(self, job: Path, held: Held) -> Taken:
+    def note(self, job: Path, held: DiskUsage) -> SpaceTaken:
         """What the job is seen to hold, measured just before.
 
         Returns: what the disk lost without a job that is seen to hold it, since this job's first
