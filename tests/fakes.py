@@ -1,5 +1,7 @@
 """Stand-ins for what a test cannot wait for: the broker, the clock, and who asks for a change."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -31,6 +33,18 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+
+@dataclass
+class SteadyClock:
+    """The machine's clock, except that it neither stands still nor goes back."""
+
+    now_ns: Callable[[], int] = time.time_ns
+    last_ns: int = 0
+
+    def __call__(self) -> int:
+        self.last_ns = max(self.last_ns + 1, self.now_ns())
+        return self.last_ns
 
 
 # No route's: what a test starts from is told from what it tries by it.

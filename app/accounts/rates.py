@@ -111,12 +111,14 @@ class BrokerRates:
     """In Redis or Valkey; where that is away, in this process, and the log says so."""
 
     def __init__(
-        self, broker_url: str, now_us: Callable[[], int] | None = None, prefix: str = "penjing:rate"
+        self,
+        broker_url: str,
+        now_us: Callable[[], int] | None = None,
+        prefix: str = "penjing:rate",
+        timeout_s: float = STORE_TIMEOUT_S,
     ) -> None:
         self._redis = Redis.from_url(
-            redis_url(broker_url),
-            socket_timeout=STORE_TIMEOUT_S,
-            socket_connect_timeout=STORE_TIMEOUT_S,
+            redis_url(broker_url), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
         )
         self._take = self._redis.register_script(TAKE)
         self._now_us = now_us

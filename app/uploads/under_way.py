@@ -29,9 +29,6 @@ class UnderWay:
     def bytes_of(self, tenant_id: str) -> int:
         return self._bytes[tenant_id]
 
-    def count_of(self, tenant_id: str) -> int:
-        return self._uploads[tenant_id]
-
     @contextmanager
     def one(self, tenant_id: str) -> Iterator["Arriving"]:
         """An upload, from its first byte until it is a row or gone. Raises: TooManyUploads."""

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -84,10 +84,11 @@ def new_database(server: str) -> Iterator[Database]:
 
 
 def _execute(server: str, statement: str) -> None:
-    database = Database(server)
-    with database.engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(statement))
-    database.close()
+    with (
+        closing(Database(server)) as database,
+        database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+    ):
+        connection.execute(text(statement))
 
 
 def add_default_tenant(database: Database) -> None:

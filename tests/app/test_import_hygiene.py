@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.app.api.serving import ROOT, free_port, served
+from tests.app.api.serving import ROOT, served
 
 # The goal is 1.5 s of an idle machine; processor time is what a busy one cannot stretch.
 IMPORT_CPU_S = 1.5
@@ -47,15 +47,13 @@ def answer_of(program: str) -> str:
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
     """Process id and address of an API that has answered a bit of everything."""
-    port = free_port()
-    with served(tmp_path_factory.mktemp("home"), port) as process:
-        url = f"http://127.0.0.1:{port}"
+    with served(tmp_path_factory.mktemp("home")) as one:
         for path in ("/openapi.json", "/v1/techniques", "/v1/jobs", "/readyz"):
-            httpx.get(url + path, trust_env=False, timeout=60)
+            httpx.get(one.url + path, trust_env=False, timeout=60)
         rows = b"a,label\n" + b"1,0\n2,1\n" * 20
-        answer = httpx.post(f"{url}/v1/datasets", content=rows, trust_env=False, timeout=60)
+        answer = httpx.post(f"{one.url}/v1/datasets", content=rows, trust_env=False, timeout=60)
         assert answer.status_code == 201, answer.text
-        yield process.pid, url
+        yield one.process.pid, one.url
 
 
 def test_process_stays_small_when_it_serves(api: tuple[int, str]) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def starting(home: Path, enclose: Enclose) -> Iterator[Start]:
 def events_of(child: Child) -> list[Event]:
     """Everything it says until it closes its channel."""
     said: list[Event] = []
-    while (events := child.read(10)) is not None:
+    while (events := child.read(60)) is not None:
         said += events
     return said
 
@@ -174,10 +175,29 @@ def test_anything_but_an_event_is_a_fault(start: Start, said: str) -> None:
         events_of(child)
 
 
+def is_done_soon(child: Child, act: Callable[[], object]) -> bool:
+    """Whether it comes to its end while the child lives; the end of the child ends it else."""
+    acting = threading.Thread(target=act)
+    acting.start()
+    acting.join(timeout=30)
+    is_done = not acting.is_alive()
+    child.kill()
+    acting.join()
+    return is_done
+
+
 def test_read_does_not_wait_for_what_the_child_took_back(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    child = start('os.write(channel, b\'{"event":"ready"}\\n\'); time.sleep(30)')
+    said = tmp_path / "said"
+    child = start(
+        f"""
+os.write(channel, b'{{"event":"ready"}}\\n')
+open({str(said)!r}, "w").close()
+time.sleep(600)
+"""
+    )
+    wait_until(said.exists, "the child has said that it is ready")
     seen = select.select
 
     def seen_and_gone(channels: list[int], *rest: Any) -> Any:
@@ -186,12 +206,8 @@ def test_read_does_not_wait_for_what_the_child_took_back(
         return found
 
     monkeypatch.setattr(select, "select", seen_and_gone)
-    reading = threading.Thread(target=child.read, args=(10,), daemon=True)
 
-    reading.start()
-    reading.join(timeout=5)
-
-    assert not reading.is_alive()
+    assert is_done_soon(child, partial(child.read, 600))
 
 
 def test_going_does_not_wait_for_a_child_that_filled_its_own_input(start_boxed: Start) -> None:
@@ -204,13 +220,9 @@ except BlockingIOError: os.write(channel, b'{"event":"ready"}\\n')
 time.sleep(30)
 """
     )
-    child.read(10)
-    going = threading.Thread(target=child.go, daemon=True)
+    child.read(60)
 
-    going.start()
-    going.join(timeout=5)
-
-    assert not going.is_alive()
+    assert is_done_soon(child, child.go)
 
 
 def test_number_of_a_dead_child_is_nobody_elses_until_its_session_is_ended(start: Start) -> None:
@@ -234,7 +246,7 @@ os.write(channel, b'{"event":"ready"}\\n')
 time.sleep(60)
 """
     )
-    child.read(10)
+    child.read(60)
     wait_until(lambda: bool(child.log_tail().strip()), "the other process has started")
     grandchild = int(child.log_tail())
 

@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,10 +26,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def presence(settings: Settings) -> WorkerPresence:
-    database = Database(settings.resolved_database_url)
-    upgrade(database)
-    return WorkerPresence(database)
+def presence(settings: Settings) -> Iterator[WorkerPresence]:
+    with closing(Database(settings.resolved_database_url)) as database:
+        upgrade(database)
+        yield WorkerPresence(database)
 
 
 def test_worker_is_well_when_it_was_just_seen(settings: Settings, presence: WorkerPresence) -> None:

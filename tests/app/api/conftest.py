@@ -1,6 +1,5 @@
 """The API over ASGI, on SQLite and a blob store in a folder of the test."""
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -9,10 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
-from app import serve
 from app.api.connections import ConnectionLimits
 from app.api.deps import Services
 from app.database.engine import Database
@@ -20,11 +17,10 @@ from app.database.migrate import upgrade
 from app.main import assemble
 from app.settings import Settings
 from app.uploads.box import BoxTrial, Examine
-from tests.app.api.serving import free_port
+from tests.app.api.serving import serving
 from tests.fakes import FakeClock, FakeQueue
 
 MAX_UPLOAD_BYTES = 3 * 2**20
-START_LIMIT_S = 20.0
 
 
 @pytest.fixture
@@ -103,21 +99,7 @@ def limits() -> ConnectionLimits:
 @pytest.fixture
 async def url(api: Api, limits: ConnectionLimits) -> AsyncIterator[str]:
     """The API of the test behind a real socket: over ASGI alone an answer comes in one piece."""
-    port = free_port()
     # Connections that a test holds open are open as long as it likes.
-    config = serve.configured(
-        api.application,
-        limits,
-        port=port,
-        lifespan="off",
-        timeout_graceful_shutdown=1,
-        timeout_keep_alive=3600,
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(START_LIMIT_S):
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    await serving
+    patient = {"timeout_graceful_shutdown": 1, "timeout_keep_alive": 3600}
+    async with serving(api.application, limits, **patient) as url:
+        yield url

@@ -3,15 +3,13 @@
 import asyncio
 import json
 import resource
-import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
 from ipaddress import ip_network
 from typing import Any
 
 import h11
 import pytest
-import uvicorn
 from uvicorn.server import ServerState
 
 from app import serve
@@ -19,8 +17,10 @@ from app.api import connections
 from app.api.connections import Connection, ConnectionLimits
 from app.api.content import MEDIA_TYPE
 from app.api.security_headers import ALWAYS
+from app.uploads.under_way import MOST_AT_A_TIME, TooManyUploads, UnderWay
 from tests.app.api.conftest import MAX_UPLOAD_BYTES, Api
 from tests.app.api.given import a_model
+from tests.app.api.serving import serving
 from tests.app.api.test_hostile_requests import MODEL, kept, nothing_is_kept
 
 pytestmark = pytest.mark.anyio
@@ -123,17 +123,6 @@ async def test_connection_ends_when_a_refused_body_goes_on(url: str) -> None:
 # How long it takes nothing
 
 
-@asynccontextmanager
-async def serving(application: Callable[..., Any], limits: ConnectionLimits) -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = serve.configured(application, limits, lifespan="off", access_log=False)  # type: ignore[arg-type]  # any ASGI application
-        server = uvicorn.Server(config)
-        running = asyncio.create_task(server.serve([listener]))
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await running
-
-
 @narrowed(untaken_s=0.1)
 async def test_connection_ends_when_nothing_is_taken_of_its_answer(limits: Any) -> None:
     is_over = asyncio.Event()
@@ -147,7 +136,7 @@ async def test_connection_ends_when_nothing_is_taken_of_its_answer(limits: Any) 
             await asyncio.sleep(0)
         is_over.set()
 
-    async with serving(endless, limits) as url:
+    async with serving(endless, limits, access_log=False) as url:
         _, writer = await opened(url)
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's has it
         writer.write(LIVE)
@@ -381,6 +370,17 @@ async def test_many_ranges_are_one_whole_file(api: Api, url: str) -> None:
     assert b"multipart" not in answer
 
 
+def has_every_place(under_way: UnderWay) -> bool:
+    """Whether the tenant has no upload under way."""
+    with ExitStack() as stack:
+        try:
+            for _ in range(MOST_AT_A_TIME):
+                stack.enter_context(under_way.one(TENANT))
+        except TooManyUploads:
+            return False
+    return True
+
+
 async def test_uploads_broken_off_by_the_hundred_leave_nothing(api: Api, url: str) -> None:
     async def broken_off(number: int) -> None:
         _, writer = await opened(url)
@@ -393,7 +393,7 @@ async def test_uploads_broken_off_by_the_hundred_leave_nothing(api: Api, url: st
     for _ in range(5):
         await asyncio.gather(*(broken_off(number) for number in range(30)))
     async with asyncio.timeout(LIMIT_S):
-        while kept(api) or api.services.uploads.under_way.count_of(TENANT):  # noqa: ASYNC110
+        while kept(api) or not has_every_place(api.services.uploads.under_way):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert (await api.post("/v1/models", content=MODEL)).status_code == 201
 

@@ -17,7 +17,7 @@ from app.jobs import history
 from app.jobs.rows import NewEvent
 from tests.app.api import given
 from tests.app.api.conftest import Api
-from tests.app.api.serving import free_port, served
+from tests.app.api.serving import served
 
 pytestmark = pytest.mark.anyio
 
@@ -178,19 +178,18 @@ async def test_stream_ends_when_its_job_is_deleted(api: Api) -> None:
 async def test_stream_resumes_without_gap_or_repeat_when_the_api_is_killed(api: Api) -> None:
     job_id = (await given.a_job(api))["id"]
     fence = given.started(api, job_id)
-    home, port = api.services.settings.home, free_port()
-    url = f"http://127.0.0.1:{port}"
+    home = api.services.settings.home
     seen: list[int] = []
-    with served(home, port) as process:
-        async with following(url, job_id) as lines:
+    with served(home) as first:
+        async with following(first.url, job_id) as lines:
             given.reported(api, job_id, fence, 0.1, an_event(1))
             seen += [(await next_event(lines))["data"]["seq"] for _ in range(3)]
-            process.kill()
+            first.process.kill()
             with pytest.raises((httpx.TransportError, AssertionError)):
                 await next_event(lines)
     given.reported(api, job_id, fence, 0.2, an_event(2), an_event(3))
-    with served(home, port):
-        async with following(url, job_id, last_seen=seen[-1]) as lines:
+    with served(home) as second:
+        async with following(second.url, job_id, last_seen=seen[-1]) as lines:
             given.reported(api, job_id, fence, 0.3, an_event(4))
             seen += [(await next_event(lines))["data"]["seq"] for _ in range(3)]
     assert seen == [1, 2, 3, 4, 5, 6]

@@ -90,10 +90,10 @@ async def test_checks_that_hang_keep_nobody_else_waiting(
 ) -> None:
     go_on = threading.Event()
     for name in api.services.readiness.checks:
-        monkeypatch.setitem(api.services.readiness.checks, name, lambda: str(go_on.wait(10)))
+        monkeypatch.setitem(api.services.readiness.checks, name, lambda: str(go_on.wait(120)))
     waiting = [asyncio.create_task(api.get("/readyz")) for _ in range(60)]
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             assert (await api.get("/v1/me")).status_code == 200
         assert not any(one.done() for one in waiting)
     finally:
@@ -105,7 +105,7 @@ async def test_round_of_checks_goes_on_when_who_asked_first_has_gone(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
-    monkeypatch.setitem(api.services.readiness.checks, "database", lambda: str(go_on.wait(10)))
+    monkeypatch.setitem(api.services.readiness.checks, "database", lambda: str(go_on.wait(120)))
     first = asyncio.create_task(api.get("/readyz"))
     second = asyncio.create_task(api.get("/readyz"))
     await asyncio.sleep(0.1)

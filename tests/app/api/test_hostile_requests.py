@@ -142,14 +142,14 @@ async def raw_answer(url: str, head: str, body: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
     writer.write(f"POST /v1/models HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n".encode() + body)
     await writer.drain()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await reader.read(2**16)
     writer.close()
     return answer
 
 
 async def nothing_is_kept(api: Api) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while kept(api):  # noqa: ASYNC110 - the server ends when it likes
             await asyncio.sleep(0.01)
 

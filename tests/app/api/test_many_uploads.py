@@ -84,7 +84,7 @@ async def test_half_open_uploads_hold_one_batch_each_and_leave_nothing(api: Api,
     assert honest.status_code == 201
     for writer in connections:
         writer.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(kept(api)) > 1:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

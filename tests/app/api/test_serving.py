@@ -1,42 +1,44 @@
 """The API as a process of its own: what it logs, and what it does when its disk fails it."""
 
 import json
+import re
 import resource
-import socket
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import IO
 
 import httpx
 import pytest
 
-from tests.app.api.serving import free_port, served
+from tests.app.api.serving import await_answer, served, started
 
 ROWS = b"a,label\n" + b"1,0\n2,1\n" * 20
 LARGE = b"a,label\n" + b"".join(b"%d.%0500d,%d\n" % (row, 1, row % 2) for row in range(4200))
 
-Serving = Callable[[Path, IO[str]], AbstractContextManager[str]]
+Serving = Callable[[Path, Path], AbstractContextManager[str]]
 
 
 @contextmanager
-def by_address(home: Path, stderr: IO[str]) -> Iterator[str]:
-    """As the image starts it."""
-    port = free_port()
-    with served(home, port, stderr=stderr):
-        yield f"http://127.0.0.1:{port}"
+def by_address(home: Path, log: Path) -> Iterator[str]:
+    """As the image starts it, but for the number, which it says itself."""
+
+    def told() -> str | None:
+        found = re.search(r"running on (http://127\.0\.0\.1:\d+)", log.read_text())
+        return found and found[1]
+
+    with log.open("w") as stderr, started(home, "--port", "0", stderr=stderr) as process:
+        await_answer(process, told)
+        url = told()
+        assert url is not None
+        yield url
 
 
 @contextmanager
-def by_stack(home: Path, stderr: IO[str]) -> Iterator[str]:
+def by_stack(home: Path, log: Path) -> Iterator[str]:
     """As the embedded stack starts it: on a socket that it inherits."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port, fd = listener.getsockname()[1], listener.fileno()
-        command = (sys.executable, "-m", "app.serve", "--fd", str(fd))
-        with served(home, port, command=command, pass_fds=(fd,), stderr=stderr):
-            yield f"http://127.0.0.1:{port}"
+    with log.open("w") as stderr, served(home, stderr=stderr) as one:
+        yield one.url
 
 
 @pytest.mark.parametrize("serving", [by_address, by_stack])
@@ -44,7 +46,7 @@ def test_log_names_the_request_when_its_error_was_unforeseen(
     tmp_path: Path, serving: Serving
 ) -> None:
     log = tmp_path / "stderr"
-    with log.open("w") as stderr, serving(tmp_path, stderr) as url, http(url) as client:
+    with serving(tmp_path, log) as url, http(url) as client:
         dataset_id = client.post("/v1/datasets", content=ROWS).json()["id"]
         with closing(sqlite3.connect(tmp_path / "penjing.db")) as database, database:
             database.execute("UPDATE uploads SET status = 'impossible'")
@@ -60,11 +62,11 @@ def test_log_names_the_request_when_its_error_was_unforeseen(
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process: Linux only")
 def test_upload_is_stored_nowhere_when_the_disk_is_full(tmp_path: Path) -> None:
-    port = free_port()
-    with served(tmp_path, port) as process, http(f"http://127.0.0.1:{port}") as client:
-        limits = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    with served(tmp_path) as one, http(one.url) as client:
+        pid = one.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         # A file that may not grow: what the store is told then is what a full disk tells it.
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2**20, limits[1]))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (2**20, limits[1]))
         refused = client.post("/v1/datasets", content=LARGE)
         assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
         assert refused.headers["retry-after"] == "5"
@@ -72,18 +74,15 @@ def test_upload_is_stored_nowhere_when_the_disk_is_full(tmp_path: Path) -> None:
         assert client.get("/v1/datasets").json()["items"] == []
 
         assert client.post("/v1/datasets", content=ROWS).status_code == 201
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limits)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
         assert client.post("/v1/datasets", content=LARGE).status_code == 201
 
 
 def test_upload_is_stored_nowhere_when_the_store_is_unwritable(tmp_path: Path) -> None:
-    port, in_the_way = free_port(), tmp_path / "plain file"
+    in_the_way = tmp_path / "plain file"
     in_the_way.touch()
     environment = {"PENJING_BLOBS": str(in_the_way / "blobs")}
-    with (
-        served(tmp_path, port, environment=environment),
-        http(f"http://127.0.0.1:{port}") as client,
-    ):
+    with served(tmp_path, environment=environment) as one, http(one.url) as client:
         refused = client.post("/v1/datasets", content=ROWS)
         assert (refused.status_code, refused.json()["code"]) == (503, "store_unwritable")
         assert refused.headers["retry-after"] == "5"
@@ -103,15 +102,16 @@ def http(url: str) -> httpx.Client:
 
 
 def test_passwords_of_broker_and_database_are_in_no_line_and_no_answer(tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "stderr"
+    log = tmp_path / "stderr"
     environment = {
-        "PENJING_BROKER_URL": f"redis://:hunter2@127.0.0.1:{free_port()}/0",
+        # Nobody listens there, and nobody but root may.
+        "PENJING_BROKER_URL": "redis://:hunter2@127.0.0.1:1/0",
         "PENJING_DATABASE_URL": f"sqlite:///{tmp_path}/penjing.db?password=hunter2",
     }
     with (
         log.open("w") as stderr,
-        served(tmp_path, port, environment=environment, stderr=stderr),
-        http(f"http://127.0.0.1:{port}") as client,
+        served(tmp_path, environment=environment, stderr=stderr) as one,
+        http(one.url) as client,
     ):
         answer = client.get("/readyz", headers={"Authorization": "Bearer hunter2"})
         assert answer.json()["checks"]["broker"]["status"] == "failing"

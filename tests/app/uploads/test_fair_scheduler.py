@@ -71,7 +71,7 @@ def test_who_goes_away_leaves_the_turn_to_others(*, is_handed_out: bool) -> None
         turns.require_place("b")
         if not is_handed_out:
             await holder.__aexit__(None, None, None)
-        await asyncio.wait_for(inspect(turns, "c", done), 1)
+        await asyncio.wait_for(inspect(turns, "c", done), 60)
         assert done == ["c"]
 
     asyncio.run(go_away())

@@ -10,16 +10,11 @@ from app.uploads.inspector.saved_model.wire import Kind, Schema, Spec
 NUMBER, BYTES, FIXED32, FIXED64 = Kind.NUMBER, Kind.BYTES, Kind.FIXED32, Kind.FIXED64
 
 
-def _map(of: Kind = BYTES) -> Schema:
-    return {1: Spec("key", BYTES), 2: Spec("value", of)}
-
-
 def _many(name: str, kind: Kind = BYTES) -> Spec:
     return Spec(name, kind, is_repeated=True)
 
 
-MAP = _map()
-NUMBER_MAP = _map(NUMBER)
+MAP: Schema = {1: Spec("key", BYTES), 2: Spec("value", BYTES)}
 
 SAVED_MODEL: Schema = {1: Spec("schema_version", NUMBER), 2: _many("meta_graphs")}
 META_GRAPH: Schema = {

@@ -21,8 +21,6 @@ from app.uploads.inspector.saved_model.wire import Wire
 MAX_INDEX_BYTES = 16 * 2**20
 PIECE_BYTES = 2**20
 HEADER = ""
-# A text: TensorFlow's own description of its objects, which it needs to find the variables.
-OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 FLOATS: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),

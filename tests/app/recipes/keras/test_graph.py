@@ -37,10 +37,10 @@ def test_sums_of_sums_of_an_unknown_shape_take_no_time() -> None:
         built = {"build_config": {"input_shape": [None, 4]}} if index % 2 else {}
         layers.append({**layer("Add", f"x{index}", before, before), **built})
     model = functional(layers, [["x299", 0, 0]] * 300)
-    started = time.monotonic()
+    started = time.process_time()
     assert outputs(model)[0].shape is None
     assert len(heads(model, None)) == 300
-    assert time.monotonic() - started < SOON_S
+    assert time.process_time() - started < SOON_S
 
 
 def test_nested_model_is_taken_apart_once_however_often_it_is_called() -> None:
@@ -54,9 +54,9 @@ def test_nested_model_is_taken_apart_once_however_often_it_is_called() -> None:
         for node in range(1000)
     ]
     model = functional([source(), inner], [["inner", node, 0] for node in range(1, 1001)])
-    started = time.monotonic()
+    started = time.process_time()
     assert {head.shape for head in heads(model, None)} == {(4,)}
-    assert time.monotonic() - started < SOON_S
+    assert time.process_time() - started < SOON_S
 
 
 def test_shape_of_what_leads_back_to_itself_is_not_known() -> None:

@@ -132,9 +132,9 @@ def test_read_csv_says_how_to_leave_out_what_pandas_adds() -> None:
 
 @pytest.mark.parametrize("digits", ["1" * 10**6, "1" * 10**6 + "x", " " * 10**6 + "x"])
 def test_number_is_looked_at_in_one_go(digits: str) -> None:
-    began_at = time.monotonic()
+    began_at = time.process_time()
     csv_table.NUMBER.fullmatch(digits)
-    assert time.monotonic() - began_at < 2
+    assert time.process_time() - began_at < 2
 
 
 def test_read_csv_takes_the_column_that_is_called_label() -> None:

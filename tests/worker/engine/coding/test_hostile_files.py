@@ -118,7 +118,7 @@ def test_code_made_on_purpose_ends_cleanly_and_soon() -> None:
         write_tensor(stream, (rng.integers(-3, 4, shape) * 0.5).astype(np.float32), None)
     code = stream.finish()
     codes = [*with_each_byte_flipped(code), *(random.Random(k).randbytes(60) for k in range(60))]
-    started = time.monotonic()
+    started = time.process_time()
     tracemalloc.start()
     outcomes = [outcome(hostile) for hostile in codes]
     _, peak_bytes = tracemalloc.get_traced_memory()
@@ -126,7 +126,7 @@ def test_code_made_on_purpose_ends_cleanly_and_soon() -> None:
     assert {"read", "PackedFileDamaged", "PackedFileTooLarge"} >= set(outcomes)
     assert "PackedFileDamaged" in outcomes
     assert peak_bytes < 200 << 20
-    assert time.monotonic() - started < 60
+    assert time.process_time() - started < 60
 
 
 def outcome(code: bytes) -> str:

@@ -59,7 +59,6 @@ def with_kernel(values: list[list[float]]) -> Any:
 
 
 KERNEL = [[1.0, 0.3], [-0.4, 0.0], [0.24, -0.06]]
-THIRD = np.float32(1 / 3)
 
 
 @pytest.mark.parametrize(
