@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from app.accounts.principal import Scope
+from app.accounts.principal import Principal, Scope
 from app.errors import PenjingError
 
 MARK = "pj_"
@@ -32,6 +32,16 @@ class Unauthenticated(PenjingError):
     title = "Who asks is not known"
 
 
+class SpentKey(Unauthenticated):
+    """A whole key of ours that was revoked or has expired: its tenant is told that it is used."""
+
+    def __init__(self, key: "ApiKey", state: "KeyState") -> None:
+        super().__init__(
+            f"the key {key.id} is {state}", hint="Ask an admin of your tenant for a new one."
+        )
+        self.principal = Principal(key.tenant_id, key.id, key.scopes)
+
+
 def no_longer_good() -> Unauthenticated:
     return Unauthenticated(
         "the key was revoked, or has expired, while the request was under way",
@@ -47,7 +57,11 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as it is kept: by its digest, never by its text."""
+    """A key as it is kept: by its digest, never by its text.
+
+    Args:
+        made_by: the key that made it, and with which it is revoked; null for the operator's.
+    """
 
     id: str
     tenant_id: str
@@ -59,6 +73,7 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    made_by: str | None
 
     def state(self, now: datetime) -> KeyState:
         if self.revoked_at is not None:

@@ -12,6 +12,7 @@ from app.accounts.keys import (
     NOBODYS_DIGEST,
     ApiKey,
     KeyState,
+    SpentKey,
     Unauthenticated,
     digest_of,
     is_text_of,
@@ -55,7 +56,7 @@ class AccountService:
         query, one comparison, the same answer. Only who knows the whole key is told that it has
         expired or was revoked.
 
-        Raises: Unauthenticated.
+        Raises: Unauthenticated, SpentKey.
         """
         key = self.store.by_prefix(prefix_of(text))
         is_right = is_text_of(key.digest if key else NOBODYS_DIGEST, text)
@@ -67,9 +68,7 @@ class AccountService:
         now = self.clock()
         state = key.state(now)
         if state is not KeyState.ACTIVE:
-            raise Unauthenticated(
-                f"the key {key.id} is {state}", hint="Ask an admin of your tenant for a new one."
-            )
+            raise SpentKey(key, state)
         self._note_use(key, now)
         return Principal(key.tenant_id, key.id, key.scopes)
 
@@ -92,18 +91,19 @@ class AccountService:
 
         Returns: it as it is kept, and its text, which nobody can read again.
         """
-        key, text = _new_key(change.tenant_id, wish, self.clock())
+        key, text = _new_key(change, wish, self.clock())
         self.store.add(change, key)
         return key, text
 
     def issue_bounded(self, change: AuditedChange, wish: KeyWish) -> tuple[ApiKey, str]:
         """The same at the word of the tenant itself.
 
-        What a key makes ends with it at the latest, and a tenant's own have an upper number.
+        What a key makes ends with it at the latest, whether it expires or is revoked, and a
+        tenant's own have an upper number.
 
         Raises: Unauthenticated where the key of the change is not good any more, TooManyKeys.
         """
-        key, text = _new_key(change.tenant_id, wish, self.clock())
+        key, text = _new_key(change, wish, self.clock())
         return self.store.add_bounded(change, key), text
 
     def get(self, tenant_id: str, key_id: str) -> ApiKey:
@@ -115,14 +115,19 @@ class AccountService:
         return self.store.page(tenant_id, limit, cursor)
 
     def revoke(self, change: AuditedChange, key_id: str) -> ApiKey:
-        """Raises: NotFound, OwnKey, Unauthenticated."""
+        """It, and every key that it made or that one of these made, are none any more.
+
+        But for the one that asks: so a tenant can replace its only admin key by one that it made.
+
+        Raises: NotFound, OwnKey, Unauthenticated.
+        """
         if key_id == change.key_id:
             raise OwnKey(
                 f"{key_id} is the key that this request came with; without it, it may be that "
                 "nobody could make another one",
                 hint="Revoke it with another admin key, or with `penjing keys revoke` on the host.",
             )
-        return self.store.revoke(change, key_id, self.clock())
+        return self.store.revoke(change, key_id, self.clock)
 
     def tenant(self, tenant_id: str) -> Tenant:
         """Raises: NotFound."""
@@ -144,11 +149,11 @@ class AccountService:
             log.warning("key.use_not_noted", extra={"key_id": key.id, "why": type(error).__name__})
 
 
-def _new_key(tenant_id: str, wish: KeyWish, now: datetime) -> tuple[ApiKey, str]:
+def _new_key(change: AuditedChange, wish: KeyWish, now: datetime) -> tuple[ApiKey, str]:
     text = new_text()
     key = ApiKey(
         id=new_id("key"),
-        tenant_id=tenant_id,
+        tenant_id=change.tenant_id,
         name=wish.name,
         prefix=prefix_of(text),
         digest=digest_of(text),
@@ -157,5 +162,6 @@ def _new_key(tenant_id: str, wish: KeyWish, now: datetime) -> tuple[ApiKey, str]
         expires_at=None if wish.lifetime is None else now + wish.lifetime,
         revoked_at=None,
         last_used_at=None,
+        made_by=change.key_id,
     )
     return key, text

@@ -1,6 +1,6 @@
 """Tenants and keys as database rows."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
@@ -121,18 +121,18 @@ class AccountStore:
         items = [_key_of(row) for row in rows[:limit]]
         return KeyPage(items, items[-1].id if len(rows) > limit else None)
 
-    def revoke(self, change: AuditedChange, key_id: str, now: datetime) -> ApiKey:
-        """From now on it is no key any more; a revoked one stays as it is.
+    def revoke(self, change: AuditedChange, key_id: str, clock: Callable[[], datetime]) -> ApiKey:
+        """From now on it is no key any more, nor is what it made; a revoked one stays as it is.
 
         Raises: NotFound, Unauthenticated.
         """
-        is_valid = _owned(change.tenant_id, key_id) & api_keys.c.revoked_at.is_(None)
         with self.database.write() as connection:
             # Of two admin keys that revoke each other at the same moment, one is left.
             _lock_keys(connection, change.tenant_id)
-            revoked = connection.execute(update(api_keys).where(is_valid).values(revoked_at=now))
-            if revoked.rowcount:
-                record_change(connection, change, key_id, now)
+            # Not before: what others did while this waited is not to lie behind it.
+            now = clock()
+            for revoked_id in _revoked_with(connection, change, key_id, now):
+                record_change(connection, change, revoked_id, now)
         return self.get(change.tenant_id, key_id)
 
     def by_prefix(self, prefix: str) -> ApiKey | None:
@@ -183,6 +183,22 @@ def _lock_keys(connection: Connection, tenant_id: str) -> None:
     """Who makes or revokes keys of this tenant waits for the end of this transaction."""
     tenant = select(tenants.c.id).where(tenants.c.id == tenant_id)
     connection.execute(tenant.with_for_update())
+
+
+def _revoked_with(
+    connection: Connection, change: AuditedChange, key_id: str, now: datetime
+) -> Sequence[str]:
+    """The ids of those that were still keys: this one, if it was, and what came of it.
+
+    Not the one that asks, nor what came of that.
+    """
+    is_valid = _owned(change.tenant_id, key_id) & api_keys.c.revoked_at.is_(None)
+    gone = select(api_keys.c.id).where(is_valid).cte("gone", recursive=True)
+    is_made = (api_keys.c.made_by == gone.c.id) & api_keys.c.id.is_distinct_from(change.key_id)
+    gone = gone.union_all(select(api_keys.c.id).where(is_made))
+    are_left = api_keys.c.id.in_(select(gone.c.id)) & api_keys.c.revoked_at.is_(None)
+    revoked = update(api_keys).where(are_left).values(revoked_at=now).returning(api_keys.c.id)
+    return connection.execute(revoked).scalars().all()
 
 
 def _ending_with(connection: Connection, maker_id: str | None, key: ApiKey) -> ApiKey:

@@ -33,6 +33,9 @@ class KeyView(View):
     expires_at: datetime | None = Field(description="Null = it is good until it is revoked.")
     revoked_at: datetime | None
     last_used_at: datetime | None = Field(description="To the minute.")
+    made_by: str | None = Field(
+        description="The key that made it, and with which it is revoked; null for the operator's."
+    )
 
 
 class NewKeyView(KeyView):

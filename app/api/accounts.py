@@ -35,7 +35,7 @@ def create_api_key(
 ) -> NewKeyView:
     """Make a key of the tenant; its text is in this answer and nowhere else.
 
-    It ends with the key that makes it, at the latest.
+    It ends with the key that makes it, at the latest: when that expires or is revoked.
     """
     refuse_nul_in_body(body.model_dump(mode="json"))
     key, text = services.accounts.issue_bounded(change, body.as_wish())
@@ -67,7 +67,10 @@ def get_api_key(key_id: str, principal: Admin, services: ServicesDep) -> KeyView
 
 @router.delete("/api-keys/{key_id}", status_code=204)
 def revoke_api_key(key_id: str, change: Administers, services: ServicesDep) -> None:
-    """Revoke a key, at once and for good; not the one that the request comes with."""
+    """Revoke a key and what it made, at once and for good; it can still be read.
+
+    The key that the request comes with stays, and what that made.
+    """
     services.accounts.revoke(change, key_id)
 
 
@@ -82,4 +85,5 @@ def key_view(services: Services, key: ApiKey) -> KeyView:
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
         last_used_at=key.last_used_at,
+        made_by=key.made_by,
     )

@@ -70,7 +70,9 @@ def route_name(scope: Scope) -> str | None:
 
 
 def entry_of(scope: Scope, status: int, name: str | None) -> Entry:
-    principal: Principal | None = scope.get("state", {}).get("principal")
+    state = scope.get("state", {})
+    # Whose key is used that is none any more, is told of it.
+    principal: Principal | None = state.get("principal") or state.get("spent_by")
     services: Services = scope["app"].state.services
     return Entry(
         action=action_of(name),

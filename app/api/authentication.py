@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.accounts.keys import MARK, Unauthenticated
+from app.accounts.keys import MARK, SpentKey, Unauthenticated
 from app.accounts.principal import ANYBODY, Principal
 from app.accounts.service import AccountService
 from app.api import problems
@@ -56,6 +56,8 @@ class Authentication:
         try:
             principal = await anyio.to_thread.run_sync(find, limiter=self._threads)
         except (PenjingError, SQLAlchemyError) as refused:
+            if isinstance(refused, SpentKey):
+                scope.setdefault("state", {})["spent_by"] = refused.principal
             is_wrong_key = isinstance(refused, Unauthenticated)
             too_many = await refusal_of_address(services, scope) if is_wrong_key else None
             error = too_many or refused

@@ -103,7 +103,7 @@ def list_keys(output: Output, tenant: str | None, home: Path) -> Exit:
 @home_option
 @command
 def revoke(output: Output, key: str, home: Path) -> Exit:
-    """Revoke a key by its id (key_...) or by how it begins (pj_...); at once and for good."""
+    """Revoke a key, and what it made, by its id (key_...) or beginning (pj_...), for good."""
     with accounts_of(home) as accounts:
         there = found_key(accounts, key)
         revoked = accounts.revoke(AuditedChange(there.tenant_id, "api_key.revoke", 204), there.id)
@@ -158,6 +158,7 @@ def as_json(key: ApiKey, tenant: str, now: datetime) -> dict[str, Any]:
         "prefix": f"{MARK}{key.prefix}",
         "scopes": [scope.value for scope in Scope if scope in key.scopes],
         "state": key.state(now).value,
+        "made_by": key.made_by,
         **moments,
     }
 

@@ -81,8 +81,10 @@ api_keys = Table(
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
     Column("last_used_at", UtcDateTime),
+    Column("made_by", Id),
     UniqueConstraint("prefix"),
     Index(None, "tenant_id", "id"),
+    Index(None, "made_by"),
 )
 
 uploads = Table(

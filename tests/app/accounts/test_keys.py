@@ -22,6 +22,7 @@ KEY = ApiKey(
     expires_at=NOW + timedelta(days=1),
     revoked_at=None,
     last_used_at=None,
+    made_by=None,
 )
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from app.accounts import keys, service
-from app.accounts.keys import KeyState, Unauthenticated, new_text
+from app.accounts.audit import AuditLog
+from app.accounts.audited_changes import AuditedChange
+from app.accounts.keys import ApiKey, KeyState, Unauthenticated, new_text
 from app.accounts.principal import DEFAULT_TENANT, Principal, Scope
 from app.accounts.service import AccountService, KeyWish, OwnKey
 from app.accounts.store import AccountStore
@@ -148,6 +151,63 @@ def test_key_cannot_revoke_itself(accounts: AccountService) -> None:
     with pytest.raises(OwnKey, match=key.id):
         accounts.revoke(by(accounts.authenticate(given)), key.id)
     assert accounts.authenticate(given).key_id == key.id
+
+
+def made_by(accounts: AccountService, maker: ApiKey) -> ApiKey:
+    return accounts.issue_bounded(by_key(maker), ADMIN)[0]
+
+
+def by_key(key: ApiKey) -> AuditedChange:
+    return a_change(key.tenant_id, key.id)
+
+
+def test_key_is_revoked_with_all_that_it_made(
+    accounts: AccountService, both_databases: Database
+) -> None:
+    leaked, other = (accounts.issue(a_change(), ADMIN)[0] for _ in range(2))
+    child = made_by(accounts, leaked)
+    grandchild, was_revoked = (made_by(accounts, child) for _ in range(2))
+    beyond = made_by(accounts, was_revoked)
+    accounts.revoke(a_change(), was_revoked.id)
+    stranger = made_by(accounts, other)
+    assert (child.made_by, other.made_by) == (leaked.id, None)
+
+    accounts.revoke(replace(by_key(other), action="api_key.revoke"), leaked.id)
+
+    everybody = {key.id for key in (leaked, child, grandchild, beyond, other, stranger)}
+    assert accounts.good_ones(everybody) == {other.id, stranger.id}
+    log = AuditLog(both_databases, accounts.clock).latest(50)
+    told = [one.entry.object_id for one in log if one.entry.action == "api_key.revoke"]
+    assert sorted(map(str, told)) == sorted([leaked.id, child.id, grandchild.id])
+
+
+def test_only_admin_key_can_be_replaced_by_one_that_it_made(accounts: AccountService) -> None:
+    leaked = accounts.issue(a_change(), ADMIN)[0]
+    mine, thiefs = (made_by(accounts, leaked) for _ in range(2))
+    also_mine = made_by(accounts, mine)
+
+    accounts.revoke(by_key(mine), leaked.id)
+
+    everybody = {key.id for key in (leaked, mine, thiefs, also_mine)}
+    assert accounts.good_ones(everybody) == {mine.id, also_mine.id}
+
+
+def test_moment_of_a_revocation_is_taken_when_nobody_else_can_revoke(
+    accounts: AccountService, both_databases: Database, clock: FakeClock
+) -> None:
+    key, _ = accounts.issue(a_change(), READER)
+    asked_after: list[list[str]] = []
+
+    with statements(both_databases) as seen:
+
+        def noted() -> datetime:
+            asked_after.append(list(seen))
+            return clock()
+
+        replace(accounts, clock=noted).revoke(a_change(), key.id)
+
+    [before] = asked_after
+    assert "FROM tenants" in before[-1]
 
 
 def test_admin_is_there_while_one_of_its_keys_is_good(

@@ -2,17 +2,19 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from app.accounts.principal import DEFAULT_TENANT, Scope
+from app.accounts.service import KeyWish
 from app.api.auditing import HARMLESS, action_of
 from tests.app.api import given
 from tests.app.api.conftest import Api
 from tests.app.conftest import add_tenant
-from tests.fakes import STARTING
+from tests.fakes import STARTING, a_change
 
 pytestmark = pytest.mark.anyio
 
@@ -95,6 +97,26 @@ async def test_wrong_key_is_written_down_for_the_operator(
     assert (row["action"], row["status"], row["tenant_id"]) == ("request.refuse", 401, None)
     assert row["address"] == "127.0.0.1"
     assert "1111" not in str(row)
+
+
+@pytest.mark.parametrize("ended", ["revoked", "expired"])
+async def test_tenant_is_told_that_its_spent_key_is_used(
+    asking: Api, admin: dict[str, str], ended: str
+) -> None:
+    accounts = asking.services.accounts
+    wish = KeyWish("leaked", frozenset({Scope.READ}), timedelta(seconds=60))
+    key, text = accounts.issue(a_change(), wish)
+    if ended == "revoked":
+        accounts.revoke(a_change(), key.id)
+    asking.clock.advance(60)
+    assert (await asking.get("/v1/jobs", headers=given.bearing(text))).status_code == 401
+    [entry] = await entries(asking, admin)
+    assert (entry["key_id"], entry["action"], entry["status"], entry["address"]) == (
+        key.id,
+        "request.refuse",
+        401,
+        "127.0.0.1",
+    )
 
 
 async def test_flood_of_wrong_keys_is_written_down_only_up_to_its_limit(asking: Api) -> None:

@@ -107,7 +107,7 @@ async def test_address_is_told_to_wait_when_it_tries_too_many_keys(limited: Api)
 async def test_revoked_key_counts_as_a_wrong_one(limited: Api) -> None:
     text = given.a_key(limited)
     [key] = limited.services.accounts.page(DEFAULT_TENANT, 1, None).items
-    limited.services.accounts.store.revoke(a_change(), key.id, limited.clock())
+    limited.services.accounts.revoke(a_change(), key.id)
     asked = await answers(limited, 4, text)
     assert [answer.status_code for answer in asked] == [401] * 3 + [429]
     assert "ratelimit" not in asked[0].headers
