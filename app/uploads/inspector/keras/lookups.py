@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from app.uploads.inspector.keras import names
+from app.uploads.inspector.keras.earlier import keras2_hint
 from app.uploads.inspector.keras.walk import Spot, refused
 from app.uploads.inspector.shown import shown
 
@@ -77,7 +78,7 @@ def check_lookup(spot: Spot, hint: str | None = None) -> None:
             spot,
             f"the model uses {_full_name(module, class_name)} ({_shown_name(found)}), which is "
             "not among the layers and objects that can be loaded here",
-            hint or OWN_LAYERS_HINT,
+            hint or keras2_hint(spot) or OWN_LAYERS_HINT,
         )
     registered = found.get("registered_name")
     if registered not in (None, class_name):

@@ -8,13 +8,12 @@ import tflite
 from app.errors import RejectedUpload
 from app.uploads.inspector.shown import shown
 from app.uploads.inspector.tflite.arity import OPTIONAL
+from app.uploads.inspector.tflite.calls import check_calls
 from app.uploads.inspector.tflite.flow import check_flow
 from app.uploads.inspector.tflite.reader import Reader
 from app.uploads.inspector.tflite.tensors import Tensor, TensorReader
 
 MAX_SUBGRAPHS = 1_000
-# Interpreters prepare what is called inside the call: each is a frame of their stack.
-MAX_CALL_DEPTH = 32
 SCHEMA_VERSION = 3
 CUSTOM_CODE, SIGNATURE_KEY, PORT_NAME = 1, 2, 0
 WHOLE_CODE = 3
@@ -120,7 +119,7 @@ def read_subgraphs(content: Any) -> tuple[Subgraph, ...]:
             f"subgraph {index}",
         )
     _check_signatures(reader, subgraphs)
-    _check_call_depth(subgraphs)
+    check_calls([graph.operators for graph in subgraphs])
     return subgraphs
 
 
@@ -205,29 +204,6 @@ def _check_port_types(main: Subgraph) -> None:
     for port in (*main.inputs, *main.outputs):
         if main.tensors[port.tensor].type in NO_VALUES:
             raise RejectedUpload(f"{shown(port.name)} is a handle, which no one can give or take")
-
-
-def _check_call_depth(subgraphs: tuple[Subgraph, ...]) -> None:
-    """None calls itself, over whichever others.
-
-    Their numbers say nothing: a converter counts as it goes through loops inside loops.
-
-    Raises: RejectedUpload.
-    """
-    waiting = {
-        index: {at for operator in graph.operators for at in operator.calls}
-        for index, graph in enumerate(subgraphs)
-    }
-    depths: dict[int, int] = {}
-    while ready := [index for index, called in waiting.items() if called <= depths.keys()]:
-        for index in ready:
-            depths[index] = 1 + max((depths[at] for at in waiting.pop(index)), default=0)
-    if waiting:
-        raise RejectedUpload(f"subgraph {min(waiting)} calls itself, by way of others")
-    if max(depths.values()) > MAX_CALL_DEPTH:
-        raise RejectedUpload(
-            f"subgraphs call each other {max(depths.values())} deep; {MAX_CALL_DEPTH} are the most"
-        )
 
 
 def _operator(

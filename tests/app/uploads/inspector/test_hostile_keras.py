@@ -267,6 +267,32 @@ def without_modules(value: Any) -> Any:
     return {key: without_modules(item) for key, item in value.items() if key != "module"}
 
 
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (dense(), "Save it in Keras 2 with model.save('name.h5')"),
+        (layer("TFOpLambda", "tf_keras.src.layers.core.tf_op_layer"), "model.export('folder')"),
+        (sequential(layer("SlicingOpLambda", "keras.layers")), "model.export('folder')"),
+    ],
+)
+@pytest.mark.parametrize("module", ["tf_keras.src", "keras.src", "keras"])
+def test_refusal_of_a_functional_file_of_keras_2_says_what_can_be_uploaded(
+    module: str, second: Json, said: str
+) -> None:
+    file = functional(second, tensor()) | {"module": f"{module}.engine.functional"}
+    with pytest.raises(RejectedUpload, match="Functional' .* not among the layers") as refused:
+        read_keras(archive(file, WEIGHTS))
+    assert said in str(refused.value.hint)
+
+
+def test_refusal_of_a_tensorflow_operation_of_keras_2_does_not_tell_to_save_again() -> None:
+    """As `.h5` it would be refused again."""
+    file = hdf5(WEIGHTS, model_config=json.dumps(sequential(layer("TFOpLambda", None))))
+    with pytest.raises(RejectedUpload, match="the model uses 'TFOpLambda'") as refused:
+        read_h5(file)
+    assert "model.export('folder')" in str(refused.value.hint)
+
+
 def test_refusal_says_where_in_the_configuration() -> None:
     config = sequential(dense(kernel_initializer=layer("system", "os")))
     told = refusal(read_keras, archive(config, WEIGHTS))

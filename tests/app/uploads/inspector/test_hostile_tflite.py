@@ -74,6 +74,16 @@ def backwards(model: Any) -> None:
     call_in_turn(model, [0, 3, 2, 1])
 
 
+def doubling(levels: int) -> Change:
+    """A subgraph calls the next one twice, which calls the next one twice, and so on."""
+
+    def change(model: Any) -> None:
+        call_in_turn(model, [*range(levels)])
+        call_in_turn(model, [*range(levels)])
+
+    return change
+
+
 def call_in_turn(model: Any, numbers: list[int]) -> None:
     """As many subgraphs, each of these calling the one after it."""
     code = schema.OperatorCodeT()
@@ -211,12 +221,9 @@ REFUSED: dict[str, tuple[bytes, Change, str]] = {
     "another way to loop": (FLOAT, call("STABLEHLO_WHILE", None, 0), "STABLEHLO_WHILE"),
     "another way to compose": (FLOAT, call("STABLEHLO_COMPOSITE", None, 0), "STABLEHLO_COMPOSITE"),
     "what is beside the schema": (FLOAT, call("DELEGATE", None, 0), "the operator DELEGATE"),
-    "a call of itself by way of others": (
-        FLOAT,
-        circle,
-        "subgraph 0 calls itself",
-    ),
-    "calls in calls": (FLOAT, chain, "call each other 41 deep"),
+    "a call of itself by way of others": (FLOAT, circle, "subgraph 1 calls itself"),
+    "calls in calls": (FLOAT, chain, "call each other more than 32 deep"),
+    "calls that double at each level": (FLOAT, doubling(32), "more than 2000000 operators"),
     "no first input": (
         FLOAT,
         set_(lambda model: main(model).operators[0], inputs=[-1, 1, 2]),
@@ -335,6 +342,10 @@ def test_read_tflite_takes_the_file_as_it_was() -> None:
 
 def test_read_tflite_takes_calls_that_end_in_whatever_order_they_are_numbered() -> None:
     assert read(changed(backwards)).layer_count > 0
+
+
+def test_read_tflite_takes_calls_that_double_a_few_times() -> None:
+    assert read(changed(doubling(8))).layer_count > 0
 
 
 def test_read_tflite_takes_a_sparse_kernel_whose_index_stays_inside() -> None:
