@@ -14,12 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Complaint(BaseModel):
-    """One thing that is wrong, and where: a JSON pointer (RFC 6901) into what was sent."""
+    """One thing that is wrong, and where: a JSON pointer (RFC 6901) into what was sent.
+
+    `hint` is what to do about it; a problem that begins with this complaint has it as its own.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     pointer: str
     detail: str
+    hint: str | None = Field(None, exclude=True)
 
 
 class Problem(BaseModel):

@@ -65,7 +65,7 @@ def check(
         *_constraint_complaints(constraints, tasks),
     ]
     if complaints:
-        raise ImpossibleRecipe(complaints[0].detail, errors=complaints)
+        raise ImpossibleRecipe(complaints[0].detail, hint=complaints[0].hint, errors=complaints)
     return Plan(
         steps=tuple(_planned(step) for step in recipe.steps),
         skipped=tuple(_skips(stages)),
@@ -198,6 +198,8 @@ def _length_complaints(
             pointer="/dataset_id",
             detail=f"a tflite file has fixed lengths, and input {spec.name!r} has the shape "
             f"{shape_text(spec.shape)}: give a data set, whose rows have a length",
+            hint="Give a dataset_id, save the model with fixed input shapes, or ask for outputs "
+            f"without {' and '.join(sorted(HOLDING_TFLITE & set(outputs)))}.",
         )
 
 

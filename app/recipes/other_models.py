@@ -6,6 +6,7 @@ from app.errors import Complaint
 from app.recipes.facts import ModelFacts
 from app.recipes.fit import model_complaints, read_tasks, scale_complaints
 from app.recipes.steps.base import KERAS_FORMATS, Given, Step
+from app.recipes.uploaded_kinds import type_complaints
 
 
 def other_model_complaints(step: Step, given: Given) -> Iterator[Complaint]:
@@ -23,7 +24,9 @@ def other_model_complaints(step: Step, given: Given) -> Iterator[Complaint]:
         obstacle = _obstacle(other)
         if obstacle is not None:
             yield Complaint(pointer=pointer, detail=obstacle)
-        elif model_id in teachers:
+            continue
+        yield from type_complaints(other, pointer)
+        if model_id in teachers:
             yield from model_complaints(given.model, other, pointer)
             yield from scale_complaints(other, tasks, pointer)
 

@@ -1,4 +1,4 @@
-"""What can be done with a model that came without Keras layers: a tflite file or a SavedModel."""
+"""What can be done with a model for the kind of file it came in, and for what goes into it."""
 
 from collections.abc import Iterator
 
@@ -19,6 +19,8 @@ SAVE_AS_KERAS = "it has no Keras layers. Save the model as .keras and upload tha
 NUMBERS = frozenset(
     {"bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8"}
 )
+# What layers and interpreters can be given besides.
+FED = NUMBERS | {"bfloat16", "complex64", "complex128", "uint16", "uint32", "uint64"}
 
 
 def kind_complaints(
@@ -33,6 +35,22 @@ def kind_complaints(
             yield Complaint(pointer=f"/outputs/{index}", detail=_output_detail(kind, model))
     if model.format is ModelFormat.SAVED_MODEL:
         yield from _saved_model_complaints(recipe, model)
+    yield from type_complaints(model, "/model_id")
+
+
+def type_complaints(model: ModelFacts, pointer: str) -> Iterator[Complaint]:
+    """Inputs that take what is no number, texts above all."""
+    is_saved_model = model.format is ModelFormat.SAVED_MODEL
+    for spec in model.inputs:
+        if spec.dtype not in (NUMBERS if is_saved_model else FED):
+            yield Complaint(
+                pointer=pointer,
+                detail=f"the input {spec.name!r} takes values of type {spec.dtype}; jobs give "
+                f"models numbers only. {'Export' if is_saved_model else 'Save'} the model without "
+                "the layers that read them",
+                hint="Let the model begin behind them, keras.Model(what they give, outputs), and "
+                "do their part before it.",
+            )
 
 
 def _step_detail(step: Step, model: ModelFacts) -> str:
@@ -58,11 +76,4 @@ def _saved_model_complaints(recipe: Recipe, model: ModelFacts) -> Iterator[Compl
             yield Complaint(
                 pointer=f"/recipe/steps/{index}/exclude",
                 detail=f"layers cannot be left out of a SavedModel, for {SAVE_AS_KERAS}",
-            )
-    for spec in model.inputs:
-        if spec.dtype not in NUMBERS:
-            yield Complaint(
-                pointer="/model_id",
-                detail=f"the input {spec.name!r} takes values of type {spec.dtype}; jobs give "
-                "models numbers only. Export the model without the layers that read them",
             )

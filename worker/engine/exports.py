@@ -26,6 +26,7 @@ class Exports:
 
     kinds: list[OutputKind]
     warnings: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
     check_cancelled: Callable[[], None] = never_cancelled
 
     @classmethod
@@ -52,17 +53,21 @@ class Exports:
                 stem = scratch / "baseline"
                 return write_file(kind, source, stem, None, self.check_cancelled)
             except (ExportFailed, StepFailed) as error:
-                self.drop(kind, error.detail)
+                self.drop(kind, error.detail, error.hint)
         raise self.nothing_written("the model")
 
-    def drop(self, kind: OutputKind, reason: str) -> None:
-        """Take a kind out and say why."""
+    def drop(self, kind: OutputKind, reason: str, hint: str | None = None) -> None:
+        """Take a kind out and say why; the hint is for where no other is left."""
         self.kinds.remove(kind)
+        if hint is not None:
+            self.hints.append(hint)
         self.warnings.append(f"No {kind} file is offered: {reason}.".replace("..", "."))
 
     def nothing_written(self, model: str) -> ExportFailed:
         return ExportFailed(
-            f"{model} could be written in none of the formats asked for: " + " ".join(self.warnings)
+            f"{model} could be written in none of the formats asked for: "
+            + " ".join(self.warnings),
+            hint=" ".join(dict.fromkeys(self.hints)) or None,
         )
 
 
@@ -106,13 +111,13 @@ class Offer:
                 check = self._exports.check_cancelled
                 return write_file(kind, self._source, self._stem, converted, check)
             except (ExportFailed, StepFailed) as error:
-                self._fall(kind, error.detail)
+                self._fall(kind, error.detail, error.hint)
         return None
 
-    def _fall(self, kind: OutputKind, reason: str) -> None:
+    def _fall(self, kind: OutputKind, reason: str, hint: str | None = None) -> None:
         failed = self._left[kind].pop(0)
         if not self._left[kind]:
-            self._exports.drop(kind, reason)
+            self._exports.drop(kind, reason, hint)
             return
         said = f"{failed.name} gave no {kind} file that holds: {reason}.".replace("..", ".")
         self._exports.warnings.append(f"{said} Tried next: {self._left[kind][0].name}.")

@@ -20,16 +20,15 @@ from worker.engine.loading.models import (
     read_compile_config,
 )
 from worker.engine.loading.precision import in_float32, other_policies
+from worker.engine.loading.random_rows import RANDOM_ROWS, random_rows
 from worker.engine.loading.saved_models import SavedModel, load_saved_model
 from worker.engine.loading.splits import Array
-from worker.engine.loading.tokens import check_tokens
+from worker.engine.loading.tokens import check_tokens, table_sizes
 from worker.engine.measuring.tflite_file import read_tflite
 from worker.engine.measuring.tflite_ports import tflite_heads, tflite_inputs
 from worker.engine.order import Order
 from worker.engine.quantizing.levels import LevelsByName
 
-RANDOM_ROWS = 256
-OPEN_LENGTH = 16
 KIND_WORDS = {
     TaskKind.CLASSIFICATION: "one class of several",
     TaskKind.BINARY_CLASSIFICATION: "one of two classes",
@@ -84,7 +83,8 @@ class Subject:
                 yield inputs
             return
         rng = np.random.default_rng(self.seed)
-        yield {spec.name: _random(spec, rng) for spec in self.inputs}
+        sizes = {} if self.model is None else table_sizes(self.model, self.inputs)
+        yield {spec.name: random_rows(spec, sizes.get(spec.name), rng) for spec in self.inputs}
 
     @property
     def compared(self) -> tuple[Task | None, ...]:
@@ -107,7 +107,7 @@ class Subject:
         else:
             sentences.append(
                 f"no data set: files were compared on {RANDOM_ROWS} random rows (standard normal, "
-                f"seed {self.seed}), so accuracy is not known"
+                f"or whole numbers; seed {self.seed}), so accuracy is not known"
             )
         sentences += [_task_sentence(task) for task in self.tasks]
         if self.data and not self.tasks:
@@ -144,15 +144,6 @@ def understand(order: Order, scratch: Path) -> Subject:
     tasks = read_tasks(ends, data) if data else ()
     seed = order.recipe.seed
     return Subject(model, content, inputs, ends, data, tasks, seed, saved_in, saved_model)
-
-
-def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:
-    shape = [OPEN_LENGTH if axis is None else axis for axis in spec.shape or ()]
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":
-        return rng.standard_normal((RANDOM_ROWS, *shape)).astype(dtype)
-    # 0 and 1 are the numbers that every vocabulary has.
-    return rng.integers(0, 2, (RANDOM_ROWS, *shape)).astype(dtype)
 
 
 def _task_without_labels(head: Head) -> Task | None:

@@ -336,6 +336,38 @@ def test_saved_model_that_reads_text_is_refused_before_a_job_begins() -> None:
     assert pointers_of(recipe(step), model, None, ("tflite",)) == ["/model_id"]
 
 
+@pytest.mark.parametrize("format", [ModelFormat.KERAS, ModelFormat.H5, ModelFormat.TFLITE])
+@pytest.mark.parametrize("dtype", ["string", "resource", "int4", "float8_e5m2"])
+def test_model_that_reads_no_numbers_is_refused_with_what_to_do(
+    format: ModelFormat, dtype: str
+) -> None:
+    words = (TensorSpec(name="word", shape=(1,), dtype=dtype),)
+    step = {"technique": "float16_quantization"}
+    given = Given(classifier(inputs=words, format=format), None)
+    with pytest.raises(ImpossibleRecipe, match=f"'word' takes values of type {dtype}") as refused:
+        check(recipe(step), ("tflite",), given, NO_TARGETS)
+    assert [one.pointer for one in refused.value.errors] == ["/model_id"]
+    assert "Let the model begin behind them" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "bfloat16", "uint8", "int64", "uint64", "complex64"])
+def test_model_may_read_numbers_of_any_type(dtype: str) -> None:
+    numbers = (TensorSpec(name="x", shape=(1,), dtype=dtype),)
+    assert check(recipe(PRUNE), ("keras",), Given(classifier(inputs=numbers), None), NO_TARGETS)
+
+
+def test_open_length_without_data_says_what_to_do() -> None:
+    spec = TensorSpec(name="image", shape=(None, 28, 1), dtype="float32")
+    given = Given(classifier(inputs=(spec,)), None)
+    with pytest.raises(ImpossibleRecipe, match="fixed lengths") as refused:
+        check(recipe(PRUNE), ("tflite", "c_array", "keras"), given, NO_TARGETS)
+    assert refused.value.hint == (
+        "Give a dataset_id, save the model with fixed input shapes, or ask for outputs without "
+        "c_array and tflite."
+    )
+    assert all("hint" not in one.model_dump() for one in refused.value.errors)
+
+
 def test_patterns_are_refused_before_they_are_matched_when_they_are_too_long_for_the_model() -> (
     None
 ):

@@ -44,15 +44,28 @@ def test_exports_fall_back_with_a_warning_when_a_kind_cannot_be_written(
 
 
 def test_exports_fail_when_no_kind_is_left(open_source: KerasSource, tmp_path: Path) -> None:
-    with pytest.raises(ExportFailed, match="none of the formats"):
+    with pytest.raises(ExportFailed, match="none of the formats") as failed:
         Exports.asked_for(("tflite",)).write_baseline(open_source, tmp_path)
+    assert str(failed.value.hint).startswith("Give a data set (its rows have a length)")
 
 
 def test_exports_fail_when_the_optimized_model_can_be_written_as_nothing(
     open_source: KerasSource, tmp_path: Path
 ) -> None:
-    with pytest.raises(ExportFailed, match=r"the optimized model .* 'sequence'"):
+    with pytest.raises(ExportFailed, match=r"the optimized model .* 'sequence'") as failed:
         Offer(Exports.asked_for(("tflite",)), open_source, tmp_path, {}).write_all()
+    assert str(failed.value.hint).startswith("Give a data set (its rows have a length)")
+
+
+def test_exports_name_what_tflite_cannot_compute_and_say_what_to_do(tmp_path: Path) -> None:
+    inputs = keras.Input((3,), dtype="int64", name="words")
+    looked_up = keras.layers.IntegerLookup(vocabulary=[5, 6, 7], output_mode="multi_hot")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(looked_up))
+    source = KerasSource(model, tmp_path / "source", {})
+
+    with pytest.raises(ExportFailed, match="nothing that computes DenseBincount, Hash") as failed:
+        Exports.asked_for(("tflite",)).write_baseline(source, tmp_path)
+    assert str(failed.value.hint).startswith("Leave the layers that need it out of the model")
 
 
 class Written:

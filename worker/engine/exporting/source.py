@@ -24,6 +24,7 @@ from worker.engine.exporting.signature import (
 )
 from worker.engine.exporting.tflite import convert_float32
 from worker.engine.foreign import first_line, is_out_of_memory
+from worker.engine.loading.splits import fed_type
 from worker.engine.measuring.calling import call_in_order
 from worker.engine.quantizing.fake_quant import (
     Ranges,
@@ -146,7 +147,7 @@ class KerasSource:
 
     def _written_as(self, shapes: list[tuple[int | None, ...]]) -> Path:
         specs = tuple(
-            tf.TensorSpec(shape, port.dtype, name=port.exported_name)
+            tf.TensorSpec(shape, fed_type(port.dtype), name=port.exported_name)
             for shape, port in zip(shapes, self.signature.inputs, strict=True)
         )
         if specs not in self._written:
@@ -160,6 +161,11 @@ class KerasSource:
 Source = KerasSource | SavedModelSource | TfliteSource
 
 
+def _readable(output: tf.Tensor) -> tf.Tensor:
+    """NumPy, and so whoever runs the file, has no bfloat16."""
+    return tf.cast(output, tf.float32) if output.dtype == tf.bfloat16 else output
+
+
 def write_saved_model(
     model: keras.Model, signature: Signature, specs: list[tf.TensorSpec], folder: Path
 ) -> None:
@@ -170,7 +176,8 @@ def write_saved_model(
     output_names = [port.exported_name for port in signature.outputs]
 
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip(output_names, call_in_order(model, tensors), strict=True))
+        outputs = [_readable(tensor) for tensor in call_in_order(model, tensors)]
+        return dict(zip(output_names, outputs, strict=True))
 
     archive = keras.export.ExportArchive()
     archive.track(model)

@@ -1,5 +1,6 @@
 """Keras model -> tflite file, in every variant the converter can write."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -15,6 +16,8 @@ from app.errors import StepFailed
 from worker.engine.exporting.signature import SIGNATURE_KEY
 from worker.engine.foreign import first_line, is_out_of_memory
 
+# How the converter sums up what it has no built-in operator for, behind a page for each of them.
+LACKING = re.compile(r"^(TF Select|Flex|Custom) ops: (?P<operators>\w+(, \w+)*)$", re.MULTILINE)
 Rows = dict[str, npt.NDArray[np.generic]]
 
 
@@ -117,6 +120,12 @@ def _run(converter: Any) -> bytes:
     except (ConverterError, RuntimeError, ValueError, tf.errors.OpError) as error:
         if is_out_of_memory(error):
             raise
+        if lacking := LACKING.search(str(error)):
+            raise StepFailed(
+                f"TensorFlow Lite has nothing that computes {lacking['operators']} of this model",
+                hint="Leave the layers that need it out of the model and do their part before or "
+                "after it, or ask for outputs without tflite: 'keras' holds any layer.",
+            ) from error
         raise StepFailed(
             f"TensorFlow Lite could not convert the model: {first_line(error)}",
             hint="Another conversion, or outputs without tflite, may work for this model.",

@@ -15,7 +15,7 @@ from worker.engine.loading.image_folder import read_images
 from worker.engine.loading.labels import label_facts
 from worker.engine.loading.npz import read_npz
 from worker.engine.loading.parquet_table import read_parquet
-from worker.engine.loading.splits import Column, Split
+from worker.engine.loading.splits import Column, Split, fed_type
 from worker.engine.order import DatasetFile
 
 __all__ = ["Column", "Dataset", "Split", "load_dataset", "read_tasks"]
@@ -153,7 +153,7 @@ def _column(spec: TensorSpec, values: Array, options: DatasetOptions) -> Column:
             f"input {spec.name!r} takes rows of shape {shape_text(spec.shape)}; the data set's "
             f"rows have shape {shape_text(values.shape[1:])}"
         )
-    dtype = np.dtype(spec.dtype if spec.dtype != "bfloat16" else "float32")
+    dtype = fed_type(spec.dtype)
     if dtype.kind != "f":
         return Column(values, shape, dtype)
     return Column(values, shape, dtype, options.scale, options.offset)

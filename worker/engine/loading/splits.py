@@ -19,6 +19,12 @@ IntArray = NDArray[np.int64]
 BATCH_BYTES = 16 << 20
 
 
+def fed_type(dtype: str) -> np.dtype[Any]:
+    """The type of NumPy in which an input of this one is given its values."""
+    # NumPy has no bfloat16, and Keras casts what it is given.
+    return np.dtype("float32" if dtype == "bfloat16" else dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class Column:
     """One input as it is stored, [stored rows, ...], and how a batch of it becomes what is fed.

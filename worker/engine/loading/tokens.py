@@ -1,11 +1,12 @@
 """Whole numbers that choose rows of a table: whether a data set has only those of the model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 
 from app.errors import DataNotUsable
+from app.recipes.facts import TensorSpec
 from worker.engine.loading.datasets import Dataset
 from worker.engine.loading.models import input_specs
 from worker.engine.loading.splits import Column, IntArray, Split
@@ -18,15 +19,25 @@ def check_tokens(model: keras.Model, data: Dataset) -> None:
 
     Raises: DataNotUsable.
     """
-    for name, table in _tables(model):
+    for name, table in _tables(model, input_specs(model)):
         for words, split in (("training", data.train), ("test", data.test)):
             _check(name, table, words, split)
 
 
-def _tables(model: keras.Model) -> Iterator[tuple[str, keras.layers.Embedding]]:
+def table_sizes(model: keras.Model, specs: Sequence[TensorSpec]) -> dict[str, int]:
+    """Of inputs that choose rows of Embeddings, by name: how many rows the smallest has."""
+    sizes: dict[str, int] = {}
+    for name, table in _tables(model, specs):
+        sizes[name] = min(table.input_dim, sizes.get(name, table.input_dim))
+    return sizes
+
+
+def _tables(
+    model: keras.Model, specs: Sequence[TensorSpec]
+) -> Iterator[tuple[str, keras.layers.Embedding]]:
     """Inputs by name, with the Embeddings that each goes into."""
-    specs = zip(model.inputs, input_specs(model), strict=True)
-    names = {id(tensor): spec.name for tensor, spec in specs}
+    pairs = zip(model.inputs, specs, strict=True)
+    names = {id(tensor): spec.name for tensor, spec in pairs}
     for layer in model.layers:
         if not isinstance(layer, keras.layers.Embedding):
             continue

@@ -280,7 +280,7 @@ def test_refusal_of_a_functional_file_of_keras_2_says_what_can_be_uploaded(
     module: str, second: Json, said: str
 ) -> None:
     file = functional(second, tensor()) | {"module": f"{module}.engine.functional"}
-    with pytest.raises(RejectedUpload, match="Functional' .* not among the layers") as refused:
+    with pytest.raises(RejectedUpload, match=r"Functional' .* not among the layers") as refused:
         read_keras(archive(file, WEIGHTS))
     assert said in str(refused.value.hint)
 

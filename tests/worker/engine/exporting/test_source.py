@@ -27,6 +27,17 @@ def test_float32_computes_what_the_model_does(name: str, tmp_path: Path) -> None
         np.testing.assert_allclose(given[port.exported_name], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_float32_reads_and_writes_float32_where_the_model_has_bfloat16(tmp_path: Path) -> None:
+    inputs = keras.Input((4,), dtype="bfloat16", name="x")
+    outputs = keras.ops.cast(keras.layers.Dense(3)(inputs), "bfloat16")
+    source = KerasSource(randomized(keras.Model(inputs, outputs)), tmp_path, {})
+    (output,) = source.signature.outputs
+    runner = Interpreter(model_content=source.float32()).get_signature_runner()
+    given = runner(x=np.ones((1, 4), np.float32))[output.exported_name]
+    assert given.dtype == np.float32
+    np.testing.assert_allclose(given, source.model(np.ones((1, 4), np.float32)), rtol=1e-2)
+
+
 def test_float32_takes_any_batch_when_the_model_has_no_loops(conv_source: KerasSource) -> None:
     interpreter = Interpreter(model_content=conv_source.float32())
     assert interpreter.get_input_details()[0]["shape_signature"].tolist() == [-1, 6, 6, 1]

@@ -16,7 +16,12 @@ from app.errors import ModelNotLoadable
 from app.recipes.facts import ModelFormat
 from app.uploads.inspector.keras.rules import MAX_LAYERS
 from tests.builders import MODELS, branched_model, dense_model, outputs_of, randomized, rows_for
-from worker.engine.loading.models import heads, input_specs, load_model, read_compile_config
+from worker.engine.loading.models import (
+    heads,
+    input_specs,
+    load_model,
+    read_compile_config,
+)
 
 TWO = {"filters": 2, "kernel_size": 2}
 SHIMMED = [
