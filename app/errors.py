@@ -14,15 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Complaint(BaseModel):
-    """One thing that is wrong, and where: a JSON pointer (RFC 6901) into what was sent.
-
-    `hint` is what to do about it; a problem that begins with this complaint has it as its own.
-    """
+    """One thing that is wrong, and where: a JSON pointer (RFC 6901) into what was sent."""
 
     model_config = ConfigDict(frozen=True)
 
     pointer: str
     detail: str
+    # What to do; told as the hint of the problem that begins with this complaint.
     hint: str | None = Field(None, exclude=True)
 
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from app.errors import Complaint, Invalid
 from app.recipes.constraints import Constraints
-from app.recipes.facts import DatasetFacts, ModelFacts, TensorSpec, shape_text
-from app.recipes.fit import input_complaints, read_tasks
+from app.recipes.facts import DatasetFacts, ModelFacts
+from app.recipes.fit import input_complaints, length_complaints, open_inputs, read_tasks
 from app.recipes.matching_work import matching_complaints
 from app.recipes.other_models import other_model_complaints
-from app.recipes.outputs import HOLDING_TFLITE, OUTPUT_KINDS, OutputKind
+from app.recipes.outputs import OUTPUT_KINDS, OutputKind
 from app.recipes.patterns import matching
 from app.recipes.plan import Plan, PlannedSkip, PlannedStep
 from app.recipes.recipe import Recipe
@@ -55,7 +55,7 @@ def check(
         *_output_complaints(recipe, outputs),
         *kind_complaints(recipe, outputs, model),
         *_need_complaints(recipe, given),
-        *_length_complaints(outputs, model, dataset),
+        *length_complaints(outputs, model, dataset),
         *_layer_complaints(stages),
         *(input_complaints(model, dataset) if dataset else ()),
         *label_complaints,
@@ -173,7 +173,7 @@ def _label_complaints(
     recipe: Recipe, model: ModelFacts, dataset: DatasetFacts | None
 ) -> Iterator[Complaint]:
     """Labels that were forgotten: nobody means data that nothing would read."""
-    if dataset is None or dataset.labels or _needs(recipe) or _open_inputs(model):
+    if dataset is None or dataset.labels or _needs(recipe) or open_inputs(model):
         return
     yield Complaint(
         pointer="/dataset_id",
@@ -181,26 +181,6 @@ def _label_complaints(
         "is left for it to tell is accuracy, which takes labels. Upload it with labels (y), or "
         "give no dataset_id",
     )
-
-
-def _open_inputs(model: ModelFacts) -> list[TensorSpec]:
-    """Inputs of any length: a data set tells which."""
-    return [spec for spec in model.inputs if spec.shape is not None and None in spec.shape]
-
-
-def _length_complaints(
-    outputs: tuple[OutputKind, ...], model: ModelFacts, dataset: DatasetFacts | None
-) -> Iterator[Complaint]:
-    if dataset is not None or not HOLDING_TFLITE & set(outputs):
-        return
-    for spec in _open_inputs(model):
-        yield Complaint(
-            pointer="/dataset_id",
-            detail=f"a tflite file has fixed lengths, and input {spec.name!r} has the shape "
-            f"{shape_text(spec.shape)}: give a data set, whose rows have a length",
-            hint="Give a dataset_id, save the model with fixed input shapes, or ask for outputs "
-            f"without {' and '.join(sorted(HOLDING_TFLITE & set(outputs)))}.",
-        )
 
 
 def _layer_complaints(stages: Sequence[Stage]) -> Iterator[Complaint]:

@@ -15,6 +15,7 @@ from app.recipes.facts import (
     shape_text,
     shapes_agree,
 )
+from app.recipes.outputs import HOLDING_TFLITE, OutputKind
 from app.recipes.task import LabelsDoNotFit, Task, understand
 
 POINTER = "/dataset_id"
@@ -66,6 +67,27 @@ def pair_inputs(
     if set(arrays) != {spec.name for spec in model.inputs}:
         return None
     return tuple((spec, arrays[spec.name]) for spec in model.inputs)
+
+
+def open_inputs(model: ModelFacts) -> list[TensorSpec]:
+    """Inputs of any length: a data set tells which."""
+    return [spec for spec in model.inputs if spec.shape is not None and None in spec.shape]
+
+
+def length_complaints(
+    outputs: tuple[OutputKind, ...], model: ModelFacts, dataset: DatasetFacts | None
+) -> Iterator[Complaint]:
+    """Open lengths that no data set tells, where a file needs to know them."""
+    if dataset is not None or not HOLDING_TFLITE & set(outputs):
+        return
+    for spec in open_inputs(model):
+        yield Complaint(
+            pointer=POINTER,
+            detail=f"a tflite file has fixed lengths, and input {spec.name!r} has the shape "
+            f"{shape_text(spec.shape)}: give a data set, whose rows have a length",
+            hint="Give a dataset_id, save the model with fixed input shapes, or ask for outputs "
+            f"without {' and '.join(sorted(HOLDING_TFLITE & set(outputs)))}.",
+        )
 
 
 def read_tasks(

@@ -353,7 +353,8 @@ def test_model_that_reads_no_numbers_is_refused_with_what_to_do(
 @pytest.mark.parametrize("dtype", ["bool", "bfloat16", "uint8", "int64", "uint64", "complex64"])
 def test_model_may_read_numbers_of_any_type(dtype: str) -> None:
     numbers = (TensorSpec(name="x", shape=(1,), dtype=dtype),)
-    assert check(recipe(PRUNE), ("keras",), Given(classifier(inputs=numbers), None), NO_TARGETS)
+    plan = check(recipe(PRUNE), ("keras",), Given(classifier(inputs=numbers), None), NO_TARGETS)
+    assert [step.technique for step in plan.steps] == ["magnitude_pruning"]
 
 
 def test_open_length_without_data_says_what_to_do() -> None:
