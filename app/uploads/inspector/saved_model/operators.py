@@ -90,7 +90,8 @@ IMAGES = _names(
     """
 )
 # What Keras 2 writes beside its LSTM and GRU, for other machines and for training, and beside what
-# was adapted to data: nothing here makes an iterator that could be taken from.
+# was adapted to data: nothing here makes an iterator that could be taken from. Of the Optional ones
+# OptionalGetValue was seen in a file.
 KERAS_2 = _names(
     """
     BiasAddGrad BroadcastGradientArgs ConcatOffset CudnnRNNBackpropV3 CudnnRNNV3 IteratorGetNext

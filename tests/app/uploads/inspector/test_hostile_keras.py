@@ -272,7 +272,8 @@ def without_modules(value: Any) -> Any:
     [
         (dense(), "Save it in Keras 2 with model.save('name.h5')"),
         (layer("TFOpLambda", "tf_keras.src.layers.core.tf_op_layer"), "model.export('folder')"),
-        (sequential(layer("SlicingOpLambda", "keras.layers")), "model.export('folder')"),
+        (layer("SlicingOpLambda"), "model.export('folder')"),
+        (sequential(dense()), "model.export('folder')"),
     ],
 )
 @pytest.mark.parametrize("module", ["tf_keras.src", "keras.src", "keras"])
