@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from app.api.addresses import counted_as, is_trusted
-from app.api.http_parser import StrictParser
+from app.api.http_parser import LEAST_CHUNK_BYTES, MOST_HEAD_BYTES, StrictParser
 from app.api.problems import problem_answer
 from app.api.receiving import BodyStalled
 from app.api.security_headers import add_security_headers
@@ -111,7 +111,11 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         self._await_head()
+        is_early = self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing()
         super().on_response_complete()
+        if is_early:
+            # The rest of the body is nobody's: it is let go unread, for as long as a head may take.
+            self._end_writing()
 
     def _await_head(self) -> None:
         self._cancel(self._head)
@@ -159,8 +163,10 @@ class Connection(H11Protocol):
         else:
             self._answer(
                 Malformed(
-                    "not a request of HTTP/1.1 with one length, or its head is too long",
-                    hint="Send at most 16 KiB of head, and a Content-Length or chunks.",
+                    "not a request of HTTP/1.1 with one length, or its head is too long, or its "
+                    "body comes in chunks that are too small",
+                    hint=f"Send at most {MOST_HEAD_BYTES // 1024} KiB of head, and a "
+                    f"Content-Length or chunks of {LEAST_CHUNK_BYTES} bytes and more.",
                 )
             )
 
@@ -187,12 +193,15 @@ class Connection(H11Protocol):
         )
         for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
-        # Closed at once, what the client still sends would destroy the answer on its way.
+        self._end_writing()
+        self._cancel(self._head)
+        self._head = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _end_writing(self) -> None:
+        """Closed at once, what the client still sends would destroy the answer on its way."""
         self.transport.write_eof()
         self._is_over = True
         self._unset_keepalive_if_required()
-        self._cancel(self._head)
-        self._head = self.loop.call_later(LINGER_S, self.transport.close)
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send) -> None:

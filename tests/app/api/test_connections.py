@@ -16,6 +16,7 @@ from app import serve
 from app.api import connections
 from app.api.connections import Connection, ConnectionLimits
 from app.api.content import MEDIA_TYPE
+from app.api.http_parser import FREE_CHUNKS, LEAST_CHUNK_BYTES, MOST_HEAD_BYTES, StrictParser
 from app.api.security_headers import ALWAYS
 from app.uploads.under_way import MOST_AT_A_TIME, TooManyUploads, UnderWay
 from tests.app.api.conftest import MAX_UPLOAD_BYTES, Api
@@ -120,6 +121,22 @@ async def test_connection_ends_when_a_refused_body_goes_on(url: str) -> None:
         await asyncio.wait_for(go_on(), LIMIT_S)
 
 
+async def test_rest_of_a_body_is_let_go_unread_when_its_answer_is_there(
+    limits: ConnectionLimits,
+) -> None:
+    connection, slow = a_connection(limits)
+    connection.data_received(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+    cycle = connection.cycle
+    await cycle.send({"type": "http.response.start", "status": 401, "headers": []})
+    await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
+    assert slow.written.count(b"\r\nConnection: close\r\n") == 1
+    assert (slow.is_half_closed, slow.is_closed) == (True, False)
+    connection.data_received(b"1\r\n1\r\n")
+    # Not even looked at: each chunk would be some work.
+    assert connection.conn.trailing_data == (b"", False)
+    assert connection.conn.their_state is h11.SEND_BODY
+
+
 # How long it takes nothing
 
 
@@ -177,6 +194,12 @@ class Slow:
 
     def close(self) -> None:
         self.is_closed = True
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def resume_reading(self) -> None:
+        pass
 
     def create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         coroutine.close()
@@ -289,6 +312,8 @@ MALFORMED = {
     "no request": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64) + b"\r\n\r\n",
     "a long head": LIVE[:-2] + b"If-None-Match: " + b'"x",' * 2**18 + b"\r\n\r\n",
     "many headers": LIVE[:-2] + b"a:b\r\n" * 2**15 + b"\r\n",
+    "a whole head that is long": LIVE[:-2] + b"X: " + b"a" * MOST_HEAD_BYTES + b"\r\n\r\n",
+    "tiny chunks": POST + CHUNKED + b"\r\n" + b"1\r\n1\r\n" * (FREE_CHUNKS + 1),
     "a long line of a chunk": POST + CHUNKED + b"\r\n1;" + b"x" * 2**18,
     "a chunk that is longer": POST + CHUNKED + b"\r\n1\r\nxx\r\n0\r\n\r\n" + LIVE,
     "a chunk with a sign": POST + CHUNKED + b"\r\n+1\r\nx\r\n0\r\n\r\n" + LIVE,
@@ -306,7 +331,24 @@ async def test_request_is_malformed_and_ends_its_connection(
     assert (await api.get("/v1/models")).json()["items"] == []
 
 
+def test_chunks_of_a_body_may_be_small_where_all_together_are_not() -> None:
+    parser = StrictParser(h11.SERVER)
+    large = LEAST_CHUNK_BYTES * FREE_CHUNKS * 2
+    parser.receive_data(POST + CHUNKED + b"\r\n%x\r\n" % large + bytes(large) + b"\r\n")
+    parser.receive_data(b"1\r\n1\r\n" * FREE_CHUNKS + b"0\r\n\r\n")
+    events = iter(parser.next_event, h11.NEED_DATA)
+    assert any(isinstance(event, h11.EndOfMessage) for event in events)
+
+
 READ_AS_IT_IS = {
+    "with a head at its longest": (
+        LIVE[:-2] + b"X: " + b"a" * (MOST_HEAD_BYTES - len(LIVE) - 5) + b"\r\n\r\n",
+        b"200",
+    ),
+    "in small chunks": (
+        LIVE[:-2] + CHUNKED + b"\r\n" + b"1\r\n1\r\n" * FREE_CHUNKS + b"0\r\n\r\n",
+        b"200",
+    ),
     "in the form of proxies": (LIVE.replace(b"/livez", b"http://a/livez"), b"404"),
     "of everything": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", b"404"),
     "for a tunnel": (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", b"404"),
