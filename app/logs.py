@@ -22,10 +22,11 @@ MOST_DEPTH = 6
 # Longer texts are cut before anything else is done with them.
 MOST_RAW_CHARS = 65_536
 
-# Who may log in at `scheme://who@host`, what an Authorization header holds, and a key of ours.
+# Who may log in at `scheme://who@host`, and what an Authorization header holds.
 URL_USER = re.compile(r"://[^\s/]*@")
 CREDENTIALS = re.compile(r"\b(bearer|basic)\s+[^\s\"',]+", re.IGNORECASE)
-API_KEY = re.compile(r"\bpj_[A-Za-z0-9_\-]+")
+# A key of ours, or so much of one that it may be guessed which, whatever it was pasted behind.
+API_KEY = re.compile(r"pj_[0-9a-f]{8,}[0-9a-z_\-]*", re.ASCII | re.IGNORECASE)
 
 
 class JsonFormatter(logging.Formatter):
@@ -72,6 +73,10 @@ def without_secrets(text: str) -> str:
     """The text without passwords of URLs, credentials of HTTP and API keys."""
     text = URL_USER.sub("://***@", text)
     text = CREDENTIALS.sub(r"\1 ***", text)
+    return without_keys(text)
+
+
+def without_keys(text: str) -> str:
     return API_KEY.sub("pj_***", text)
 
 

@@ -17,14 +17,8 @@ SECRET_BYTES = 32
 KEY = re.compile(
     rf"{MARK}([0-9a-f]{{{2 * PREFIX_BYTES}}})_[0-9a-f]{{{2 * SECRET_BYTES}}}", re.ASCII
 )
-# A key, or so much of one that it may be guessed which, wherever it was pasted.
-PASTED = re.compile(rf"{MARK}[0-9a-f]{{8,}}[0-9a-z_\-]*", re.ASCII | re.IGNORECASE)
 # What a key that is not there is compared with, so that it takes as long as one that is.
 NOBODYS_DIGEST = hashlib.sha256(secrets.token_bytes(SECRET_BYTES)).hexdigest()
-
-
-def without_keys(text: str) -> str:
-    return PASTED.sub(f"{MARK}***", text)
 
 
 class Unauthenticated(PenjingError):

@@ -74,7 +74,7 @@ class Connection(H11Protocol):
         super().__init__(*arguments, **more)
         self.limits = limits
         self.whose = "unknown"
-        self.conn = StrictParser(h11.SERVER)
+        self.conn = StrictParser()
         self._head: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
         self._untaken_bytes = 0

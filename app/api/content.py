@@ -19,7 +19,11 @@ from app.uploads.upload import Upload
 MEDIA_TYPE = "application/octet-stream"
 BINARY = {"type": "string", "format": "binary"}
 CHUNK_BYTES = 256 * 1024
-SINGLE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
+# Possessive: where the digits may be none, spaces on both sides of them could be told apart in
+# as many ways as there are spaces.
+SINGLE_RANGE = re.compile(
+    r"bytes\s*+=\s*+(\d{0,19}+)\s*+-\s*+(\d{0,19}+)\s*+", re.ASCII | re.IGNORECASE
+)
 
 
 CONTENT_RESPONSES: dict[int | str, dict[str, Any]] = {

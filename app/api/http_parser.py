@@ -6,7 +6,7 @@ from typing import Any
 import h11
 
 MOST_HEAD_BYTES = 16 * 1024
-# A chunk costs as much work as a packet: so many of a body may be small, then what they hold counts.
+# A chunk costs as much work as a packet: so many may be small, then what they hold is counted.
 FREE_CHUNKS = 1_000
 LEAST_CHUNK_BYTES = 64
 
@@ -19,8 +19,8 @@ class StrictParser(h11.Connection):
     h11 alone bounds a head only as long as it is incomplete, and no number of chunks.
     """
 
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, max_incomplete_event_size=MOST_HEAD_BYTES, **more)
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=MOST_HEAD_BYTES)
         self._chunks = 0
         self._chunk_bytes = 0
 
@@ -36,17 +36,19 @@ class StrictParser(h11.Connection):
             self._count(event)
         return event
 
-    def send(self, event: Any) -> bytes | None:
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
         """What to write; an answer that comes before the end of the body says it is the last one.
 
         h11 is not told: it would have the connection closed at once, and what the client still
         sends would destroy the answer on its way.
         """
-        sent = super().send(event)
-        is_early = isinstance(event, h11.Response) and self.their_state is h11.SEND_BODY
-        if sent and is_early and b"connection" not in {name for name, _ in event.headers}:
-            return sent.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n"
-        return sent
+        pieces = super().send_with_data_passthrough(event)
+        if not (pieces and isinstance(event, h11.Response) and self.their_state is h11.SEND_BODY):
+            return pieces
+        head = b"".join(pieces)
+        if b"connection" not in {name for name, _ in event.headers}:
+            head = head.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n"
+        return [head]
 
     def _count(self, event: h11.Data) -> None:
         self._chunks += event.chunk_start

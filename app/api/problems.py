@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.accounts.errors import Limited, QuotaStorage
-from app.accounts.keys import Unauthenticated, without_keys
+from app.accounts.keys import Unauthenticated
 from app.api.complaints import complaints_of
 from app.api.content import NoSuchRange
 from app.api.receiving import BodyStalled
@@ -22,6 +22,7 @@ from app.api.scopes import ScopeMissing
 from app.api.security_headers import add_security_headers
 from app.database.failures import known_failure
 from app.errors import PenjingError, Problem, ProblemView
+from app.logs import without_keys
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,12 @@
-"""Every request has an id: the caller's, if it is a decent one, or a new one."""
+"""Every request has an id: the caller's, if it is a decent one and no key, or a new one."""
 
 import re
 import secrets
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.logs import API_KEY
 
 HEADER = "X-Request-ID"
 DECENT = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
@@ -35,5 +37,7 @@ def request_id_of(scope: Scope) -> str:
     state = scope.setdefault("state", {})
     if "request_id" not in state:
         given = Headers(scope=scope).get(HEADER, "")
-        state["request_id"] = given if DECENT.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        # It is answered, logged and written down, where no key may be.
+        is_decent = DECENT.fullmatch(given) and not API_KEY.search(given)
+        state["request_id"] = given if is_decent else f"req_{secrets.token_hex(12)}"
     return str(state["request_id"])

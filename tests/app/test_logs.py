@@ -72,6 +72,9 @@ def test_line_of_many_values_says_how_many_it_has_no_room_for() -> None:
         ("redis://u:hun%40ter2@ter2@cache/0", "redis://***@cache/0"),
         ("Authorization: Bearer hunter2", "Authorization: Bearer ***"),
         ("{'authorization': 'Basic hunter2'}", "{'authorization': 'Basic ***'}"),
+        ("/v1/jobs/pj_0123456789ab_hunter2", "/v1/jobs/pj_***"),
+        ("/v1/jobs/mdl_pj_0123456789ab_hunter2", "/v1/jobs/mdl_pj_***"),
+        ("/v1/jobs/xPJ_0123456789AB_hunter2", "/v1/jobs/xpj_***"),
     ],
 )
 def test_secret_is_taken_out_wherever_it_stands(secret: str, told: str) -> None:

@@ -332,7 +332,7 @@ async def test_request_is_malformed_and_ends_its_connection(
 
 
 def test_chunks_of_a_body_may_be_small_where_all_together_are_not() -> None:
-    parser = StrictParser(h11.SERVER)
+    parser = StrictParser()
     large = LEAST_CHUNK_BYTES * FREE_CHUNKS * 2
     parser.receive_data(POST + CHUNKED + b"\r\n%x\r\n" % large + bytes(large) + b"\r\n")
     parser.receive_data(b"1\r\n1\r\n" * FREE_CHUNKS + b"0\r\n\r\n")

@@ -17,6 +17,7 @@ from tests.app.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
 
+KEY = f"pj_{'0a' * 6}_{'0a' * 32}"
 FIELDS = {
     *("type", "title", "status", "detail", "instance", "code", "stage", "errors", "retryable"),
     *("hint", "layer", "request_id"),
@@ -89,7 +90,9 @@ async def test_unforeseen_error_says_nothing_of_the_inside(
     assert [record.__dict__["request_id"] for record in caplog.records] == ["mine-2"]
 
 
-@pytest.mark.parametrize("given_id", ["a b", "x" * 200, "a\tb", "<script>"])
+@pytest.mark.parametrize(
+    "given_id", ["a b", "x" * 200, "a\tb", "<script>", KEY, f"job_x{KEY.upper()}"]
+)
 async def test_request_id_is_a_new_one_when_the_callers_is_not_decent(
     api: Api, given_id: str
 ) -> None:

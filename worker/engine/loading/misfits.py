@@ -3,11 +3,13 @@
 import re
 from typing import NamedTuple
 
-# Of a .keras file: how many, then one of them. Of a .h5 file: the first.
+# Of a .keras file: how many, then one of them. Of a .h5 file: the first. Names are a client's: each
+# repetition is read once, and has an end.
 ARCHIVE = re.compile(
-    r"A total of \d+ objects could not be loaded.*?<\w+ name=([^,>]+).*?\n\n", re.DOTALL
+    r"A total of \d+ objects could not be loaded[^<]{0,1000}+<\w{1,1000}+ name=([^,>]{1,1000}+)"
+    r"[^\n]{0,1000}+\n\n"
 )
-H5 = re.compile(r"Shape mismatch in layer #\d+ \(named ([^)]+)\)")
+H5 = re.compile(r"Shape mismatch in layer #\d+ \(named ([^)]{1,1000}+)\)")
 H5_COUNT = re.compile(r"Layer count mismatch when loading weights from file\. (.+)")
 SHAPES = re.compile(r"shape[= ](\([\d, ]*\)).*?shape[= ](\([\d, ]*\))", re.DOTALL)
 HINT = "Configuration and weights do not belong together; save the model again."
