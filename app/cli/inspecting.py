@@ -19,7 +19,8 @@ from app.errors import NotFound, RejectedUpload
 from app.recipes.facts import DatasetFacts, DatasetOptions, ModelFacts, TensorSpec
 from app.reports import figures
 from app.settings import Settings
-from app.uploads.formats import FORMATS, SUFFIXES, UploadKind, holds_pictures, recognize
+from app.uploads import endings
+from app.uploads.formats import FORMATS, UploadKind, holds_pictures, recognize
 from app.uploads.inspecting import Inspector
 from app.uploads.views import DatasetView, ModelView
 
@@ -93,7 +94,7 @@ def _kind(path: Path) -> UploadKind:
     ending = path.suffix.lower()
     if ending == ".zip" and holds_pictures(path):
         return UploadKind.DATASET
-    is_dataset = SUFFIXES.get(ending) in FORMATS[UploadKind.DATASET]
+    is_dataset = endings.FORMATS.get(ending) in FORMATS[UploadKind.DATASET]
     return UploadKind.DATASET if is_dataset else UploadKind.MODEL
 
 

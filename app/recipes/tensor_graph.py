@@ -44,7 +44,8 @@ class Made(NamedTuple):
 class Node(NamedTuple):
     """One operator. `calls` are the functions that its attributes name.
 
-    `shape` and `dtype` are those of a variable or constant; `texts` what a constant of text holds.
+    `shape` and `dtype` are those of a variable or constant, `dtype` also what a product computes
+    in; `texts` what a constant of text holds.
     """
 
     name: str

@@ -8,6 +8,7 @@ from app.datafiles.image_folder import is_picture
 from app.datafiles.parquet_ends import ENCRYPTED_MAGIC, MAGIC, check_ends
 from app.errors import RejectedUpload, UnsupportedFormat
 from app.recipes.saved_model_files import is_saved_model, members_by_file
+from app.uploads import endings
 from app.uploads.archive import open_archive
 from app.uploads.many_pictures import has_many_pictures
 from app.uploads.names import suffix
@@ -25,15 +26,6 @@ class UploadKind(StrEnum):
 FORMATS: dict[UploadKind, tuple[str, ...]] = {
     UploadKind.MODEL: ("keras", "h5", "tflite", "saved_model"),
     UploadKind.DATASET: ("npz", "csv", "parquet", "images"),
-}
-SUFFIXES: dict[str, str] = {
-    ".keras": "keras",
-    ".h5": "h5",
-    ".hdf5": "h5",
-    ".tflite": "tflite",
-    ".npz": "npz",
-    ".csv": "csv",
-    ".parquet": "parquet",
 }
 SPOKEN: dict[str, str] = {
     "keras": "a Keras archive",
@@ -63,17 +55,7 @@ def recognize(path: Path, kind: UploadKind, name: str) -> str:
     """
     with path.open("rb") as file:
         found = _recognize_bytes(file, kind)
-    if suffix(name) == ".zip" and found not in ZIPPED:
-        raise UnsupportedFormat(
-            f"{name!r} is named as a zip archive, but its content is {SPOKEN[found]}",
-            hint="Give the file the ending of what it is, or send the file you meant.",
-        )
-    claimed = SUFFIXES.get(suffix(name))
-    if claimed is not None and claimed != found:
-        raise UnsupportedFormat(
-            f"{name!r} is named as {SPOKEN[claimed]}, but its content is {SPOKEN[found]}",
-            hint="Give the file the ending of what it is, or send the file you meant.",
-        )
+    _check_name(name, found)
     if found not in FORMATS[kind]:
         raise UnsupportedFormat(
             f"the content is {SPOKEN[found]}, which cannot be a {kind}",
@@ -88,6 +70,23 @@ def holds_pictures(path: Path) -> bool:
         return recognize(path, UploadKind.DATASET, path.name) == "images"
     except (UnsupportedFormat, RejectedUpload):
         return False
+
+
+def _check_name(name: str, found: str) -> None:
+    """An ending that claims nothing may stand there: `lenet.v2`, `model-1.5`."""
+    ending = suffix(name)
+    claimed = endings.FORMATS.get(ending)
+    if claimed == found or (ending == ".zip" and found in ZIPPED):
+        return
+    if found == "csv" and ending in endings.TEXTS:
+        return
+    claims = "a zip archive" if ending == ".zip" else endings.OTHERS.get(ending)
+    claims = SPOKEN[claimed] if claimed else claims
+    if claims:
+        raise UnsupportedFormat(
+            f"{name!r} is named as {claims}, but its content is {SPOKEN[found]}",
+            hint="Give the file the ending of what it is, or send the file you meant.",
+        )
 
 
 def _recognize_bytes(file: BinaryIO, kind: UploadKind) -> str:

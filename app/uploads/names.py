@@ -47,7 +47,7 @@ def with_ending(name: str, ending: str) -> str:
 
 def suffix(name: str) -> str:
     """The ending of a name in lower case with its dot; empty where there is none."""
-    match = re.search(r"\.[A-Za-z0-9]{1,10}$", name)
+    match = re.search(r"\.[A-Za-z0-9]{1,12}$", name)
     return match[0].lower() if match else ""
 
 

@@ -9,6 +9,7 @@ from app.reports.report import Control, Measurement
 from worker.engine.context import StepContext
 from worker.engine.control import run_control, training_for_control
 from worker.engine.exports import Exports, Offer
+from worker.engine.loading.faults import of_the_model
 from worker.engine.loading.models import OtherModels
 from worker.engine.offering import Ways
 from worker.engine.order import CANCEL, SCRATCH, Order, Result
@@ -49,7 +50,7 @@ def run(order: Order, folder: Path, emit: Emit) -> Result:
                 # Its imports go on beside the baseline; in a training they would only hold memory.
                 bench.prepare(exports)
 
-        with progress.phase("baseline"):
+        with progress.phase("baseline"), of_the_model("the uploaded model cannot be written"):
             baseline = exports.write_baseline(before.source, bench.scratch)
 
         for index, step in enumerate(order.recipe.transforms):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from worker.engine.exporting.saved_model_source import SavedModelSource
 from worker.engine.exporting.signature import RowShapes
 from worker.engine.exporting.source import KerasSource, Source, TfliteSource
 from worker.engine.loading.datasets import Dataset, load_dataset, read_tasks
+from worker.engine.loading.faults import of_the_model
 from worker.engine.loading.models import (
     heads,
     input_specs,
@@ -26,7 +28,7 @@ from worker.engine.loading.splits import Array
 from worker.engine.loading.tokens import check_tokens, table_sizes
 from worker.engine.measuring.tflite_file import read_tflite
 from worker.engine.measuring.tflite_ports import tflite_heads, tflite_inputs
-from worker.engine.order import Order
+from worker.engine.order import ModelFile, Order
 from worker.engine.quantizing.levels import LevelsByName
 
 KIND_WORDS = {
@@ -120,30 +122,49 @@ def understand(order: Order, scratch: Path) -> Subject:
 
     Raises: ModelNotLoadable, DataNotUsable.
     """
-    file = order.model
+    with of_the_model("the model cannot be read"):
+        read = _read(order.model, scratch)
+    outputs = [head.output for head in read.heads]
+    data = load_dataset(order.dataset, read.inputs, outputs) if order.dataset else None
+    if read.model is not None and data is not None:
+        check_tokens(read.model, data)
+    tasks = read_tasks(read.heads, data) if data else ()
+    return Subject(
+        read.model,
+        read.content,
+        read.inputs,
+        read.heads,
+        data,
+        tasks,
+        order.recipe.seed,
+        read.saved_in,
+        read.saved_model,
+    )
+
+
+class _Read(NamedTuple):
+    """What a file holds: a Keras model, the bytes of a tflite file, or a SavedModel."""
+
+    inputs: tuple[TensorSpec, ...]
+    heads: tuple[Head, ...]
+    model: keras.Model | None = None
+    content: bytes = b""
     saved_in: tuple[str, ...] = ()
     saved_model: SavedModel | None = None
+
+
+def _read(file: ModelFile, scratch: Path) -> _Read:
     if file.format is ModelFormat.TFLITE:
         content = file.path.read_bytes()
-        read = read_tflite(content)
-        model, inputs, ends = None, tflite_inputs(read), tflite_heads(read)
-    elif file.format is ModelFormat.SAVED_MODEL:
-        saved_model = load_saved_model(file.path, scratch / "uploaded")
-        model, content = None, b""
-        inputs, ends = saved_model.inputs, saved_model.heads
-    else:
-        content = b""
-        as_saved = load_as_saved(file.path, file.format)
-        model, saved_in = in_float32(as_saved), other_policies(as_saved)
-        inputs = input_specs(model)
-        ends = heads(model, read_compile_config(file.path, file.format))
-    outputs = [head.output for head in ends]
-    data = load_dataset(order.dataset, inputs, outputs) if order.dataset else None
-    if model is not None and data is not None:
-        check_tokens(model, data)
-    tasks = read_tasks(ends, data) if data else ()
-    seed = order.recipe.seed
-    return Subject(model, content, inputs, ends, data, tasks, seed, saved_in, saved_model)
+        tflite = read_tflite(content)
+        return _Read(tflite_inputs(tflite), tflite_heads(tflite), content=content)
+    if file.format is ModelFormat.SAVED_MODEL:
+        saved = load_saved_model(file.path, scratch / "uploaded")
+        return _Read(saved.inputs, saved.heads, saved_model=saved)
+    as_saved = load_as_saved(file.path, file.format)
+    model = in_float32(as_saved)
+    ends = heads(model, read_compile_config(file.path, file.format))
+    return _Read(input_specs(model), ends, model=model, saved_in=other_policies(as_saved))
 
 
 def _task_without_labels(head: Head) -> Task | None:

@@ -48,9 +48,24 @@ def test_recognize_finds_text_when_a_letter_is_cut_in_two(tmp_path: Path) -> Non
     assert recognize(stored(tmp_path, b"a," + "ä".encode() * 4000), DATASET, "") == "csv"
 
 
-@pytest.mark.parametrize("name", ["net", "LeNet v1.5", "weights.bin"])
+@pytest.mark.parametrize("name", ["net", "LeNet v1.5", "lenet.v2", "model-1.5", "weights.bin"])
 def test_recognize_takes_any_name_that_claims_nothing(tmp_path: Path, name: str) -> None:
     assert recognize(stored(tmp_path, HDF5), MODEL, name) == "h5"
+
+
+NAMES = "m.onnx m.PT m.pkl m.npy m.pb m.exe m.json m.jpg m.safetensors m.tar.gz m.keras.exe m.txt"
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_recognize_refuses_any_ending_of_another_format(tmp_path: Path, name: str) -> None:
+    path = zipped(tmp_path, "metadata.json", "config.json", "model.weights.h5")
+    with pytest.raises(UnsupportedFormat, match=r"is named as .* content is a Keras archive"):
+        recognize(path, MODEL, name)
+
+
+@pytest.mark.parametrize("name", ["table.txt", "table.TSV", "table"])
+def test_recognize_takes_a_table_that_is_called_text(tmp_path: Path, name: str) -> None:
+    assert recognize(stored(tmp_path, b"a,b\n1,2\n"), DATASET, name) == "csv"
 
 
 def test_recognize_finds_pictures_beside_what_is_hidden(tmp_path: Path) -> None:

@@ -17,6 +17,11 @@ from worker.engine.foreign import first_line, is_out_of_memory
         ("no file '/data/jobs/7/model.keras' here", "no file '<path>' here"),
         ("not found: file:///data/jobs/7/model.keras", "not found: <path>"),
         ("node model/dense/MatMul: see https://keras.io/api/layers", None),
+        (
+            "Cannot.<unknown>:0: error: loc(callsite(fused[x@y])): 'tf.Mul' op is neither this nor",
+            "Cannot. 'tf.Mul' op is neither this nor",
+        ),
+        ('Cannot do it.<unknown>:0: error: loc("x")', "Cannot do it."),
         ("", "ValueError"),
         ("x" * 1000, "x" * 300),
     ],

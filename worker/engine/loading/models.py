@@ -18,6 +18,7 @@ from app.recipes.facts import Head, ModelFormat, TensorSpec
 from app.recipes.keras import config as keras_config
 from worker.engine.foreign import first_line, is_out_of_memory
 from worker.engine.loading import misfits
+from worker.engine.loading.faults import of_the_model, unmade
 from worker.engine.loading.keras_h5 import readable
 from worker.engine.loading.precision import in_float32
 from worker.engine.order import ModelFile
@@ -46,7 +47,9 @@ def load_model(path: Path, format: ModelFormat) -> keras.Model:
     The path ends in `.keras` or `.h5`: Keras goes by it.
     Raises: ModelNotLoadable with what stood in the way.
     """
-    return in_float32(load_as_saved(path, format))
+    model = load_as_saved(path, format)
+    with of_the_model("the model cannot be brought to float32"):
+        return in_float32(model)
 
 
 def load_as_saved(path: Path, format: ModelFormat) -> keras.Model:
@@ -64,10 +67,13 @@ def load_as_saved(path: Path, format: ModelFormat) -> keras.Model:
                 "the model has more layers in a row, or inside each other, than Keras can follow",
                 hint="Models of up to 5,000 layers in a row can be loaded here.",
             ) from error
-        if found := misfits.misfit(str(error)):
-            raise ModelNotLoadable(found.detail, hint=misfits.HINT, layer=found.layer) from error
+        if misfit := misfits.misfit(str(error)):
+            raise ModelNotLoadable(misfit.detail, hint=misfits.HINT, layer=misfit.layer) from error
+        found = unmade(str(error))
         raise ModelNotLoadable(
-            f"Keras {keras.__version__} cannot rebuild the model: {first_line(error)}",
+            f"Keras {keras.__version__} cannot rebuild the model: "
+            f"{found.detail if found else first_line(error)}",
+            layer=found.layer if found else None,
             hint="Only layers that Keras itself has can be loaded. Save the model with "
             "model.save('name.keras') in Keras 3, without Lambda or custom layers.",
         ) from error

@@ -9,6 +9,7 @@ from app.errors import ExportFailed
 from worker.engine.exporting.files import ExportedFile
 from worker.engine.exporting.source import KerasSource, Source
 from worker.engine.exports import Exports, Offer
+from worker.engine.loading.faults import of_the_model
 from worker.engine.loading.splits import Array
 from worker.engine.proving.bench import Bench, Measured, Names
 from worker.engine.proving.check import complaint, own_outputs, reference
@@ -61,7 +62,9 @@ class Trial:
         Raises: ExportFailed if no optimized file holds.
         """
         names = names_of(before.source, self.subject)
-        expected = (before.expected(self.subject), after.expected(self.subject))
+        with of_the_model("the uploaded model cannot be run"):
+            own = before.expected(self.subject)
+        expected = (own, after.expected(self.subject))
         while files:
             if baseline.kind != files[0].kind:
                 baseline = self.exports.write_baseline(before.source, self.bench.scratch)

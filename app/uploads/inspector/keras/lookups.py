@@ -64,11 +64,7 @@ def check_lookup(spot: Spot, hint: str | None = None) -> None:
     if class_name in VALUES:
         return
     if class_name in LAMBDAS:
-        raise refused(
-            spot,
-            f"the model has a Lambda ({_shown_name(found)}): Python code inside a file",
-            hint or "Replace it by a layer that Keras itself has, or by keras.ops, and save again.",
-        )
+        raise _lambda(spot, hint)
     if class_name == "function":
         _check_function(spot, hint)
         return
@@ -136,6 +132,23 @@ def _check_function(spot: Spot, hint: str | None) -> None:
         spot,
         f"the model's configuration names the function {_full_name(module, name)}",
         hint or "Only Keras' activations, losses and metrics can be named.",
+    )
+
+
+def _lambda(spot: Spot, hint: str | None) -> Exception:
+    inside = spot.value.get("config")
+    function = inside.get("function") if isinstance(inside, dict) else None
+    named = function.get("config") if isinstance(function, dict) else function
+    if isinstance(named, str) and named.isidentifier():
+        return refused(
+            spot,
+            f"the model has a Lambda ({_shown_name(spot.value)}) that names {named[:80]}",
+            hint or f"Call keras.ops.{named[:80]} directly, if Keras has it, and save again.",
+        )
+    return refused(
+        spot,
+        f"the model has a Lambda ({_shown_name(spot.value)}): Python code inside a file",
+        hint or "Replace it by a layer that Keras itself has, or by keras.ops, and save again.",
     )
 
 

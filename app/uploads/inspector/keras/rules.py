@@ -14,6 +14,8 @@ from app.uploads.inspector.keras.lookups import (
     is_layer,
     is_named,
 )
+from app.uploads.inspector.keras.names import is_operation
+from app.uploads.inspector.keras.numbers import check_numbers
 from app.uploads.inspector.keras.sizes import (
     PACKED,
     check_extents,
@@ -60,6 +62,7 @@ def check_config(config: Config, compile_config: Config | None, *, stored_values
             check_layer_name(spot, is_whole=spot.above is None)
             check_vocabulary(spot)
             check_words(spot)
+            check_numbers(spot)
             total.add(spot)
             check_extents(spot)
         check_shape(spot)
@@ -162,9 +165,27 @@ def _check_values(spot: Spot) -> None:
         if kind is str:
             _check_text(spot, value)
         elif kind is int and abs(value) >= MAX_NUMBER:
-            raise refused(spot, f"the number {shown(value)} is larger than any that Keras takes")
-        elif kind is float and math.isnan(value):
-            raise refused(spot, "a number that is none (NaN)")
+            raise refused(
+                spot,
+                f"the number {shown(value)} is larger than any that Keras takes",
+                "Save the model with the numbers it is used with.",
+            )
+        elif kind is float and not math.isfinite(value) and not _may_be_infinite(spot, value):
+            raise refused(
+                spot,
+                f"the number {shown(value)} is none that can be computed with",
+                "Save the model with a finite number in its place.",
+            )
+
+
+def _may_be_infinite(spot: Spot, value: float) -> bool:
+    """Operations take infinity: what masks a score, or the maximum norm. Layers do not."""
+    if math.isnan(value):
+        return False
+    layer = spot
+    while layer.above is not None and not is_layer(layer.value):
+        layer = layer.above
+    return is_named(layer.value) and is_operation(layer.value.get("module"))
 
 
 def _check_text(spot: Spot, text: str) -> None:

@@ -45,13 +45,28 @@ def check_words(spot: Spot) -> None:
     config = spot.value["config"]
     for key, value in config.items():
         for ending, known in WORDS.items():
-            if isinstance(value, str) and key.endswith(ending) and value not in known:
+            if key.endswith(ending) and not _is_word(value, known):
                 raise _unknown(spot, key, value)
+    if config.get("stateful"):
+        raise refused(
+            spot,
+            f"{shown(spot.value['class_name'])[1:-1]} {shown(config.get('name'))} is "
+            "stateful: what it answers depends on the batch before",
+            "Build the layer with stateful=False and an open batch (keras.Input(shape=...)), give "
+            "it the weights of this one (set_weights), and save that.",
+        )
     seed = config.get("seed")
     if type(seed) is int and abs(seed) >= MAX_SEED:
         raise refused(spot, f"the seed {seed} is larger than any that Keras takes")
     if config.get("dtype") == "string" and spot.value["class_name"] in WEIGHTS:
         raise _unknown(spot, "dtype", "string")
+
+
+def _is_word(value: Any, known: frozenset[str]) -> bool:
+    """One of these, none, or what is looked up at its own place."""
+    if isinstance(value, str):
+        return value in known
+    return value is None or (isinstance(value, dict) and "class_name" in value)
 
 
 def check_constant(spot: Spot) -> None:

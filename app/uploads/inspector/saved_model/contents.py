@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from app.recipes.facts import LayerSpec
-from app.recipes.tensor_graph import Graph, Node, maker_and_index
+from app.recipes.tensor_graph import LINEAR, Graph, Node, maker_and_index
 from app.uploads.inspector.saved_model.graph import VARIABLE
 from app.uploads.inspector.saved_model.uses import Uses
 
 LOOPS = frozenset({"StatelessWhile", "While"})
 # Trained with rounding, or stored as integers: the float weights are not there any more.
 ROUNDING = "FakeQuant"
+HALVES = frozenset({"bfloat16", "float16"})
 INTEGER_WEIGHTS = frozenset({"int4", "int8", "uint4", "uint8", "float8_e4m3fn", "float8_e5m2"})
 
 
@@ -25,12 +26,13 @@ class Contents:
 
     @property
     def operators(self) -> frozenset[str]:
-        inside = (
-            node.operator
-            for name in self.functions
-            for node in self._graph.functions[name].nodes.values()
-        )
-        return frozenset(node.operator for node in self.nodes) | frozenset(inside)
+        return frozenset(node.operator for node in self._all_nodes())
+
+    @property
+    def half(self) -> str | None:
+        """The type of 16 bits that products are computed in; null where they are in others."""
+        types = {node.dtype for node in self._all_nodes() if node.operator in LINEAR}
+        return min((one for one in types if one in HALVES), default=None)
 
     @property
     def weights(self) -> tuple[Node, ...]:
@@ -53,6 +55,11 @@ class Contents:
             weight.dtype in INTEGER_WEIGHTS and len(weight.shape or ()) > 1
             for weight in self.weights
         )
+
+    def _all_nodes(self) -> Iterator[Node]:
+        yield from self.nodes
+        for name in self.functions:
+            yield from self._graph.functions[name].nodes.values()
 
     def layers(self) -> tuple[LayerSpec, ...]:
         """The owners of weights, called as in the names of these, with the operator they feed."""

@@ -74,6 +74,7 @@ def _read(
     _check_apart(signature, saver)
     objects = read_objects(wire, meta.data("objects"), graph, saver)
     contents = Contents(graph, [port.tensor for port in signature.outputs])
+    _check_is_float32(contents)
     _check_variables_are_known(contents, objects)
     check_variables(wire, archive, files, objects)
     return _facts(graph, signature, contents)
@@ -135,6 +136,15 @@ def _check_apart(signature: Signature, saver: Saver) -> None:
     for port in (*signature.inputs, *signature.outputs):
         if maker_and_index(port.tensor)[0] in saver.nodes:
             raise RejectedUpload(f"the signature gives {port.name!r} out of the model's saver")
+
+
+def _check_is_float32(contents: Contents) -> None:
+    """A TensorFlow Lite file has no products in 16 bits, and is what every job measures."""
+    if contents.half:
+        raise RejectedUpload(
+            f"the SavedModel computes in {contents.half}",
+            hint="Export it in float32 (the dtype policy float32), or upload the .keras file.",
+        )
 
 
 def _check_variables_are_known(contents: Contents, objects: Objects) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from app.errors import RejectedUpload
-from app.recipes.tensor_graph import Function, Graph, Made, Node
+from app.recipes.tensor_graph import LINEAR, Function, Graph, Made, Node
 from app.uploads.inspector.saved_model.attributes import (
     Attributes,
     check_calls_nothing,
@@ -171,7 +171,7 @@ class GraphReader:
                 texts = (value.data("bytes"),)
             elif operator == VARIABLE and key == "shape":
                 shape = full_shape(self._wire, value.data("shape"), what)
-            elif operator == VARIABLE and key == "dtype":
+            elif (operator == VARIABLE and key == "dtype") or (operator in LINEAR and key == "T"):
                 dtype = read_type(value.number("type"), what)
         made = read_made(self._wire, operator, values, what) if is_outer else Made()
         return Attributes(tuple(calls), shape, dtype, texts, made)

@@ -197,7 +197,7 @@ REFUSED: dict[str, tuple[Json, str]] = {
         "has more than 1073741824 values in one sample",
     ),
     # Numbers and texts that are none.
-    "a number that is none": (sequential(dense(rate=float("nan"))), "a number that is none"),
+    "a number that is none": (sequential(dense(axis=float("nan"))), "the number nan is none"),
     "a number of 100 digits": (sequential(dense(seed=10**100)), "is larger than any that Keras"),
     "a text without end": (sequential(dense(data_format="x" * 2_001)), "a text of 2001 characters"),
     "a key without end": (sequential(dense(**{"x" * 2_001: 1})), "a text of 2001 characters"),
@@ -602,6 +602,9 @@ def test_weights_of_no_layer_of_an_h5_file_are_refused() -> None:
         ({"kernel_initializer": "keras.utils.get_file"}, "has the kernel_initializer"),
         ({"bias_regularizer": "evil"}, "has the bias_regularizer 'evil'"),
         ({"kernel_constraint": "evil"}, "has the kernel_constraint 'evil'"),
+        ({"activation": ["relu"]}, r"has the activation \['relu'\]"),
+        ({"kernel_initializer": {"config": {}}}, "has the kernel_initializer"),
+        ({"stateful": True}, "Dense 'x' is stateful"),
         ({"dtype": "string"}, "has the dtype 'string'"),
         ({"dtype": "int8_from_int8"}, "something has the type"),
         ({"seed": 2**63}, "the seed 9223372036854775808"),
@@ -610,6 +613,44 @@ def test_weights_of_no_layer_of_an_h5_file_are_refused() -> None:
 def test_texts_and_numbers_of_a_closed_meaning_are_known_ones(config: Json, said: str) -> None:
     with pytest.raises(RejectedUpload, match=said):
         read_keras(archive(sequential(dense(**config)), WEIGHTS))
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        (layer("Dropout", rate="0.2; import os"), "rate='0.2; import os'; a number from 0 to 1"),
+        (layer("Dropout", rate=-5), "rate=-5; a number from 0 to 1"),
+        (layer("SpatialDropout1D", rate=1.5), "rate=1.5; a number from 0 to 1"),
+        (layer("Dropout", rate=float("inf")), "rate=inf; a number from 0 to 1"),
+        (layer("Dropout", rate=True), "rate=True; a number from 0 to 1"),
+        (layer("MultiHeadAttention", num_heads=1, key_dim=1, dropout="1"), "dropout='1'"),
+        (layer("ReLU", max_value=float("inf")), "the number inf is none"),
+        (layer("Rescaling", scale=[1.0, float("-inf")]), "the number -inf is none"),
+        (operation("OneHot", "nn", num_classes=1e15), "num_classes=1000000000000000.0; a whole"),
+        (operation("Tile", repeats=[1e12, 1]), "a whole number belongs there"),
+        (layer("UpSampling1D", size=2.0), "UpSampling1D 'x' has size=2.0; a whole number"),
+        (layer("Discretization", num_bins=10**9), "has bin_boundaries=None"),
+        (operation("Where", condition=float("nan")), "the number nan is none"),
+    ],
+)
+def test_numbers_are_of_the_kind_that_keras_takes(node: Json, said: str) -> None:
+    with pytest.raises(RejectedUpload) as caught:
+        read_keras(archive(functional(node, tensor()), WEIGHTS))
+    assert said in caught.value.detail
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("function", [function("square", "builtins"), "square"])
+def test_lambda_that_names_a_function_is_told_which(function: Any) -> None:
+    with pytest.raises(RejectedUpload, match=r"a Lambda \(layer 'x'\) that names square") as caught:
+        read_keras(archive(sequential(layer("Lambda", function=function)), {}))
+    assert (caught.value.hint or "").startswith("Call keras.ops.square directly")
+
+
+def test_operations_may_be_given_infinity() -> None:
+    """As scores are masked, and a maximum begins."""
+    node = operation("Max", initial=float("-inf"), axis=None, keepdims=False)
+    read_keras(archive(functional(node, tensor(), float("-inf")), {}))
 
 
 def test_keys_that_stand_twice_are_refused() -> None:

@@ -88,6 +88,23 @@ def test_read_saved_model_takes_what_honest_programs_write(
     assert (facts.parameter_count, facts.is_recurrent) == (count, is_recurrent)
 
 
+@pytest.mark.parametrize(("dtype", "name"), [(19, "float16"), (14, "bfloat16")])
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_read_saved_model_refuses_products_in_sixteen_bits(
+    dtype: int, name: str, *, is_inside: bool
+) -> None:
+    half = encoded(m.ATTRIBUTE, type=dtype)
+    if is_inside:
+        inner = function("inner", node("s", "MatMul", "x", "x", T=half), result="s:y:0")
+        call = node("y", "PartitionedCall", "x", f=calling("inner"))
+        content = graph(PLACEHOLDER, call, functions=[inner])
+    else:
+        content = graph(PLACEHOLDER, node("y", "MatMul", "x", "x", T=half))
+    with pytest.raises(RejectedUpload, match=f"computes in {name}") as caught:
+        read(saved_model(content))
+    assert "float32" in (caught.value.hint or "")
+
+
 def test_read_saved_model_takes_the_least_there_can_be() -> None:
     assert read(saved_model()).heads[0].activation == "softmax"
 
