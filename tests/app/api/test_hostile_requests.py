@@ -58,14 +58,15 @@ def test_every_case_of_the_manifest_is_tried() -> None:
         ("absolute", "pwned_http2.keras"),
         ("traversal", "pwned_http1.keras"),
         ("windows", "x.keras"),
-        ("quotes", 'a"; filename="b.html'),
+        ("quotes", 'a"; filename="b.keras'),
         ("unicode", "模型.keras"),
     ],
 )
 async def test_name_is_data_that_comes_back_as_a_download(
     api: Api, case: str, shown: str, as_form: bool
 ) -> None:
-    name = CASES[case]["filename"]
+    # A model that is called .html is refused for that alone.
+    name = CASES[case]["filename"].replace(".html", ".keras")
     with marks() as left:
         if as_form:
             answer = await api.post("/v1/models", content=form_of(name), headers=FORM)

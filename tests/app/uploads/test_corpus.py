@@ -60,7 +60,7 @@ REFUSED = {
     "k20_huge_units.keras": "declares units=1000000000, but the file stores 15",
     "k21_units_overflow.keras": "declares units=9223372036854775808",
     "k23_many_layers.keras": "layers",
-    "k24_nan_units.keras": "declares units=nan",
+    "k24_nan_units.keras": "has units=nan; a whole number belongs there",
     "k28_missing_weights_file.keras": "lacks model.weights.h5",
     "k30_compile_os.keras": "names the function 'os.abort'",
     "k31_log_injection_name.keras": "a layer is called 'd\\n2024",
