@@ -10,6 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 # `color_message` is uvicorn's own second copy of a message.
@@ -29,6 +30,10 @@ CREDENTIALS = re.compile(r"\b(bearer|basic)\s+[^\s\"',]+", re.IGNORECASE)
 API_KEY = re.compile(r"pj_[0-9a-f]{8,}[0-9a-z_\-]*", re.ASCII | re.IGNORECASE)
 
 
+# Of the request that is answered here, for every line that is logged meanwhile.
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
 class JsonFormatter(logging.Formatter):
     """Names an event, its time, its level and its facts; control characters come out escaped."""
 
@@ -39,6 +44,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": _event(record),
         }
+        if request_id := REQUEST_ID.get():
+            own["request_id"] = request_id
         if record.exc_info:
             own["traceback"] = self.formatException(record.exc_info)
         given = {

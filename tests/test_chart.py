@@ -73,6 +73,15 @@ def test_every_value_is_used_and_every_used_value_is_there() -> None:
     assert {path.split(".")[0] for path in used} == set(VALUES)
 
 
+def test_keys_are_asked_for_on_every_address() -> None:
+    assert Settings.from_environment(VALUES["environment"]).require_keys is True
+
+
+def test_api_is_reached_whether_there_are_workers_or_not() -> None:
+    probes = re.findall(r"(\w+)Probe:\n\s+httpGet: {path: (\S+),", TEMPLATES["api.yaml"])
+    assert probes == [("liveness", "/livez"), ("readiness", "/livez")]
+
+
 def test_images_are_those_of_the_compose_file() -> None:
     for image in VALUES["images"].values():
         assert f"image: {image}\n" in COMPOSE

@@ -12,10 +12,14 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from sqlalchemy import text
 
+from app.database.engine import Database
+from app.database.migrate import upgrade
 from app.embedded.broker import packaged_server
 from app.main import MOST_INSPECTIONS
 from app.settings import PREFIX, Settings
+from tests.postgres import installed_binaries, running_postgres
 
 ROOT = Path(__file__).parent.parent
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -44,8 +48,9 @@ each_of_ours = pytest.mark.parametrize("name", OURS)
 
 
 def volume_sources(service: dict[str, Any]) -> set[str]:
-    """Named volumes of a service; an anonymous one is a path alone."""
-    return {entry.split(":")[0] for entry in service.get("volumes", []) if ":" in entry}
+    """Named volumes of a service; an anonymous one is a path alone, a file of ours begins so."""
+    named = {entry.split(":")[0] for entry in service.get("volumes", []) if ":" in entry}
+    return {name for name in named if not name.startswith("./")}
 
 
 def seconds(duration: str) -> int:
@@ -85,6 +90,20 @@ def test_api_and_worker_share_blobs_database_and_broker() -> None:
     assert str(api.resolved_blobs) == "/var/lib/penjing/blobs"
     for name in OURS:
         assert "blobs:/var/lib/penjing/blobs" in SERVICES[name]["volumes"]
+
+
+@each_of_ours
+def test_keys_are_asked_for_on_every_address(name: str) -> None:
+    assert Settings.from_environment(SERVICES[name]["environment"]).require_keys is True
+
+
+def test_proxies_can_be_named() -> None:
+    named = yaml.safe_load(
+        interpolated(COMPOSE_TEXT, REPLACED | {"PENJING_TRUSTED_PROXIES": "10.0.0.0/8"})
+    )
+    settings = Settings.from_environment(named["services"]["api"]["environment"])
+    assert [str(one) for one in settings.trusted_proxies] == ["10.0.0.0/8"]
+    assert Settings.from_environment(SERVICES["api"]["environment"]).trusted_proxies == ()
 
 
 @each_of_ours
@@ -171,6 +190,31 @@ def test_database_is_well_once_it_answers_over_the_network() -> None:
     # Its image first runs a server on the socket alone, which goes away again.
     test = SERVICES["postgres"]["healthcheck"]["test"]
     assert test[1:4] == ["pg_isready", "--host", "127.0.0.1"]
+
+
+def test_role_of_the_application_owns_its_database_and_is_no_superuser() -> None:
+    postgres = SERVICES["postgres"]
+    assert "POSTGRES_USER" not in postgres["environment"]
+    [script] = [one for one in postgres["volumes"] if "/docker-entrypoint-initdb.d/" in one]
+    with running_postgres(superuser="postgres") as url:
+        home = url.partition("host=")[2]
+        path = f"{installed_binaries()}:/usr/bin:/bin"
+        environment = {**postgres["environment"], "PATH": path, "PGHOST": home}
+        subprocess.run(["sh", ROOT / script.partition(":")[0]], env=environment, check=True)
+        database = Database(f"postgresql+psycopg://penjing@/penjing?host={home}")
+        upgrade(database)
+        with database.write() as connection:
+            may = "SELECT rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = "
+            assert connection.execute(text(may + "current_user")).one() == (False, False, False)
+        database.close()
+        over_all = Database(f"postgresql+psycopg://postgres@/postgres?host={home}")
+        with over_all.read() as connection:
+            stored = (
+                "SELECT rolname, rolpassword IS NULL FROM pg_authid WHERE rolcanlogin ORDER BY 1"
+            )
+            has_none = connection.execute(text(stored)).all()
+        over_all.close()
+        assert [tuple(row) for row in has_none] == [("penjing", False), ("postgres", True)]
 
 
 def test_broker_keeps_its_queue_over_a_restart() -> None:

@@ -1,5 +1,7 @@
 """The files that jobs made."""
 
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 
 from app.api.content import CONTENT_RESPONSES, Content, content_response
@@ -17,4 +19,5 @@ def get_artifact_content(
     """Download a file, whole or from where a download broke off."""
     artifact = services.jobs.artifact(principal.tenant_id, artifact_id)
     content = Content(services.blobs.path(artifact.sha256), artifact.sha256, artifact.filename)
-    return content_response(request, content)
+    guard = partial(services.watcher.while_key_is_good, principal)
+    return content_response(request, content, guard)

@@ -145,7 +145,10 @@ class Connection(H11Protocol):
         self._taking = self.loop.call_later(self.limits.untaken_s, self._taking_is_late)
 
     def _taking_is_late(self) -> None:
-        if self.transport.get_write_buffer_size() < self._untaken_bytes:
+        # Closed before its end, an answer is none any more, however slowly the rest is taken.
+        is_broken_off = self.transport.is_closing() and self._unanswered() is not None
+        is_taken = self.transport.get_write_buffer_size() < self._untaken_bytes
+        if is_taken and not is_broken_off:
             self._await_taking()
         else:
             self.transport.abort()

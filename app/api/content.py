@@ -2,7 +2,8 @@
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,6 +11,7 @@ from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app.api.conditional import none_match
 from app.errors import NotFound, RangeNotSatisfiable
@@ -51,7 +53,25 @@ class Content:
     filename: str
 
 
-def content_response(request: Request, content: Content) -> Response:
+# Breaks off what is awaited inside once it is not allowed any more.
+Guard = Callable[[], AbstractContextManager[None]]
+
+
+class Download(StreamingResponse):
+    """Bytes of a file, for as long as they may be had, however slowly they are taken."""
+
+    def __init__(
+        self, chunks: Iterator[bytes], status: int, headers: Mapping[str, str], guard: Guard
+    ) -> None:
+        super().__init__(chunks, status, headers)
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._guard():
+            await super().__call__(scope, receive, send)
+
+
+def content_response(request: Request, content: Content, guard: Guard) -> Response:
     """The file, a part of it, or 304.
 
     Raises: NotFound where the bytes are gone, NoSuchRange.
@@ -69,7 +89,8 @@ def content_response(request: Request, content: Content) -> Response:
     headers["Content-Length"] = str(end - start)
     if span:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size_bytes}"
-    return StreamingResponse(_chunks(_opened(content), start, end), 206 if span else 200, headers)
+    chunks = _chunks(_opened(content), start, end)
+    return Download(chunks, 206 if span else 200, headers, guard)
 
 
 def wanted_range(
@@ -130,7 +151,7 @@ def _size_bytes(content: Content) -> int:
 
 
 def _opened(content: Content) -> BinaryIO:
-    """Before the answer begins: from here on it may be deleted, and is sent to its end."""
+    """Before the answer begins: from here on the file may be deleted, and is sent to its end."""
     try:
         return content.path.open("rb")
     except FileNotFoundError as error:

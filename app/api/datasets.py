@@ -1,5 +1,6 @@
 """Data sets: upload, list, read, download, delete."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -83,4 +84,6 @@ def get_dataset_content(
     """Download a data set as it was uploaded."""
     upload = services.uploads.get(principal.tenant_id, dataset_id, UploadKind.DATASET)
     path = services.uploads.content(upload)
-    return content_response(request, Content(path, upload.sha256, filename_of(upload)))
+    content = Content(path, upload.sha256, filename_of(upload))
+    guard = partial(services.watcher.while_key_is_good, principal)
+    return content_response(request, content, guard)

@@ -1,5 +1,7 @@
 """Models: upload, list, read, download, delete."""
 
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
@@ -74,4 +76,6 @@ def get_model_content(
     """Download a model as it was uploaded."""
     upload = services.uploads.get(principal.tenant_id, model_id, UploadKind.MODEL)
     path = services.uploads.content(upload)
-    return content_response(request, Content(path, upload.sha256, filename_of(upload)))
+    content = Content(path, upload.sha256, filename_of(upload))
+    guard = partial(services.watcher.while_key_is_good, principal)
+    return content_response(request, content, guard)

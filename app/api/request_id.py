@@ -6,7 +6,7 @@ import secrets
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.logs import API_KEY
+from app.logs import API_KEY, REQUEST_ID
 
 HEADER = "X-Request-ID"
 DECENT = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
@@ -23,6 +23,8 @@ class RequestId:
             await self.app(scope, receive, send)
             return
         request_id = request_id_of(scope)
+        # For good: the server runs each request in a task of its own, and logs it behind all this.
+        REQUEST_ID.set(request_id)
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -2,14 +2,16 @@
 
 One round asks for all watched jobs and for all keys that watch, in a query each, and wakes those
 whose job has moved. Only they read, so that who waits for what does not happen costs nothing.
+Downloads that run are looked after in the same rounds: they end with the key that asked for them.
 """
 
 import asyncio
 import logging
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+import anyio
 import anyio.to_thread
 
 from app.accounts.errors import TooManyStreams
@@ -71,6 +73,8 @@ class Watcher:
         self._accounts = accounts
         self._jobs = jobs
         self._watches: set[Watch] = set()
+        # What is sent, and by whose key.
+        self._sent: dict[anyio.CancelScope, str] = {}
         self._polling: asyncio.Task[None] | None = None
         # Its own thread: whatever else is busy, who was let in is looked after.
         self._thread = anyio.CapacityLimiter(1)
@@ -90,12 +94,28 @@ class Watcher:
             raise _too_many(f"all tenants together have {MOST_WATCHES} of them open; that is all")
         watch = Watch(principal, job_id, is_for_events)
         self._watches.add(watch)
-        if self._polling is None or self._polling.done():
-            self._polling = asyncio.create_task(self._poll())
+        self._go_on()
         return watch
 
     def end(self, watch: Watch) -> None:
         self._watches.discard(watch)
+
+    @contextmanager
+    def while_key_is_good(self, principal: Principal) -> Iterator[None]:
+        """What is awaited inside is broken off, and left, once the key is not good any more."""
+        if principal.key_id is None:
+            yield
+            return
+        with anyio.CancelScope() as sending:
+            self._sent[sending] = principal.key_id
+            self._go_on()
+            try:
+                yield
+            finally:
+                del self._sent[sending]
+
+    def is_sending(self) -> bool:
+        return bool(self._sent)
 
     async def close(self) -> None:
         if self._polling is not None:
@@ -103,11 +123,15 @@ class Watcher:
             with suppress(asyncio.CancelledError):
                 await self._polling
 
+    def _go_on(self) -> None:
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
+
     async def _poll(self) -> None:
-        while self._watches:
+        while self._watches or self._sent:
             watches = list(self._watches)
             try:
-                await self._look_for(watches)
+                await self._look_for(watches, dict(self._sent))
             except Exception:
                 # Each finds out by its own look, and says so to who waits.
                 log.exception("watches.failed")
@@ -115,21 +139,30 @@ class Watcher:
                     watch.wake()
             await asyncio.sleep(POLL_S)
 
-    async def _look_for(self, watches: Collection[Watch]) -> None:
+    async def _look_for(
+        self, watches: Collection[Watch], sent: Mapping[anyio.CancelScope, str]
+    ) -> None:
         good_keys, versions = await anyio.to_thread.run_sync(
-            self._found, watches, limiter=self._thread
+            self._found, watches, set(sent.values()), limiter=self._thread
         )
         for watch in watches:
             key_id = watch.principal.key_id
             is_key_good = key_id is None or key_id in good_keys
             watch.hear(versions.get(watch.job_id), is_key_good=is_key_good)
+        for sending, key_id in sent.items():
+            if key_id not in good_keys and sending in self._sent:
+                log.info("download.broken_off", extra={"key_id": key_id})
+                sending.cancel()
 
-    def _found(self, watches: Collection[Watch]) -> tuple[set[str], dict[str, JobVersion]]:
-        key_ids = {one.principal.key_id for one in watches if one.principal.key_id is not None}
+    def _found(
+        self, watches: Collection[Watch], key_ids: set[str]
+    ) -> tuple[set[str], dict[str, JobVersion]]:
+        watching = {one.principal.key_id for one in watches if one.principal.key_id is not None}
         placed = {one.job_id for one in watches if not one.is_for_events}
         # Keys last: what was found before a revocation is told to nobody after it.
-        versions = self._jobs.versions({one.job_id for one in watches}, placed)
-        return self._accounts.good_ones(key_ids), versions
+        job_ids = {one.job_id for one in watches}
+        versions = self._jobs.versions(job_ids, placed) if job_ids else {}
+        return self._accounts.good_ones(watching | key_ids), versions
 
 
 def _too_many(detail: str) -> TooManyStreams:

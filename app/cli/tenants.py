@@ -33,7 +33,7 @@ def quotas(output: Output, tenant: str, changes: tuple[str, ...], home: Path) ->
     """Show what a tenant may have, or agree on something else than the settings say.
 
     NAME is storage_bytes, upload_bytes, jobs_queued, jobs_running or run_s (a month). VALUE is a
-    number, a size (10GiB), for run_s a time (100h), `any` for no quota, or `default`.
+    number, a size (10GiB), for run_s a time (100h, 90s), `any` for no quota, or `default`.
     """
     agreed = dict(change_of(text) for text in changes)
     dropped = {name for name, value in agreed.items() if value == DEFAULT}
@@ -122,7 +122,9 @@ def _in_words(name: str, value: float | None) -> str:
         return ANY
     if name.endswith("_bytes"):
         return f"{value:.0f} ({bytes_text(int(value))})"
-    return f"{value / 3600:g}h" if name == "run_s" else f"{value:g}"
+    if name != "run_s":
+        return f"{value:g}"
+    return f"{value / 3600:.0f}h" if value and value % 3600 == 0 else f"{value:g}s"
 
 
 def _number(name: str, text: str) -> float:
@@ -133,7 +135,7 @@ def _number(name: str, text: str) -> float:
         return size_bytes(text)
     if name == "run_s" and text[-1:] in ("d", "h", "m"):
         return lifetime(text).total_seconds()
-    return float(text)
+    return float(text.removesuffix("s") if name == "run_s" else text)
 
 
 def _ids_of(names: dict[str, str], tenant: str | None) -> list[str] | None:

@@ -57,9 +57,10 @@ def require_room(connection: Connection, job: NewJob, defaults: Quotas) -> None:
                 hint="Wait until some of them have begun, or cancel some.",
             )
     left_s = run_s_left(connection, tenant_id, quotas, now)
-    if left_s is not None and left_s <= 0:
+    if quotas.run_s is not None and left_s is not None and left_s <= 0:
         raise RunTimeQuota(
-            f"jobs have run for {quotas.run_s:g} s this month, which is all they may",
+            f"jobs have run for {quotas.run_s - left_s:.6g} s this month; "
+            f"{quotas.run_s:g} s they may",
             (next_month(now) - now).total_seconds(),
             hint="Wait for the next month (UTC), or ask the operator for more.",
         )

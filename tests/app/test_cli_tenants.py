@@ -35,6 +35,9 @@ def test_quotas_are_agreed_on_and_taken_back(tmp_path: Path) -> None:
         "jobs_running": 2,
         "jobs_queued": None,
     }
+    seconds = given(tmp_path, "quotas", "default", "run_s=90s")["quotas"]["run_s"]
+    assert seconds == 90
+    assert "90s" in run(tmp_path, "quotas", "default").stdout
     left = given(tmp_path, "quotas", "default", "run_s=default", "jobs_running=3")["quotas"]
     assert left == {"storage_bytes": 10 * 2**30, "jobs_running": 3, "jobs_queued": None}
     assert given(tmp_path, "quotas", "default")["quotas"] == left
@@ -50,7 +53,13 @@ def test_quotas_are_agreed_on_and_taken_back(tmp_path: Path) -> None:
     [
         *("storage=1", "storage_bytes", "jobs_running=-1", "jobs_running=1.5", "run_s=x"),
         *("run_s=inf", "jobs_running=1_0", "jobs_queued=\u0661\u0660", "storage_bytes=1_0"),
-        *("storage_bytes=\u0661GiB", "run_s=1_0h", f"run_s={'9' * 12}d"),
+        *(
+            "storage_bytes=\u0661GiB",
+            "run_s=1_0h",
+            f"run_s={'9' * 12}d",
+            "run_s=s",
+            "jobs_queued=1s",
+        ),
     ],
 )
 def test_quota_that_is_none_is_refused_and_changes_nothing(tmp_path: Path, change: str) -> None:

@@ -1,17 +1,28 @@
 """Downloads: whole, in parts, conditional."""
 
+import asyncio
 import base64
 import hashlib
+import os
+from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 
+from app.accounts.principal import Scope
+from app.accounts.service import KeyWish
+from app.api import watching
 from tests.app.api import given
 from tests.app.api.conftest import Api
+from tests.fakes import a_change
 
 pytestmark = pytest.mark.anyio
 
 CONTENT = given.CONTENT
+# More than what a connection and the system hold of an answer that nobody takes.
+LARGE_BYTES = 64 * 2**20
+LIMIT_S = 30.0
 
 
 async def an_artifact(api: Api) -> dict[str, Any]:
@@ -95,3 +106,49 @@ async def test_download_is_not_found_when_the_bytes_are_gone(api: Api) -> None:
 async def test_unknown_artifact_is_not_found(api: Api) -> None:
     answer = await api.get("/v1/artifacts/art_none/content")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("kind", ["models", "datasets", "artifacts"])
+async def test_download_that_runs_ends_with_its_key(api: Api, url: str, kind: str) -> None:
+    paths = {
+        "models": f"/v1/models/{given.a_model(api)}/content",
+        "datasets": f"/v1/datasets/{given.a_dataset(api)}/content",
+        "artifacts": (await an_artifact(api))["url"],
+    }
+    for blob in (path for path in api.services.blobs.root.rglob("*") if path.is_file()):
+        os.truncate(blob, LARGE_BYTES)
+    accounts = api.services.accounts
+    key, text = accounts.issue(a_change(), KeyWish("slow", frozenset({Scope.READ}), None))
+    taken_bytes = 0
+    async with (
+        asyncio.timeout(LIMIT_S),
+        httpx.AsyncClient(base_url=url, trust_env=False, headers=given.bearing(text)) as client,
+        client.stream("GET", paths[kind]) as answer,
+    ):
+        assert answer.headers["content-length"] == str(LARGE_BYTES)
+        pieces = answer.aiter_raw()
+        taken_bytes += len(await anext(pieces))
+        accounts.revoke(a_change(), key.id)
+        while api.services.watcher.is_sending():  # noqa: ASYNC110 - it ends within a round
+            await asyncio.sleep(0.01)
+        with suppress(httpx.RemoteProtocolError):
+            async for piece in pieces:
+                taken_bytes += len(piece)
+    assert 0 < taken_bytes < LARGE_BYTES
+
+
+async def test_download_goes_on_while_its_key_is_good(
+    api: Api, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "POLL_S", 0.01)
+    path = (await an_artifact(api))["url"]
+    for blob in (path for path in api.services.blobs.root.rglob("*") if path.is_file()):
+        os.truncate(blob, LARGE_BYTES)
+    headers = given.bearing(given.a_key(api))
+    async with (
+        asyncio.timeout(LIMIT_S),
+        httpx.AsyncClient(base_url=url, trust_env=False, headers=headers) as client,
+        client.stream("GET", path) as answer,
+    ):
+        assert sum([len(piece) async for piece in answer.aiter_raw()]) == LARGE_BYTES
+    assert not api.services.watcher.is_sending()

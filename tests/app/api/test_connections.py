@@ -6,6 +6,7 @@ import resource
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import h11
@@ -222,6 +223,17 @@ async def test_answer_may_take_as_long_as_some_of_it_is_taken(limits: Connection
         slow.left_bytes = left_bytes
         slow.due.pop()()
         assert not slow.is_aborted
+    slow.due.pop()()
+    assert slow.is_aborted
+
+
+async def test_answer_that_was_broken_off_is_not_taken_for_ever(limits: ConnectionLimits) -> None:
+    connection, slow = a_connection(limits)
+    connection.cycle = SimpleNamespace(response_complete=False)
+    slow.left_bytes = 100
+    connection.pause_writing()
+    slow.close()
+    slow.left_bytes = 99
     slow.due.pop()()
     assert slow.is_aborted
 

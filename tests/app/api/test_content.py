@@ -1,5 +1,6 @@
 """Ranges and names of downloads, as pure functions; and a file that is deleted meanwhile."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,9 +86,9 @@ async def test_file_is_sent_to_its_end_when_it_is_deleted_meanwhile(tmp_path: Pa
     content = Content(tmp_path / "file", "ab" * 32, "file.keras")
     request = Request({"type": "http", "method": "GET", "headers": []})
     content.path.write_bytes(b"whole")
-    answer = content_response(request, content)
+    answer = content_response(request, content, nullcontext)
     content.path.unlink()
     assert isinstance(answer, StreamingResponse)
     assert [piece async for piece in answer.body_iterator] == [b"whole"]
     with pytest.raises(NotFound):
-        content_response(request, content)
+        content_response(request, content, nullcontext)

@@ -218,10 +218,10 @@ def test_no_job_is_taken_in_when_the_month_is_used_up(house_of: MakeHouse) -> No
     assert running
     assert running.run_limit_s == 1
 
-    house.end(running, NOW + seconds(1))
-    with pytest.raises(RunTimeQuota, match="60 s this month") as refused:
-        house.submit(now=NOW + seconds(2))
-    assert refused.value.retry_after_s == (12 * 3600) - 2
+    house.end(running, NOW + seconds(3))
+    with pytest.raises(RunTimeQuota, match="62 s this month; 60 s they may") as refused:
+        house.submit(now=NOW + seconds(4))
+    assert refused.value.retry_after_s == (12 * 3600) - 4
     house.submit(now=datetime(2026, 2, 1, tzinfo=UTC))
 
 
