@@ -229,7 +229,8 @@ async def test_answer_may_take_as_long_as_some_of_it_is_taken(limits: Connection
 
 async def test_answer_that_was_broken_off_is_not_taken_for_ever(limits: ConnectionLimits) -> None:
     connection, slow = a_connection(limits)
-    connection.cycle = SimpleNamespace(response_complete=False)
+    unanswered: Any = SimpleNamespace(response_complete=False)
+    connection.cycle = unanswered
     slow.left_bytes = 100
     connection.pause_writing()
     slow.close()
