@@ -11,7 +11,7 @@ from app.database.engine import Database
 
 T = TypeVar("T")
 
-LIMIT_S = 10
+LIMIT_S = 60
 WAITING_FOR_A_LOCK = text(
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND wait_event_type = 'Lock'"

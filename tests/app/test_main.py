@@ -54,7 +54,7 @@ async def test_inspection_is_taken_up_again_when_it_could_not_be_started(
     in_the_way = tmp_path / "inspections"
     in_the_way.touch()
     application = assemble(settings, FakeQueue())
-    async with application.router.lifespan_context(application), asyncio.timeout(30):
+    async with application.router.lifespan_context(application), asyncio.timeout(120):
         while "inspection.unfinished" not in caplog.messages:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         in_the_way.unlink()
@@ -64,7 +64,7 @@ async def test_inspection_is_taken_up_again_when_it_could_not_be_started(
 
 async def inspected(uploads: UploadService, upload: Upload) -> Upload:
     """The upload once its inspection has ended."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while upload.status is UploadStatus.INSPECTING:
             await asyncio.sleep(0.05)
             upload = uploads.get(DEFAULT_TENANT, upload.id, upload.kind)

@@ -254,27 +254,28 @@ time.sleep(60)
 
     assert not child.is_alive()
     # It is no child of this process: there is nothing to wait for, and a signal takes a moment.
-    wait_until(lambda: not is_running(grandchild), "the other process is dead", 5)
+    wait_until(lambda: not is_running(grandchild), "the other process is dead")
 
 
 def test_kill_does_not_wait_for_a_process_that_left_the_session(start: Start) -> None:
     child = start(
         """
 import subprocess
-other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+other = subprocess.Popen(["sleep", "600"], start_new_session=True)
 print(other.pid, flush=True)
 """
     )
     events_of(child)
     child.process.wait()
     wait_until(lambda: bool(child.log_tail().strip()), "the other process has started")
-    killing = threading.Thread(target=child.kill, daemon=True)
+    killing = threading.Thread(target=child.kill)
 
     killing.start()
-    killing.join(timeout=5)
+    killing.join(timeout=30)
 
     was_done = not killing.is_alive()
     os.kill(int(child.log_tail()), signal.SIGKILL)
+    killing.join()
     assert was_done
 
 

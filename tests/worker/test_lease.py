@@ -75,7 +75,7 @@ def test_hold_is_kept_when_renewing_fails_for_longer_than_the_lease(
 def test_hold_is_lost_when_the_row_says_so(desk: Desk, job: Job, hold: Hold) -> None:
     desk.shop.leases.hand_back(job.id, job.fence, desk.shop.clock(), counts=True)
 
-    wait_until(lambda: hold.is_lost, "the hold is lost", 5)
+    wait_until(lambda: hold.is_lost, "the hold is lost")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -84,7 +84,7 @@ def test_hold_is_lost_when_nobody_renews_any_more(
 ) -> None:
     monkeypatch.setattr(JobLeases, "renew", failing(Unstoppable(), []))
 
-    wait_until(lambda: hold.is_lost, "the hold is lost", 5)
+    wait_until(lambda: hold.is_lost, "the hold is lost")
 
 
 class Unstoppable(BaseException):

@@ -108,4 +108,4 @@ def test_half_written_record_is_none(tmp_path: Path, text: str) -> None:
 def test_dead_leader_has_no_record() -> None:
     process = subprocess.Popen([sys.executable, "-S", "-c", ""])
     process.wait()
-    wait_until(lambda: Session.of(process.pid) is None, "it is gone", 1)
+    wait_until(lambda: Session.of(process.pid) is None, "it is gone")

@@ -19,7 +19,7 @@ from tests.fakes import a_change
 pytestmark = pytest.mark.anyio
 
 LOOPBACK = ("127.0.0.1", 8000)
-LIMIT_S = 20.0
+LIMIT_S = 40.0
 UNKNOWN_KEY = f"pj_{'0' * 12}_{'0' * 64}"
 
 
@@ -215,8 +215,10 @@ async def test_stream_and_wait_end_when_the_key_is_revoked(asking: Api, url: str
     path = f"/v1/jobs/{job['id']}"
     waiting = asyncio.create_task(asking.get(path, headers={**headers, "Prefer": "wait=60"}))
     async with (
-        asyncio.timeout(20),
-        httpx.AsyncClient(base_url=url, trust_env=False, headers=headers) as client,
+        asyncio.timeout(LIMIT_S),
+        httpx.AsyncClient(
+            base_url=url, trust_env=False, headers=headers, timeout=LIMIT_S
+        ) as client,
         client.stream("GET", f"{path}/events") as stream,
     ):
         lines = stream.aiter_lines()

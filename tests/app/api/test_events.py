@@ -22,7 +22,7 @@ from tests.app.api.serving import served
 pytestmark = pytest.mark.anyio
 
 JSON = {"Accept": "application/json"}
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 @asynccontextmanager
@@ -33,7 +33,7 @@ async def following(
     headers = {} if last_seen is None else {"Last-Event-ID": str(last_seen)}
     async with (
         asyncio.timeout(LIMIT_S),
-        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=LIMIT_S) as client,
         client.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as response,
     ):
         assert response.status_code == 200

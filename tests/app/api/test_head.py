@@ -69,7 +69,7 @@ async def test_head_is_no_verb_of_what_only_takes(api: Api) -> None:
 
 
 async def test_server_sends_the_head_alone(api: Api, url: str) -> None:
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
         head, got = await client.head("/v1/version"), await client.get("/v1/version")
     assert head.headers["content-length"] == got.headers["content-length"]
     assert (head.status_code, head.content) == (200, b"")

@@ -61,7 +61,7 @@ async def test_streams_of_all_tenants_are_limited_at_a_time(
 async def test_place_is_free_again_when_a_stream_has_ended(api: Api, url: str) -> None:
     job = await given.a_job(api)
     async with (
-        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=LIMIT_S) as client,
         client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream,
     ):
         assert await anext(stream.aiter_lines())
@@ -79,7 +79,9 @@ async def test_many_streams_cost_no_more_than_one_until_their_job_moves(
     job_id = (await asking.post("/v1/jobs", json=body, headers=headers)).json()["id"]
     async with (
         asyncio.timeout(LIMIT_S),
-        httpx.AsyncClient(base_url=url, trust_env=False, headers=headers) as client,
+        httpx.AsyncClient(
+            base_url=url, trust_env=False, headers=headers, timeout=LIMIT_S
+        ) as client,
         AsyncExitStack() as streams,
     ):
         path = f"/v1/jobs/{job_id}/events"

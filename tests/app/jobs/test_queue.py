@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from app.embedded.broker import find_server, server_command
 from app.jobs.queue import QUEUE, SOCKET_TIMEOUT_S, CeleryQueue
 
-START_LIMIT_S = 20
+START_LIMIT_S = 60
 
 
 class Broker:

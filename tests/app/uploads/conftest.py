@@ -63,7 +63,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 def make_inspector(kind: type[Inspector], scratch: Path) -> Inspector:
     return kind(
         scratch=scratch,
-        limit_s=30,
+        limit_s=120,
         memory_bytes=2**30,
         file_bytes=2**30,
     )

@@ -39,7 +39,7 @@ TIMING = {
 }
 
 
-def wait_until(is_so: Callable[[], bool], what: str, limit_s: float = 30) -> None:
+def wait_until(is_so: Callable[[], bool], what: str, limit_s: float = 90) -> None:
     end = time.monotonic() + limit_s
     while not is_so():
         if time.monotonic() > end:
@@ -145,7 +145,7 @@ class Farm:
     def state(self, job: Job) -> JobState:
         return self.jobs.get(DEFAULT_TENANT, job.id).state
 
-    def wait_for(self, job: Job, state: JobState, limit_s: float = 30) -> Job:
+    def wait_for(self, job: Job, state: JobState, limit_s: float = 90) -> Job:
         wait_until(lambda: self.state(job) == state, f"job is {state}", limit_s)
         return self.jobs.get(DEFAULT_TENANT, job.id)
 

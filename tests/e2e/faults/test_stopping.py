@@ -49,12 +49,12 @@ def test_job_that_was_handed_back_is_finished_by_another_worker(farm: Farm) -> N
 
 
 def test_worker_takes_no_other_job_when_it_is_stopping(farm: Farm) -> None:
-    worker = farm.start_worker(PENJING_SHUTDOWN_GRACE_S="30")
+    worker = farm.start_worker(PENJING_SHUTDOWN_GRACE_S="60")
     running, waiting = farm.submit("steps-2"), farm.submit("quick")
     farm.wait_running(running)
 
     worker.terminate()
-    worker.wait(timeout=20)
+    worker.wait(timeout=60)
 
     assert farm.state(running) is JobState.SUCCEEDED
     assert (farm.state(waiting), farm.runs_of(waiting)) == (JobState.QUEUED, 0)
