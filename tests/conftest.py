@@ -22,6 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=distance)
 
 
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: to look through it again in every file takes half a second."""
+    gc.freeze()
+
+
 def distance(item: pytest.Item) -> int:
     return max((TURN.get(mark.name, 0) for mark in item.iter_markers()), default=0)
 
