@@ -66,14 +66,14 @@ def a_child(shop: Workshop, job: Job) -> Iterator[Child]:
         shop.spares.give_back(place)
 
 
-def run_in_box(attempt: Attempt) -> Result:
+def run_in_box(attempt: Attempt, guard: "Guard") -> Result:
     """Have the child do the work; it is dead when its result is read.
 
     Raises: Cancelled, RunTimeExceeded, LeaseLost, ShuttingDown, or what the child died of.
     """
     child, journal = attempt.child, attempt.journal
     try:
-        _follow(attempt)
+        _follow(attempt, guard)
         child.kill()
         return read_result(child.folder)
     except PenjingError as error:
@@ -81,9 +81,9 @@ def run_in_box(attempt: Attempt) -> Result:
         raise
 
 
-def _follow(attempt: Attempt) -> None:
+def _follow(attempt: Attempt, guard: "Guard") -> None:
     """From the child's first word to its last."""
-    guard, child, journal = Guard(attempt), attempt.child, attempt.journal
+    child, journal = attempt.child, attempt.journal
     while True:
         guard.check()
         events = child.read(attempt.shop.settings.poll_s)
@@ -144,16 +144,26 @@ class Guard:
             self._child.go()
 
     def check(self) -> None:
-        now = time.monotonic()
+        """While the child lives."""
+        self._check_hold()
+        self._check_cancel(time.monotonic())
+        self._check_time()
+        self._watch.check()
+
+    def require_wanted(self) -> None:
+        """While what a dead child left is collected: its time goes on, nothing can be tidied up."""
+        self._check_hold()
+        self._hold.require_wanted()
+        self._check_time()
+
+    def _check_hold(self) -> None:
         if self._hold.is_lost:
             raise LeaseLost
         if self._shop.closing.is_over:
             raise ShuttingDown
-        self._check_cancel(now)
-        self._check_time(now - self._started_at)
-        self._watch.check()
 
-    def _check_time(self, ran_s: float) -> None:
+    def _check_time(self) -> None:
+        ran_s = time.monotonic() - self._started_at
         if ran_s > self._limit_s:
             raise RunTimeExceeded(
                 f"the job ran longer than limits.run_s = {self._limit_s:g} s",

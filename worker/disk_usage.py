@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -55,7 +55,21 @@ def disk_usage_of(
     return DiskUsage(named.files, named.bytes + nameless.bytes, named.is_all and nameless.is_all)
 
 
-def use_of_folders(folders: Iterable[Path], most_files: int) -> DiskUsage:
+def on_disk(status: os.stat_result) -> int:
+    """Bytes that it takes there: none for holes."""
+    return status.st_blocks * BLOCK_BYTES
+
+
+def as_copied(status: os.stat_result) -> int:
+    """Bytes that it takes, or that a copy of it would."""
+    return max(status.st_size, on_disk(status))
+
+
+def use_of_folders(
+    folders: Iterable[Path],
+    most_files: int,
+    weight: Callable[[os.stat_result], int] = on_disk,
+) -> DiskUsage:
     """What lies in them, links not followed; looks at no more than `most_files`.
 
     They are in use meanwhile: what is gone when it is looked at does not count, but a folder that
@@ -68,7 +82,7 @@ def use_of_folders(folders: Iterable[Path], most_files: int) -> DiskUsage:
                 is_all = False
                 continue
             files += 1
-            held += status.st_blocks * BLOCK_BYTES
+            held += weight(status)
             if files > most_files:
                 break
     except OSError:
@@ -85,7 +99,7 @@ def nameless_files(pids: Iterable[int], with_mapped: bool = False) -> DiskUsage:
         if status is None or number == MOST_DESCRIPTORS:
             is_all = False
         elif stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
-            seen[status.st_dev, status.st_ino] = status.st_blocks * BLOCK_BYTES
+            seen[status.st_dev, status.st_ino] = on_disk(status)
         if number == MOST_DESCRIPTORS:
             break
     return DiskUsage(len(seen), sum(seen.values()), is_all)

@@ -2,6 +2,11 @@
 
 from app.errors import JobError
 
+ASK_FOR_LESS = (
+    "Ask for fewer outputs, or let the operator raise PENJING_JOB_OUTPUT_BYTES, and "
+    "PENJING_JOB_DISK_BYTES where that is less."
+)
+
 
 class TooManyProcesses(JobError):
     code = "too_many_processes"

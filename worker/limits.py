@@ -22,7 +22,7 @@ class Limits:
         tasks: processes and threads.
         processes: of those; each costs memory that nobody counts. A training has 8 and a few.
         disk_bytes, files: what may lie in its folders at a time.
-        output_bytes: the artifacts, all together.
+        output_bytes: the artifacts, all together, as large as their copies will be.
         readable: folders of programs, beside Python's own. For tests.
     """
 
@@ -45,7 +45,7 @@ class Limits:
             tasks=settings.job_tasks,
             disk_bytes=settings.job_disk_bytes,
             files=settings.job_files,
-            output_bytes=settings.job_output_bytes,
+            output_bytes=min(settings.job_output_bytes, settings.job_disk_bytes),
             may_be_unconfined=settings.allow_unconfined,
         )
 

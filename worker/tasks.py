@@ -11,6 +11,7 @@ from app.jobs.presence import Standing
 from app.jobs.queue import TASK
 from worker.attempt import (
     Attempt,
+    Guard,
     LeaseLost,
     ReportedFailure,
     ShuttingDown,
@@ -19,7 +20,7 @@ from worker.attempt import (
 )
 from worker.celery_app import app, settings
 from worker.checkpoints import forget_checkpoints
-from worker.collecting import keep_artifacts
+from worker.collecting import Collector
 from worker.job_inputs import write_order
 from worker.journal import UNREACHABLE, Journal
 from worker.launching import Launcher
@@ -97,16 +98,23 @@ def attempt(shop: Workshop, job: Job, hold: Hold, journal: Journal) -> Outcome |
 
 def succeed(attempt: Attempt) -> Outcome:
     """The way of an attempt that goes well."""
-    shop, folder, hold = attempt.shop, attempt.child.folder, attempt.hold
-    most_bytes = shop.settings.job_output_bytes
-    write_order(shop, attempt.job, folder)
-    result = run_in_box(attempt)
+    shop, child = attempt.shop, attempt.child
+    write_order(shop, attempt.job, child.folder)
+    guard = Guard(attempt)
+    result = run_in_box(attempt, guard)
+    collector = Collector(
+        blobs=shop.blobs,
+        folder=child.folder,
+        most_bytes=child.limits.output_bytes,
+        reserve_bytes=shop.settings.disk_reserve_bytes,
+        require_wanted=guard.require_wanted,
+    )
     return Outcome(
         state=JobState.SUCCEEDED,
         verdict=result.verdict,
         report=shop.clean.data(result.report.model_dump(mode="json")),
         layers=shop.clean.data([layer.model_dump(mode="json") for layer in result.layers]),
-        artifacts=keep_artifacts(shop.blobs, folder, result, most_bytes, hold.require_wanted),
+        artifacts=collector.keep(result),
     )
 
 

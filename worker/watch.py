@@ -7,8 +7,13 @@ from pathlib import Path
 from app.errors import OutOfMemory
 from worker.children import Child
 from worker.disk import Disk, SpaceTaken
-from worker.disk_usage import DiskUsage, disk_usage_of, use_of_folders
-from worker.errors import DiskLimitExceeded, OutputLimitExceeded, TooManyProcesses
+from worker.disk_usage import DiskUsage, as_copied, disk_usage_of, use_of_folders
+from worker.errors import (
+    ASK_FOR_LESS,
+    DiskLimitExceeded,
+    OutputLimitExceeded,
+    TooManyProcesses,
+)
 from worker.session_usage import SessionUse, held_still
 
 # Of the folders; looking takes no more than this share of the time.
@@ -85,7 +90,7 @@ class Watch:
 
     def _check_outputs(self) -> None:
         limit = self._limits.output_bytes
-        use = use_of_folders((self._outputs,), MOST_OUTPUTS)
+        use = use_of_folders((self._outputs,), MOST_OUTPUTS, as_copied)
         if use.files > MOST_OUTPUTS:
             raise OutputLimitExceeded(
                 f"the job made more than {MOST_OUTPUTS} output files",
@@ -95,7 +100,7 @@ class Watch:
             raise OutputLimitExceeded(
                 f"the job's output files take {use.bytes >> MIB} MiB; {limit >> MIB} MiB are "
                 "allowed",
-                hint="Ask for fewer outputs, or let the operator raise PENJING_JOB_OUTPUT_BYTES.",
+                hint=ASK_FOR_LESS,
             )
 
     def _check_disk(self, use: SessionUse) -> None:

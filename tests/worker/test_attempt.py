@@ -347,6 +347,59 @@ def test_child_that_closes_its_channel_is_watched_until_it_ends(
     assert job.error["code"] == "out_of_memory"
 
 
+def test_time_goes_on_while_the_result_is_collected(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=time.monotonic)
+    monkeypatch.setattr(attempt, "time", clock)
+
+    def an_hour_later(folder: JobFolder) -> Result:
+        clock.monotonic = lambda: time.monotonic() + 3600
+        return read_result(folder)
+
+    monkeypatch.setattr(attempt, "read_result", an_hour_later)
+
+    job = desk.do("artifact.write_bytes(b'x'); leave()", run_s=3000)
+
+    assert job.state is JobState.TIMED_OUT
+    assert error_of(job)[0] == "run_time_exceeded"
+
+
+def test_job_is_handed_back_when_the_worker_has_to_stop_while_it_collects(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told_to_stop(folder: JobFolder) -> Result:
+        desk.shop.closing.begin(at_once=True)
+        return read_result(folder)
+
+    monkeypatch.setattr(attempt, "read_result", told_to_stop)
+
+    job = desk.do("artifact.write_bytes(b'x'); leave()")
+
+    assert (job.state, job.attempt, job.error) == (JobState.QUEUED, 0, None)
+
+
+@pytest.mark.parametrize("limit", ["job_output_bytes", "job_disk_bytes"])
+@pytest.mark.parametrize("then", ["time.sleep(600)", "leave()"], ids=["at work", "done"])
+def test_holes_of_outputs_count_as_they_would_when_copied(
+    tmp_path: Path, limit: str, then: str
+) -> None:
+    with a_desk(tmp_path, confinement.command, **{limit: 8 << 20}) as desk:
+        job = desk.do(f"artifact.open('wb').truncate(9 << 20); {then}", run_s=30)
+
+    assert error_of(job)[0] == "output_limit_exceeded"
+
+
+def test_job_that_would_take_of_the_reserve_of_the_blobs_fails(tmp_path: Path) -> None:
+    with a_desk(tmp_path, confinement.command, disk_reserve_bytes=1 << 60) as desk:
+        job = desk.do("artifact.write_bytes(b'x'); leave()")
+
+    assert job.state is JobState.FAILED
+    assert error_of(job)[0] == "storage_full"
+    assert job.error is not None
+    assert "Add space" in job.error["hint"]
+
+
 def test_cancel_is_heard_while_the_result_is_collected(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

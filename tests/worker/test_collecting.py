@@ -1,15 +1,18 @@
 """Nothing is collected but plain files of the job's own folder, up to a size."""
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from app.blobs.store import BlobStore
-from app.errors import Cancelled, EngineFault
+from app.errors import Cancelled, EngineFault, StorageFull
 from tests.worker.conftest import RESULT
 from worker import collecting
-from worker.collecting import MOST_ARTIFACTS, keep_artifacts, read_result
+from worker.collecting import MOST_ARTIFACTS, Collector, read_result
 from worker.engine.order import Artifact, Result
 from worker.errors import OutputLimitExceeded
 from worker.job_folder import JobFolder
@@ -29,13 +32,22 @@ def offering(path: str, filename: str = "a.tflite", times: int = 1) -> Result:
 
 
 def kept(folder: JobFolder, result: Result) -> list[int]:
-    store = BlobStore(folder.path / "blobs")
-    made = keep_artifacts(store, folder, result, LIMIT_BYTES, is_wanted)
-    return [one.size_bytes for one in made]
+    return [one.size_bytes for one in collector(folder).keep(result)]
 
 
-def is_wanted() -> None:
-    """Nobody cancels."""
+def collector(folder: JobFolder) -> Collector:
+    """Whom nobody cancels."""
+    return Collector(
+        blobs=BlobStore(folder.path / "blobs"),
+        folder=folder,
+        most_bytes=LIMIT_BYTES,
+        reserve_bytes=0,
+        require_wanted=lambda: None,
+    )
+
+
+def stored(folder: JobFolder) -> list[Path]:
+    return [path for path in (folder.path / "blobs").rglob("*") if path.is_file()]
 
 
 def link_a_folder(folder: JobFolder) -> str:
@@ -98,16 +110,76 @@ def test_artifact_is_not_copied_to_its_end_when_nobody_wants_it_any_more(
 ) -> None:
     monkeypatch.setattr(collecting, "COPY_BYTES", 1)
     (folder.outputs / "a.tflite").write_bytes(b"tiny")
-    store, parts = BlobStore(folder.path / "blobs"), iter(range(2))
+    parts = iter(range(2))
 
     def require_wanted() -> None:
         if next(parts, None) is None:
             raise Cancelled("while it was copied")
 
     with pytest.raises(Cancelled):
-        keep_artifacts(store, folder, offering("out/a.tflite"), LIMIT_BYTES, require_wanted)
+        replace(collector(folder), require_wanted=require_wanted).keep(offering("out/a.tflite"))
 
-    assert [path for path in store.root.rglob("*") if path.is_file()] == []
+    assert stored(folder) == []
+
+
+def test_artifact_that_is_mostly_holes_is_refused_before_it_is_copied(
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Collector, "_copied")
+    make_holes(folder.outputs / "a.tflite")
+    collects = replace(collector(folder), most_bytes=1 << 30)
+
+    with pytest.raises(OutputLimitExceeded, match="most of them are holes"):
+        collects.keep(offering("out/a.tflite"))
+
+
+def test_artifact_of_holes_is_not_looked_through_when_nobody_wants_it_any_more(
+    folder: JobFolder,
+) -> None:
+    make_holes(folder.outputs / "a.tflite")
+
+    def require_wanted() -> None:
+        raise Cancelled("before it was looked at")
+
+    collects = replace(collector(folder), most_bytes=1 << 30, require_wanted=require_wanted)
+    with pytest.raises(Cancelled):
+        collects.keep(offering("out/a.tflite"))
+
+
+def make_holes(path: Path) -> None:
+    with path.open("wb") as file:
+        for place in range(0, 64 << 20, 8 << 20):
+            file.seek(place)
+            file.write(os.urandom(4096))
+
+
+def test_artifact_that_the_file_system_holds_compressed_is_kept(
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "on_disk", lambda _: 0)
+    (folder.outputs / "a.tflite").write_bytes(b"x" * 400)
+
+    [made] = collector(folder).keep(offering("out/a.tflite"))
+
+    assert collector(folder).blobs.path(made.sha256).read_bytes() == b"x" * 400
+
+
+def test_artifact_that_would_take_of_the_reserve_is_refused_before_it_is_copied(
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "COPY_BYTES", 1)
+    monkeypatch.setattr("app.blobs.store.shutil.disk_usage", lambda _: SimpleNamespace(free=1400))
+    (folder.outputs / "a.tflite").write_bytes(b"x" * 400)
+    (folder.outputs / "b.tflite").write_bytes(b"x" * 401)
+    asked: list[None] = []
+    collects = replace(
+        collector(folder), reserve_bytes=1000, require_wanted=lambda: asked.append(None)
+    )
+
+    with pytest.raises(StorageFull, match="1400 bytes are free, 1401 must be"):
+        collects.keep(offering("out/b.tflite"))
+    assert (asked, stored(folder)) == ([], [])
+    assert len(collects.keep(offering("out/a.tflite"))) == 1
 
 
 def test_report_without_end_is_refused(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:

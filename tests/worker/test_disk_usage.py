@@ -11,7 +11,7 @@ import pytest
 
 from app.confinement import IMPORT_ROOT
 from worker.disk import Disk, SpaceTaken
-from worker.disk_usage import DEEPEST, DiskUsage, nameless_files, use_of_folders
+from worker.disk_usage import DEEPEST, DiskUsage, as_copied, nameless_files, use_of_folders
 
 PAGE = 4096
 # Root as in a container by default: without CAP_SYS_PTRACE and CAP_SYS_ADMIN.
@@ -48,6 +48,7 @@ def test_use_counts_bytes_on_disk_files_and_folders(tmp_path: Path) -> None:
 
     assert use.files == 3
     assert 10 * PAGE <= use.bytes < 1 << 20
+    assert use_of_folders([tmp_path], 10, as_copied).bytes >= 1 << 40
 
 
 def test_use_follows_no_link(tmp_path: Path) -> None:
