@@ -388,6 +388,8 @@ def test_holes_of_outputs_count_as_they_would_when_copied(
         job = desk.do(f"artifact.open('wb').truncate(9 << 20); {then}", run_s=30)
 
     assert error_of(job)[0] == "output_limit_exceeded"
+    assert job.error is not None
+    assert "holes" not in job.error["detail"]
 
 
 def test_job_that_would_take_of_the_reserve_of_the_blobs_fails(tmp_path: Path) -> None:
