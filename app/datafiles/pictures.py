@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -26,8 +26,8 @@ from app.datafiles.unreadable import UnreadableData
 
 MAX_FILE_BYTES = 32 * 2**20
 MAX_PIXELS = 4096 * 4096
-# Texts that a PNG carries, unpacked; Pillow's own limit is 64 MiB.
-PngImagePlugin.MAX_TEXT_MEMORY = 4 * 2**20
+# Parts of a PNG without pixels, which would unpack to much more than they are.
+PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 
 Array = NDArray[Any]
 # By class, not by `Image.open`: no other reader of Pillow is loaded, whatever a file begins with.
@@ -106,6 +106,8 @@ def _opened(archive: zipfile.ZipFile, picture: Picture) -> ImageFile.ImageFile:
     # Pillow is content once it has all pixels, though their checksum is missing.
     if picture.kind == "png" and PNG_END not in content:
         raise _broken(picture)
+    if picture.kind == "png":
+        content = _without_texts(content)
     try:
         image = reader(io.BytesIO(content))
     except BROKEN as error:
@@ -125,6 +127,20 @@ def _content(archive: zipfile.ZipFile, entry: str) -> bytes:
             f"{entry[:80]!r} has more than {MAX_FILE_BYTES} bytes", hint="Send smaller pictures."
         )
     return content
+
+
+def _without_texts(content: bytes) -> bytes:
+    """A PNG without what programs wrote about the picture."""
+    if not any(kind in content for kind in PNG_TEXTS):
+        return content
+    start = len(READERS["png"][0])
+    kept = [content[:start]]
+    while start < len(content):
+        end = start + 12 + int.from_bytes(content[start : start + 4])
+        if content[start + 4 : start + 8] not in PNG_TEXTS:
+            kept.append(content[start:end])
+        start = end
+    return b"".join(kept)
 
 
 def _check_declared(picture: Picture, image: ImageFile.ImageFile, content: bytes) -> None:

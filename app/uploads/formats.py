@@ -12,7 +12,7 @@ from app.uploads import endings
 from app.uploads.archive import open_archive
 from app.uploads.many_pictures import has_many_pictures
 from app.uploads.names import suffix
-from app.uploads.other_formats import refuse_other, refuse_other_archive
+from app.uploads.other_formats import refuse_other, refuse_other_archive, refuse_other_text
 from app.uploads.refusals import refusing
 
 HEAD_BYTES = 4096
@@ -106,6 +106,7 @@ def _recognize_bytes(file: BinaryIO, kind: UploadKind) -> str:
         return "tflite"
     refuse_other(head)
     if not _is_text(head):
+        refuse_other_text(head)
         raise UnsupportedFormat(
             "the content is none of the formats known here",
             hint=KNOWN,

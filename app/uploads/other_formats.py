@@ -50,6 +50,11 @@ OTHERS = (
     _other(rb"ARROW1|ORC|Obj\x01", "a table in another format", "Save it as .parquet or .csv."),
     _other(rb"MATLAB 5", "a MATLAB file", "Save the arrays with numpy.savez."),
 )
+# What a table in another encoding has none of.
+NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+OTHER_PICTURES = re.compile(
+    r".*(\.(?:avif|gif|heic|jp2|jxl|pgm|ppm|svg|tga|tiff?|webp))", re.IGNORECASE
+)
 # Inside a zip archive, what tells whose it is.
 TORCH_ENDINGS = ("/data.pkl", "/version", "/byteorder")
 
@@ -61,6 +66,15 @@ def refuse_other(head: bytes) -> None:
             raise UnsupportedFormat(f"the content is {other.what}", hint=other.hint)
 
 
+def refuse_other_text(head: bytes) -> None:
+    """Raises: UnsupportedFormat where it begins as a table, in letters that are no UTF-8."""
+    first, _, _ = head.partition(b"\n")
+    if not NO_TEXT.search(head) and b"," in first:
+        raise UnsupportedFormat(
+            "the content is text, but not UTF-8", hint="Save the table as UTF-8."
+        )
+
+
 def refuse_other_archive(names: set[str]) -> None:
     """Raises: UnsupportedFormat where a zip archive is a model of another kind."""
     if any(name.endswith(TORCH_ENDINGS) for name in names):
@@ -68,4 +82,10 @@ def refuse_other_archive(names: set[str]) -> None:
     if any(".mlpackage/" in name or name.endswith(".mlmodel") for name in names):
         raise UnsupportedFormat(
             "the content is a Core ML model", hint="Upload the model that it was made from."
+        )
+    pictures = filter(None, map(OTHER_PICTURES.fullmatch, sorted(names)))
+    if found := next(pictures, None):
+        raise UnsupportedFormat(
+            f"the content is a zip archive of {found[1].lower()} pictures, which are not read here",
+            hint="Save them as .png, .jpg or .bmp, in a folder for each class.",
         )

@@ -27,9 +27,17 @@ Array = NDArray[Any]
 LINES_AT_ONCE = 4096
 CHARACTERS_AT_ONCE = 8 * 2**20
 MAX_LINE_BYTES = 4 * 2**20
+# Some programs leave a line free behind each row; beyond that, these.
+MAX_BLANK_LINES = 100_000
+# Bytes that are no UTF-8 come as halves of characters, so that it is known in which line.
+BAD_BYTES = "surrogateescape"
+HALVES = re.compile("[\udc80-\udcff]")
 UNCLOSED = "Close it on the line it is on; numbers need none."
-# What the fast reader takes; Python's float() would also take 1_0 and the digits of other scripts.
+# Python's float() would also take 1_0 and the digits of other scripts, as would the fast reader.
 NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
+
+# What stands in no number: the fast reader would pass over some of it, as spaces of other kinds.
+STRANGE = re.compile(r"[^0-9eE+\-., \t\r\n\"]")
 
 
 def read_csv(file: BinaryIO, options: DatasetOptions) -> tuple[DatasetFacts, DatasetOptions]:
@@ -37,7 +45,7 @@ def read_csv(file: BinaryIO, options: DatasetOptions) -> tuple[DatasetFacts, Dat
 
     Raises: RejectedUpload naming line and column.
     """
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors=BAD_BYTES, newline="")
     try:
         return _read(filled(_lines(text)), options)
     finally:
@@ -75,15 +83,24 @@ def _are_whole(labels: Array) -> bool:
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    try:
-        while line := text.readline(MAX_LINE_BYTES):
-            if len(line) == MAX_LINE_BYTES:
-                raise RejectedUpload(f"a line is longer than {MAX_LINE_BYTES} characters")
-            yield line
-    except UnicodeDecodeError as error:
-        raise RejectedUpload(
-            f"the text is not UTF-8: {error.reason}", hint="Save the table as UTF-8."
-        ) from error
+    number = blank = 0
+    while line := text.readline(MAX_LINE_BYTES):
+        number += 1
+        blank += line.isspace()
+        if len(line) == MAX_LINE_BYTES:
+            raise RejectedUpload(
+                f"line {number} is longer than {MAX_LINE_BYTES} characters",
+                hint="Write one row a line; send very wide rows as .npz or .parquet.",
+            )
+        if not line.isascii() and HALVES.search(line):
+            raise RejectedUpload(
+                f"the text is not UTF-8: line {number}", hint="Save the table as UTF-8."
+            )
+        if blank > number - blank + MAX_BLANK_LINES:
+            raise RejectedUpload(
+                f"more than {MAX_BLANK_LINES} lines are blank", hint="Take the blank lines out."
+            )
+        yield line
 
 
 def _header(line: str) -> list[str]:
@@ -126,7 +143,7 @@ def _some(lines: Iterator[Line]) -> list[Line]:
 def _numbers(block: list[Line], header: list[str]) -> Array:
     texts = [text for _, text in block]
     # A cell that goes on in the next line would be one here and none where a block ends.
-    if any(_has_open_quote(text) for text in texts):
+    if any(_has_open_quote(text) or STRANGE.search(text) for text in texts):
         raise _complaint(block, header)
     try:
         numbers = np.loadtxt(

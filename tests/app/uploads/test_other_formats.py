@@ -41,6 +41,9 @@ CASES: dict[str, tuple[bytes, str, str]] = {
     "saved_model.pb": (b"\x08\x01\x12\xff\x01" + bytes(99), "without its variables", "Zip"),
     "m.mlpackage.zip": (zipped("m.mlpackage/Manifest.json"), "Core ML", "made from"),
     "x.feather": (b"ARROW1\x00\x00" + bytes(99), "a table in another format", ".parquet"),
+    "pets.zip": (zipped("cat/1.gif", "dog/2.GIF"), "archive of .gif pictures", ".png, .jpg or"),
+    "scans.zip": (zipped("a/1.tif"), "archive of .tif pictures", ".bmp"),
+    "latin1.csv": ("größe,label\n1,2\n".encode("latin-1"), "not UTF-8", "Save the table as UTF-8"),
     "x.csv.xz": (b"\xfd7zXZ\x00" + bytes(99), "compressed", "Unpack"),
 }
 

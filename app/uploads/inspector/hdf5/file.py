@@ -21,6 +21,9 @@ from app.uploads.inspector.shown import shown
 
 PIECE_BYTES = 4 * 2**20
 MAX_OBJECTS = 200_000
+# A layer with two weights is four, and four more of an optimizer; it names about four classes.
+OBJECTS_FOR_EACH_NAME = 20
+FREE_OBJECTS = 1_000
 MAX_DEPTH = 100
 MAX_CHUNKS = 200_000
 # Deflate, shuffle, checksum, LZF: compiled in, none is looked up on disk.
@@ -73,14 +76,18 @@ def open_hdf5(file: BinaryIO) -> Iterator[Opened]:
         ) from error
 
 
-def stored_arrays(opened: Opened) -> Iterator[StoredArray]:
+def stored_arrays(opened: Opened, names: int = MAX_OBJECTS) -> Iterator[StoredArray]:
     """Every dataset of a file, each checked; a dataset linked twice comes once.
+
+    Args:
+        names: how many classes the model's configuration names: more layers cannot be there.
 
     Raises: RejectedUpload.
     """
     pending = [("", opened.file)]
     seen: set[object] = set()
     total = _Total(opened.file.id.get_filesize())
+    most = min(MAX_OBJECTS, FREE_OBJECTS + OBJECTS_FOR_EACH_NAME * names)
     while pending:
         above, here = pending.pop()
         for name in here:
@@ -91,7 +98,7 @@ def stored_arrays(opened: Opened) -> Iterator[StoredArray]:
             if address in seen:
                 continue
             seen.add(address)
-            _check_count(path, len(seen))
+            _check_count(path, len(seen), most)
             check_attributes(path, found, opened.longest_text)
             if isinstance(found, h5py.Group):
                 pending.append((path, found))
@@ -160,11 +167,18 @@ def _check_link(path: str, group: Any, name: str) -> None:
         )
 
 
-def _check_count(path: str, objects: int) -> None:
-    if objects > MAX_OBJECTS:
-        raise RejectedUpload(f"the HDF5 data holds more than {MAX_OBJECTS} objects")
+def _check_count(path: str, objects: int, most: int) -> None:
+    if objects > most:
+        raise RejectedUpload(
+            f"the HDF5 data holds more than {most} objects, which is more than the layers of the "
+            "model can have",
+            hint="Upload the file as model.save wrote it.",
+        )
     if path.count("/") > MAX_DEPTH:
-        raise RejectedUpload(f"the HDF5 data is nested more than {MAX_DEPTH} deep: {shown(path)}")
+        raise RejectedUpload(
+            f"the HDF5 data is nested more than {MAX_DEPTH} deep: {shown(path)}",
+            hint="Upload the file as model.save wrote it.",
+        )
 
 
 def _check_dataset(path: str, dataset: Any) -> None:

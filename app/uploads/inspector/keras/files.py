@@ -38,6 +38,7 @@ MAX_CONFIG_BYTES = 32 * 2**20
 # Each dict and list takes memory of its own, however little is in it.
 MAX_BRACKETS = 500_000
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+CLASS_NAME = b'"class_name"'
 INPUT_SHAPES = ("batch_shape", "batch_input_shape", "shape")
 ASSETS = "assets/"
 DTYPE = re.compile(r"[a-z][a-z0-9_/]{1,40}")
@@ -52,11 +53,12 @@ def read_keras(file: BinaryIO, room: BinaryIO | None = None) -> ModelFacts:
     """
     with open_archive(file) as archive, room or tempfile.TemporaryFile() as weights:
         _check_members(archive)
-        config = _parsed("config.json", read_member(archive, "config.json", MAX_CONFIG_BYTES))
+        written = read_member(archive, "config.json", MAX_CONFIG_BYTES)
+        config = _parsed("config.json", written)
         metadata = _parsed("metadata.json", read_member(archive, "metadata.json", MAX_CONFIG_BYTES))
         _copy_member(archive, WEIGHTS_MEMBER, weights)
         with open_hdf5(weights) as opened:
-            sizes = _weight_sizes(opened)
+            sizes = _weight_sizes(opened, written.count(CLASS_NAME))
     compile_config = config.pop("compile_config", None)
     return _facts(
         ModelFormat.KERAS,
@@ -80,11 +82,12 @@ def read_h5(file: BinaryIO) -> ModelFacts:
                 "the HDF5 file holds weights but no model",
                 hint="Save the whole model with model.save('name.keras'), not its weights alone.",
             )
-        config = _parsed("model_config", _attribute(hdf5, "model_config"))
+        written = _attribute(hdf5, "model_config")
+        config = _parsed("model_config", written)
         put_back(config)
         compile_config = _parsed("training_config", _attribute(hdf5, "training_config"))
         version = _attribute(hdf5, "keras_version")
-        sizes = _weight_sizes(opened)
+        sizes = _weight_sizes(opened, written.count(CLASS_NAME))
     return _facts(
         ModelFormat.H5,
         config,
@@ -166,10 +169,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _weight_sizes(opened: Opened) -> dict[str, int]:
+def _weight_sizes(opened: Opened, names: int) -> dict[str, int]:
     """Values in each weight array; all arrays are checked, the weights for NaN as well."""
     sizes: dict[str, int] = {}
-    for stored in stored_arrays(opened):
+    for stored in stored_arrays(opened, names):
         if not is_weight(stored.path):
             continue
         if bad := count_not_finite(stored.dataset):

@@ -102,9 +102,14 @@ def test_read_csv_takes_labels_that_no_integer_holds_for_values(
         (",".join(f"c{i}" for i in range(40_000)) + "\n", "40000 columns; at most 10000"),
         ("a" * 200_001 + ",b\n", "is not comma-separated text"),
         ("a" * 201 + ",b\n", "column 1 has no usable name"),
-        ("a," + "b" * csv_table.MAX_LINE_BYTES, "a line is longer than"),
+        ("a," + "b" * csv_table.MAX_LINE_BYTES, "line 1 is longer than"),
         ('a,"b\n1,2\n', "a quotation mark in the first line is not closed"),
-        (TABLE.encode() + b"\xff,1,2\n", "not UTF-8"),
+        (TABLE.encode() + b"\xff,1,2\n", f"not UTF-8: line {TABLE.count(chr(10)) + 1}"),
+        ("a,b\n" + "\n" * (csv_table.MAX_BLANK_LINES + 3), "lines are blank"),
+        # What the fast reader passes over where nothing else is wrong is as wrong as the rest.
+        ("a,b\n\xa01,2\n", "line 2, column 'a': '\\xa01'"),
+        ("a,b\n1\x1c,2\n", "line 2, column 'a': '1\\x1c'"),
+        ("a,b\n1,2\n\xa01,2\nx,2\n", "line 3, column 'a'"),
     ],
 )
 def test_read_csv_refuses_with_the_place(text: str | bytes, why: str) -> None:

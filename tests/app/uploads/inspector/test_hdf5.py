@@ -33,6 +33,17 @@ def test_stored_arrays_finds_every_array_once_however_often_it_is_linked() -> No
     assert sorted(found.values()) == [1, 24]
 
 
+def test_stored_arrays_are_no_more_than_layers_can_have() -> None:
+    written = io.BytesIO()
+    with h5py.File(written, "w") as file:
+        for number in range(hdf5.FREE_OBJECTS + hdf5.OBJECTS_FOR_EACH_NAME + 1):
+            file.create_group(str(number))
+    with open_hdf5(written) as opened:
+        assert not list(stored_arrays(opened, names=2))
+        with pytest.raises(RejectedUpload, match="more than the layers of the model can have"):
+            list(stored_arrays(opened, names=1))
+
+
 def test_stored_arrays_refuses_soft_links() -> None:
     written = io.BytesIO()
     with h5py.File(written, "w") as file:
