@@ -155,10 +155,15 @@ async def test_store_that_does_not_answer_keeps_nobody_waiting_twice(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rates, "STORE_PAUSE_S", 600.0)
+    gone: list[asyncio.Event] = []
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_gone = asyncio.Event()
+        gone.append(is_gone)
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        is_gone.set()
 
     with tempfile.TemporaryDirectory(prefix="penjing-") as folder:
         server = await asyncio.start_unix_server(silent, Path(folder) / "b.sock")
@@ -166,6 +171,9 @@ async def test_store_that_does_not_answer_keeps_nobody_waiting_twice(
         for _ in range(20):
             await take(store)
         await store.close()
+        # A loop that ends before them would leave their ends of the connections open.
+        for is_gone in gone:
+            await is_gone.wait()
         server.close()
         await server.wait_closed()
     assert caplog.messages == ["rates.store_away"]
