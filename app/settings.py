@@ -132,13 +132,15 @@ class Settings(BaseModel):
     )
     job_files: int = Field(20_000, gt=0, description="Files and folders a job may hold at a time.")
     job_output_bytes: int = Field(
-        8 * 2**30, gt=0, description="Size of a job's artifacts, all together."
+        8 * 2**30,
+        gt=0,
+        description="Size of a job's artifacts, all together; never more than `job_disk_bytes`.",
     )
     disk_reserve_bytes: int = Field(
         2**30,
         ge=0,
-        description="Kept free on the disks of `home` and blobs: below it, uploads are refused and "
-        "the job that holds most is ended.",
+        description="Kept free on the disks of `home` and blobs: below it, uploads are refused, no "
+        "artifact is kept and the job that holds most is ended.",
     )
     warm_spare: bool = Field(
         True, description="Keep a child ready for each concurrent job, with TensorFlow imported."

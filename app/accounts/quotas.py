@@ -131,6 +131,14 @@ def require_storage(
         )
 
 
+def holds_more_than_its_quota(connection: Connection, tenant_id: str, quotas: Quotas) -> bool:
+    """Whether what its jobs have made came to more than it may have."""
+    limit_bytes = quotas.storage_bytes
+    if limit_bytes is None:
+        return False
+    return storage_of(connection, tenant_id).total_bytes > limit_bytes
+
+
 def storage_of(connection: Connection, tenant_id: str) -> Storage:
     """What this tenant holds, each upload and artifact counted by itself.
 

@@ -20,7 +20,6 @@ from app.jobs.outcomes import (
     Renewal,
     last_word,
     queued_too_long,
-    run_time_used_up,
 )
 from app.jobs.rows import (
     JOB_COLUMNS,
@@ -73,7 +72,7 @@ class JobLeases:
     def claim(self, job_id: str, worker: str, now: datetime, lease_s: float) -> Job | None:
         """Take a queued job: one conditional UPDATE, so that of many who want it one wins.
 
-        A job whose tenant has no run time left ends here.
+        A job whose tenant has no run time left, or no storage, ends here.
         """
         query = (
             update(jobs)
@@ -100,9 +99,9 @@ class JobLeases:
             turn = admit(connection, job_id, self._quotas, now)
             if turn is None:
                 return None
-            if turn.is_over:
+            if turn.ending:
                 waiting = update(jobs).where(jobs.c.id == job_id)
-                end_job(connection, waiting, job_id, run_time_used_up(), now)
+                end_job(connection, waiting, job_id, turn.ending, now)
                 return None
             taken = query.values(run_limit_s=turn.run_limit_s)
             row = connection.execute(taken).mappings().one_or_none()

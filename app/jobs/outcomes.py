@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from app.accounts.quotas import storage_is_full
 from app.errors import JobError, Problem, QueueTimeExceeded, WorkerLost
 from app.jobs.job import Job, JobState
 from app.reports.report import Verdict
@@ -83,3 +84,8 @@ def run_time_used_up() -> Outcome:
         stage="queued",
     )
     return Outcome(JobState.FAILED, problem=used.as_problem())
+
+
+def storage_used_up() -> Outcome:
+    full = storage_is_full("it was exceeded before this job began")
+    return Outcome(JobState.FAILED, problem=full.at_stage("queued").as_problem())

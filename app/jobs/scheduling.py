@@ -11,23 +11,31 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, func, select, update
 
-from app.accounts.quotas import Quotas, locked_quotas, quotas_of
+from app.accounts.quotas import (
+    Quotas,
+    holds_more_than_its_quota,
+    locked_quotas,
+    quotas_of,
+)
 from app.database.tables import jobs, tenants
 from app.jobs.admission import may_run, run_s_left
 from app.jobs.job import JobState
+from app.jobs.outcomes import Outcome, run_time_used_up, storage_used_up
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class RunPermit:
-    """Leave to run one more job: `run_limit_s` is what is left of the month, null = any time."""
+    """Leave to run one more job.
+
+    Attributes:
+        run_limit_s: what is left of the month; null = any time.
+        ending: how it ends instead, where nothing is left of that or of the storage.
+    """
 
     run_limit_s: float | None
-
-    @property
-    def is_over(self) -> bool:
-        return self.run_limit_s is not None and self.run_limit_s <= 0
+    ending: Outcome | None
 
 
 def next_job(connection: Connection, defaults: Quotas, now: datetime) -> str | None:
@@ -53,7 +61,11 @@ def admit(connection: Connection, job_id: str, defaults: Quotas, now: datetime) 
         return None
     served = update(tenants).where(tenants.c.id == tenant_id)
     connection.execute(served.values(served_at=now))
-    return RunPermit(run_s_left(connection, tenant_id, quotas, now))
+    left_s = run_s_left(connection, tenant_id, quotas, now)
+    if left_s is not None and left_s <= 0:
+        return RunPermit(left_s, run_time_used_up())
+    is_full = holds_more_than_its_quota(connection, tenant_id, quotas)
+    return RunPermit(left_s, storage_used_up() if is_full else None)
 
 
 def held_back(

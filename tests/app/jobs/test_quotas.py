@@ -252,6 +252,21 @@ def test_no_job_is_taken_in_when_there_is_no_room_for_what_it_makes(house_of: Ma
     house.submit(OTHER)
 
 
+def test_job_fails_when_the_storage_was_exceeded_while_it_waited(house_of: MakeHouse) -> None:
+    house = house_of(Quotas(storage_bytes=100_000))
+    running, waiting, others = house.start(), house.submit(), house.submit(OTHER)
+    artifact = NewArtifact("tflite", "tflite", "m.tflite", 100_000, "a" * 64)
+    house.end(running, NOW, Outcome(JobState.SUCCEEDED, artifacts=(artifact,)))
+
+    assert house.claim(waiting) is None
+    assert house.claim(others)
+
+    job = house.store.get(DEFAULT_TENANT, waiting.id)
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert (job.error["code"], job.error["stage"]) == ("quota_storage", "queued")
+
+
 def test_one_tenants_thousand_jobs_keep_nobody_else_waiting(house_of: MakeHouse) -> None:
     house = house_of(Quotas())
     for number in range(50):
