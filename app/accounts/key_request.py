@@ -3,10 +3,11 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.accounts.principal import Scope
 from app.accounts.service import KeyWish
+from app.whole_numbers import with_whole_numbers
 
 MOST_LIFETIME_S = 10 * 366 * 24 * 3600
 
@@ -30,6 +31,11 @@ class KeyRequest(BaseModel):
     expires_in_s: int | None = Field(
         None, gt=0, le=MOST_LIFETIME_S, description="Seconds; null = good until it is revoked."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_whole_numbers(cls, given: object) -> object:
+        return with_whole_numbers(given)
 
     def as_wish(self) -> KeyWish:
         lifetime = None if self.expires_in_s is None else timedelta(seconds=self.expires_in_s)

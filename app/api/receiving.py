@@ -30,10 +30,20 @@ FORM_OVERHEAD_BYTES = 64 * 1024
 MAX_PART_HEADERS = 16
 
 Name = Annotated[
-    str | None, Query(max_length=200, description="What to call it; else the file's own name.")
+    str | None,
+    Query(
+        max_length=200,
+        description="What to call it; else the file's own name.",
+        json_schema_extra={"pattern": r"^[^\u0000]*$"},
+    ),
 ]
 BINARY = {"type": "string", "format": "binary"}
-FORM = {"type": "object", "required": ["file"], "properties": {"file": BINARY}}
+FORM = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": BINARY},
+    "additionalProperties": False,
+}
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

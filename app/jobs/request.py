@@ -10,12 +10,14 @@ from pydantic import (
     Field,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from app.recipes.constraints import Constraints
 from app.recipes.outputs import OUTPUT_KINDS, OUTPUTS_DESCRIPTION, OutputKind
 from app.recipes.recipe import Recipe
 from app.recipes.steps.base import NamedModel
+from app.whole_numbers import with_whole_numbers
 
 
 def _once_each(outputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -77,6 +79,11 @@ class JobRequest(BaseModel):
     )
     limits: Limits = Field(default_factory=Limits)
     tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_whole_numbers(cls, given: object) -> object:
+        return with_whole_numbers(given)
 
     @field_validator("teacher_model_id")
     @classmethod
