@@ -58,7 +58,10 @@ def read_header(archive: zipfile.ZipFile, entry: str) -> Header:
     declared = math.prod(header.shape) * header.dtype.itemsize
     stored = archive.getinfo(entry).file_size - header.offset
     if declared != stored:
-        raise RejectedUpload(f"{entry!r} declares {declared} bytes of values but stores {stored}")
+        raise RejectedUpload(
+            f"{entry!r} declares {declared} bytes of values but stores {stored}",
+            hint="The file is cut off, or was changed by hand: write it again with numpy.savez.",
+        )
     return header
 
 
@@ -122,10 +125,11 @@ def _parsed(entry: str, text: str, offset: int) -> Header:
     match = HEADER.fullmatch(text)
     if not match:
         found = ANY_TYPE.search(text)
-        what = "has an unreadable header"
         if found and not re.fullmatch(TYPE, found["descr"]):
-            what = f"holds values of type {found['descr']}"
-        raise RejectedUpload(f"{entry!r} {what}", hint=NUMBERS)
+            raise RejectedUpload(f"{entry!r} holds values of type {found['descr']}", hint=NUMBERS)
+        raise RejectedUpload(
+            f"{entry!r} has an unreadable header", hint="Write it again with numpy.savez."
+        )
     shape = tuple(int(size) for size in re.findall(SIZE, match["shape"]))
     if not 1 <= len(shape) <= MAX_AXES or 0 in shape:
         raise RejectedUpload(

@@ -41,7 +41,7 @@ def read_npz(file: BinaryIO, options: DatasetOptions) -> DatasetFacts:
     """
     with open_archive(file) as archive:
         members, unused = _members(archive)
-        parts = _parts(members)
+        parts = _parts(members, unused)
         rows = _rows(parts, options)
         groups = _across_parts(parts)
         inputs = tuple(_input(archive, group) for group in groups if group[0].role == "x")
@@ -83,13 +83,14 @@ def _member(archive: zipfile.ZipFile, entry: str, match: re.Match[str]) -> Membe
     return Member(entry, match["role"], match["part"], name, read_header(archive, entry))
 
 
-def _parts(members: list[Member]) -> Mapping[str, list[Member]]:
+def _parts(members: list[Member], unused: list[str]) -> Mapping[str, list[Member]]:
     """Members by part, if every part has what it needs."""
     parts: dict[str, list[Member]] = {}
     for member in members:
         parts.setdefault(member.part, []).append(member)
     if not any(member.role == "x" for member in members):
-        shown = ", ".join(member.shown for member in members) or "none with a known name"
+        names = [*(member.shown for member in members), *unused]
+        shown = ", ".join(repr(name[:80]) for name in names[:20])
         raise RejectedUpload(f"the archive has no array x; it has {shown}", hint=NAMING)
     if "" not in parts:
         _check_same_arrays(parts)

@@ -187,6 +187,11 @@ def _weight_sizes(opened: Opened, names: int) -> dict[str, int]:
 
 
 def _check(config: Config, compile_config: Config | None, sizes: dict[str, int]) -> None:
+    if "class_name" not in config:
+        raise RejectedUpload(
+            "the configuration in the file names no model",
+            hint="Save the whole model with model.save('name.keras').",
+        )
     if config.get("class_name") not in MODELS or "layers" not in (config.get("config") or {}):
         raise RejectedUpload(
             f"the model is a {shown(str(config.get('class_name')))}; only Sequential and "

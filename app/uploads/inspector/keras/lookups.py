@@ -78,7 +78,11 @@ def check_lookup(spot: Spot, hint: str | None = None) -> None:
         )
     registered = found.get("registered_name")
     if registered not in (None, class_name):
-        raise refused(spot, f"{shown(registered)} is a custom class; only Keras' own can be loaded")
+        raise refused(
+            spot,
+            f"{shown(registered)} is a custom class; only Keras' own can be loaded",
+            hint or OWN_LAYERS_HINT,
+        )
 
 
 def check_layer_name(spot: Spot, *, is_whole: bool) -> None:

@@ -110,7 +110,11 @@ class _Total:
         """Raises: RejectedUpload where layers or weights become too many."""
         self._layers += 1
         if self._layers > MAX_LAYERS:
-            raise refused(spot, f"the model has more than {MAX_LAYERS} layers")
+            raise refused(
+                spot,
+                f"the model has more than {MAX_LAYERS} layers",
+                "Larger models cannot be loaded here; leave out what is not used.",
+            )
         declared, built = declared_weights(spot, self.most), built_weights(spot, self.most)
         shared = str(spot.value.get("shared_object_id", ""))
         self._declared += self._beyond(("", shared), declared) if shared else declared

@@ -52,7 +52,11 @@ def spots(config: Any) -> Iterator[Spot]:
     while pending:
         spot = pending.pop()
         if spot.depth > MAX_DEPTH:
-            raise refused(spot, f"the configuration is nested more than {MAX_DEPTH} deep")
+            raise refused(
+                spot,
+                f"the configuration is nested more than {MAX_DEPTH} deep",
+                "Put fewer models and wrappers inside each other.",
+            )
         yield spot
         value, below = spot.value, spot.depth + 1
         items = value.items() if isinstance(value, dict) else enumerate(value)

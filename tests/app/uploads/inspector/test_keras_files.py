@@ -221,7 +221,7 @@ def test_read_keras_takes_the_objects_that_keras_itself_writes() -> None:
     [
         ("{", "config.json is not JSON"),
         ("[]", "config.json is not a JSON object"),
-        ("{}", "the model is a 'None'"),
+        ("{}", "the configuration in the file names no model"),
         ({"class_name": "MyModel", "config": {}}, "the model is a 'MyModel'"),
         ({"class_name": "Sequential", "config": {"layers": []}}, "hang together"),
     ],

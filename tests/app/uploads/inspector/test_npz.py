@@ -133,7 +133,7 @@ def test_read_npz_refuses_values_that_are_not_finite(array: str, bad: float) -> 
         ({"x_train": X, "y_train": Y, "x_test": X[:9], "y_test": Y[:8]}, "x_test has 9, y_test"),
         ({"x": X[:9], "y": Y[:9]}, "7 rows would be trained on and 2 tested"),
         ({"data": X}, "no array x"),
-        ({"y": Y}, "no array x; it has y"),
+        ({"y": Y}, "no array x; it has 'y'"),
         ({"x": X, "y": np.array([object()] * 50)}, "type '|O'"),
         ({"x": X.astype(str), "y": Y}, "type '<U"),
         ({"x": X.astype(complex), "y": Y}, "type '<c16'"),
