@@ -379,8 +379,9 @@ def test_job_is_handed_back_when_the_worker_has_to_stop_while_it_collects(
     assert (job.state, job.attempt, job.error) == (JobState.QUEUED, 0, None)
 
 
-@pytest.mark.parametrize("limit", ["job_output_bytes", "job_disk_bytes"])
-@pytest.mark.parametrize("then", ["time.sleep(600)", "leave()"], ids=["at work", "done"])
+@pytest.mark.parametrize(
+    ("limit", "then"), [("job_output_bytes", "leave()"), ("job_disk_bytes", "time.sleep(600)")]
+)
 def test_holes_of_outputs_count_as_they_would_when_copied(
     tmp_path: Path, limit: str, then: str
 ) -> None:
