@@ -1,5 +1,7 @@
 """Accounts: who asks, and the keys of their tenant."""
 
+from typing import Annotated
+
 from fastapi import APIRouter, Request, Response
 
 from app.accounts.key_request import KeyRequest
@@ -8,12 +10,13 @@ from app.accounts.principal import Scope
 from app.accounts.views import KeyView, MeView, NewKeyView, TenantView
 from app.api.deps import Services, ServicesDep
 from app.api.guards import refuse_nul_in_body
+from app.api.json_body import JsonRoute, Told
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.scopes import Admin, Administers, Reader
 
 PATH = "/v1/api-keys"
 
-router = APIRouter(prefix="/v1", tags=["accounts"])
+router = APIRouter(prefix="/v1", tags=["accounts"], route_class=JsonRoute)
 
 
 @router.get("/me")
@@ -31,7 +34,10 @@ def get_me(principal: Reader, services: ServicesDep) -> MeView:
 
 @router.post("/api-keys", status_code=201)
 def create_api_key(
-    body: KeyRequest, change: Administers, services: ServicesDep, response: Response
+    change: Administers,
+    body: Annotated[KeyRequest, Told],
+    services: ServicesDep,
+    response: Response,
 ) -> NewKeyView:
     """Make a key of the tenant; its text is in this answer and nowhere else.
 

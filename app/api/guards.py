@@ -1,5 +1,6 @@
 """What is refused everywhere: other sites' pages, unknown query parameters, and NUL."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,9 +31,10 @@ async def refuse_other_pages(request: Request, services: ServicesDep) -> None:
 
 
 async def refuse_unknown_query(request: Request) -> None:
-    """A mistyped parameter must not be ignored."""
+    """A mistyped parameter must not be ignored, nor one of two that have one name."""
     allowed = query_names(request.scope["route"])
-    unknown = sorted(set(request.query_params) - allowed)
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    unknown = sorted(set(given) - allowed)
     if unknown:
         complaints = [
             Complaint(
@@ -41,6 +43,9 @@ async def refuse_unknown_query(request: Request) -> None:
             for name in unknown[:MOST_COMPLAINTS]
         ]
         raise invalid(complaints, untold=len(unknown) - len(complaints))
+    if repeated := [name for name, count in given.items() if count > 1]:
+        detail = "given more than once; give one value"
+        raise invalid([Complaint(pointer=f"/query/{name}", detail=detail) for name in repeated])
 
 
 def query_names(route: APIRoute) -> set[str]:

@@ -12,6 +12,7 @@ from app.accounts.keys import Unauthenticated
 from app.api.conditional import none_match, preferred_wait_s
 from app.api.deps import JobsDep, Services, ServicesDep
 from app.api.guards import refuse_nul_in_body
+from app.api.json_body import JsonRoute, Told
 from app.api.paging import Cursor, Limit, PageView, link_next
 from app.api.rendering import artifact_view, job_etag, job_path, job_view
 from app.api.scopes import Reader, Submits, Submitter
@@ -24,13 +25,13 @@ from app.jobs.views import ArtifactsView, JobView, LayersView
 from app.recipes.plan import Plan
 from app.reports.report import Report
 
-router = APIRouter(prefix="/v1", tags=["jobs"])
+router = APIRouter(prefix="/v1", tags=["jobs"], route_class=JsonRoute)
 
 # How often it is asked whether somebody is still there who waits.
 PRESENT_S = 0.25
 
 
-def checked_body(body: JobRequest) -> JobRequest:
+def checked_body(body: Annotated[JobRequest, Told]) -> JobRequest:
     refuse_nul_in_body(body.model_dump(mode="json"))
     return body
 
@@ -57,15 +58,15 @@ IfNoneMatch = Annotated[str | None, Header()]
 
 
 @router.post("/jobs:validate")
-def validate_job(body: JobBody, principal: Submitter, jobs: JobsDep) -> Plan:
+def validate_job(principal: Submitter, body: JobBody, jobs: JobsDep) -> Plan:
     """Say what a job would do, what it would skip and why; nothing is stored."""
     return jobs.plan(principal.tenant_id, body)
 
 
 @router.post("/jobs", status_code=202)
 def submit_job(
-    body: JobBody,
     change: Submits,
+    body: JobBody,
     services: ServicesDep,
     response: Response,
     idempotency_key: IdempotencyKey = None,

@@ -1,6 +1,7 @@
 """Every route says what it needs: a scope, or nothing because it is open to all."""
 
 import pytest
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from app.accounts.principal import Scope
@@ -39,6 +40,19 @@ def test_route_that_changes_something_is_given_its_deed(route: APIRoute) -> None
     is_change = not (route.methods or set()) <= SAFE_METHODS and route.name not in HARMLESS
     is_given = any(needed.call is deed_of for needed in route.dependant.dependencies)
     assert is_given == is_change, "give the handler a `change: Submits` or `Administers`"
+
+
+def reads_a_body(needed: Dependant) -> bool:
+    return bool(needed.body_params) or any(map(reads_a_body, needed.dependencies))
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_body_is_looked_at_for_nobody_who_may_not_send_it(route: APIRoute) -> None:
+    # In the order of the signature; what the handler itself takes of a body comes after all.
+    for needed in route.dependant.dependencies:
+        if needed.call in (admitted, admitted_or_guest, deed_of):
+            return
+        assert not reads_a_body(needed), "let `principal` or `change` be the first argument"
 
 
 def test_open_paths_are_those_of_routes() -> None:
