@@ -24,10 +24,10 @@ TEXTS = {
 METHODS = ("match", "search", "fullmatch", "sub", "findall", "finditer", "split")
 REPEATS = {_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT}
 LETTERS = {_constants.LITERAL, _constants.NOT_LITERAL, _constants.IN, _constants.ANY}
-CANDIDATES = "a0 _" + string.printable + "".join(map(chr, range(256)))
+CANDIDATES = "a0 _" + string.printable + "".join(map(chr, [*range(256), 0xDC80]))
 LENGTH = 40_000
-# Of processor time. What is linear takes a hundredth of it, what is quadratic ten times as long.
-LIMIT_S = 0.5
+# Of processor time. What is linear takes a hundredth of it, what is quadratic several times as long.
+LIMIT_S = 1.0
 # Put together of others: looked at as they come out.
 COMPOSED = {
     "keys.py": [keys.KEY],
@@ -57,7 +57,7 @@ def calls() -> Iterator[tuple[Path, ast.Call, str, str]]:
 
 def uses_of(name: str, path: Path) -> set[str]:
     """By which methods a pattern of this name is used in its module; if by none there, in any."""
-    use = re.compile(rf"\b{re.escape(name)}\.({'|'.join(METHODS)})\(")
+    use = re.compile(rf"\b{re.escape(name)}\.({'|'.join(METHODS)})\b")
     anywhere = {method for text in TEXTS.values() for method in use.findall(text)}
     return set(use.findall(TEXTS[path])) or anywhere or {"search"}
 

@@ -9,7 +9,7 @@ import re
 ANSI_COLOR = re.compile(r"\x1b\[\d+m")
 KERAS_PREAMBLE = "Exception encountered when calling"
 # Where in a graph a compiler met an error, and which operator it names.
-MLIR_PLACE = re.compile(r"\s*(?:<unknown>:\d+: )?error: loc\(.*")
+MLIR_PLACE = re.compile(r"(?<!\s)\s*+(?:<unknown>:\d+: )?error: loc\(.*")
 MLIR_OPERATOR = re.compile(r"'tfl?\.\w+' op (?:is|requires|failed|must|cannot)\b[^\n]*")
 # Absolute paths only: `model/dense/MatMul` is the name of a node, `https://...` says where to read.
 PATH = re.compile(r"(?:file://|(?<![\w./]))(?:/[\w.@+-]+){2,}/?")
