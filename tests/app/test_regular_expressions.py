@@ -26,7 +26,7 @@ REPEATS = {_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_R
 LETTERS = {_constants.LITERAL, _constants.NOT_LITERAL, _constants.IN, _constants.ANY}
 CANDIDATES = "a0 _" + string.printable + "".join(map(chr, [*range(256), 0xDC80]))
 LENGTH = 40_000
-# Of processor time. What is linear takes a hundredth of it, what is quadratic several times as long.
+# Of processor time. What is linear takes a hundredth of it, what is quadratic some times as long.
 LIMIT_S = 1.0
 # Put together of others: looked at as they come out.
 COMPOSED = {
