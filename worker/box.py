@@ -114,13 +114,15 @@ def confine(order: BoxOrder) -> Standing:
     if sys.platform != "linux":
         _unless_optional(order, "only Linux can confine a process", LINUX_HINT)
         return Standing("shared", 0, False, ("NOTHING BUT LIMITS HOLDS",))
-    user, closed = change_user(order)
+    user, closed, uncounted = change_user(order)
     die_with_parent(order.parent_pid, signal.SIGKILL)  # after it: a change of user disarms this
     gain_no_privileges()
     keep_memory_private()  # exec opens it again: the worker sees what a program has open
     abi, lacking = restrict_files(order)
-    has_filter, unfiltered = filter_calls(order, abi)
-    return Standing(user, abi, has_filter, (*lacking, *unfiltered), closed)
+    # Nobody else has a user of its own, and none may signal processes of another.
+    signals_stay_inside = user == "own" or abi >= landlock.SCOPE_ABI
+    has_filter, unfiltered = filter_calls(order, signals_stay_inside=signals_stay_inside)
+    return Standing(user, abi, has_filter, (*lacking, *unfiltered, *uncounted), closed)
 
 
 def close_files(channels: tuple[int, ...]) -> None:
@@ -195,9 +197,8 @@ def rules(order: BoxOrder) -> Iterator[Rule]:
         yield Rule(loader, RUN)
 
 
-def filter_calls(order: BoxOrder, abi: int) -> tuple[bool, tuple[str, ...]]:
+def filter_calls(order: BoxOrder, *, signals_stay_inside: bool) -> tuple[bool, tuple[str, ...]]:
     """The filter of seccomp. Returns whether it holds, and what is lacking if not."""
-    signals_stay_inside = abi >= landlock.SCOPE_ABI
     try:
         if machine() not in ARCHITECTURES or not order.has_filter:
             raise OSError(f"the system calls of {machine()} are not known, or not to be filtered")

@@ -19,12 +19,13 @@ TO_CHANGE_USER = (
 )
 # Under a user that others share, these count, too, and what they start later.
 SHARED_ALLOWANCE = 4
+UNCOUNTED = "processes are counted by the worker's watch alone (RLIMIT_NPROC does not hold root)"
 
 
-def change_user(order: BoxOrder) -> tuple[str, str]:
+def change_user(order: BoxOrder) -> tuple[str, str, tuple[str, ...]]:
     """A user of its own where root started it and that user can reach what the program needs.
 
-    Returns whose number it has, and what was closed to a user of its own.
+    Returns whose number it has, what was closed to a user of its own, and what is lacking so.
 
     Without one, no capability either way: root's number alone opens only what root owns, and of
     that only what the steps to come leave.
@@ -36,14 +37,14 @@ def change_user(order: BoxOrder) -> tuple[str, str]:
         limits.limit(resource.RLIMIT_NPROC, taken[shared] + SHARED_ALLOWANCE * tasks)
         capabilities.forbid()
         capabilities.drop()
-        return "shared" if shared else "root", closed
+        return ("shared", closed, ()) if shared else ("root", closed, (UNCOUNTED,))
     for folder in order.confinement.writable:
         os.chown(folder, user, user, follow_symlinks=False)
     limits.limit(resource.RLIMIT_NPROC, tasks)
     capabilities.forbid()
     capabilities.become(user)
     capabilities.drop()
-    return "own", ""
+    return "own", "", ()
 
 
 def _own_user(order: BoxOrder, taken: Mapping[int, int]) -> tuple[int | None, str]:

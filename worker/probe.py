@@ -7,6 +7,7 @@ It answers on its standard output, in one line of JSON: what went otherwise than
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
+
+from worker.engine.tied import TiedProcess
+
+# Says that it is tied, and waits.
+HELPER = (
+    "import os, signal, time; from app.processes import die_with_parent; "
+    "die_with_parent(os.getppid(), signal.SIGKILL); print(flush=True); time.sleep(60)"
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,15 @@ def import_a_library(_: Targets) -> None:
     hashlib.sha256(b"").hexdigest()
 
 
+def end_a_process_that_it_started(_: Targets) -> None:
+    tied = TiedProcess([sys.executable, "-c", HELPER], stdout=subprocess.PIPE)
+    assert tied.process.stdout is not None, "a pipe"  # for mypy
+    tied.process.stdout.readline()
+    tied.end()
+    if tied.process.returncode != -signal.SIGKILL:
+        raise ProcessLookupError(f"it ended with status {tied.process.returncode}")
+
+
 Attempt = Callable[[Targets], None]
 FORBIDDEN: tuple[Attempt, ...] = (
     read_a_file_outside,
@@ -122,7 +140,12 @@ FORBIDDEN: tuple[Attempt, ...] = (
     send_its_parent_a_signal,
     leave_its_session,
 )
-NEEDED: tuple[Attempt, ...] = (read_its_input, write_into_its_folder, import_a_library)
+NEEDED: tuple[Attempt, ...] = (
+    read_its_input,
+    write_into_its_folder,
+    import_a_library,
+    end_a_process_that_it_started,
+)
 
 
 def unless_refused(attempt: Attempt, targets: Targets) -> str | None:

@@ -52,7 +52,7 @@ class BoxReport:
 
     Attributes:
         failed: what was otherwise than it must be, in words; the box holds if nothing was.
-        lacking: what an older kernel leaves to fewer layers, in words.
+        lacking: what is left to fewer layers here, in words.
         user: under whose number a boxed process runs; empty if none could be started.
         landlock_abi: which edition of Landlock restricts files.
         closed: what no user of its own gets through to, where root could have given it one.

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PROCESSES = Path("/proc")
@@ -15,10 +15,14 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 STATE_AT, GROUP_AT, SESSION_AT, THREADS_AT, STARTED_AT, RESIDENT_AT = 0, 2, 3, 17, 19, 21
 # Page tables, which no limit of the kernel counts.
 TABLES = re.compile(rb"\nVmPTE:\s*(\d+) kB")
+# A process's share of what it has in memory with others.
+SHARE = re.compile(rb"\nPss:\s*(\d+) kB")
 # What the kernel keeps of any process beside them: stacks, maps, pipes, open files.
 PROCESS_BYTES = 1 << 20
 STOPPED, ENDED = b"Tt", b"ZX"
 STOPPING_S, POLL_S = 0.5, 0.002
+# The kernel goes through all pages of a process to tell its share.
+SHARING_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,22 @@ def use_of_session(leader: int) -> SessionUse:
         resident += int((_status_of(task) or fields)[RESIDENT_AT]) * PAGE_BYTES
         kept += PROCESS_BYTES + _table_bytes(task)
     return SessionUse(tuple(pids), frozenset(groups), tasks, resident, kept)
+
+
+def shared_once(use: SessionUse) -> SessionUse:
+    """The same with what processes have in common counted once: forks share what neither wrote.
+
+    It takes its time, and no more than SHARING_S: of the others all that is resident counts.
+    """
+    deadline = time.monotonic() + SHARING_S
+    resident = 0
+    for pid in use.pids:
+        task = living_task(pid)
+        share = _share_bytes(task) if time.monotonic() < deadline else None
+        if share is None:
+            share = _resident_bytes(task)
+        resident += share
+    return replace(use, resident_bytes=min(resident, use.resident_bytes))
 
 
 def living_task(pid: int) -> str:
@@ -108,6 +128,20 @@ def _status_of(process: str) -> list[bytes] | None:
         return (PROCESSES / process / "stat").read_bytes().rsplit(b")", 1)[1].split()
     except (OSError, IndexError):
         return None
+
+
+def _resident_bytes(process: str) -> int:
+    fields = _status_of(process)
+    return int(fields[RESIDENT_AT]) * PAGE_BYTES if fields else 0
+
+
+def _share_bytes(process: str) -> int | None:
+    """None where it cannot be told."""
+    try:
+        found = SHARE.search((PROCESSES / process / "smaps_rollup").read_bytes())
+    except OSError:
+        return None
+    return int(found[1]) << 10 if found else None
 
 
 def _table_bytes(process: str) -> int:

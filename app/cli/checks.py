@@ -28,6 +28,7 @@ NO_BOX = (
     "PENJING_ALLOW_UNCONFINED=1 does it all the same, with the rights of the service."
 )
 OWN_USER = "See whose number jobs run under in SECURITY.md; or start the service not as root."
+LESS_OF_A_BOX = "A newer kernel, or a user that is not root, adds what is lacking."
 INSTALL_WORKER = "pip install 'penjing[worker]' (make install does it)."
 
 
@@ -118,7 +119,7 @@ def box(home: Path, module: str = SELF_TEST) -> Finding:
     if trial.closed:
         return Finding("box", "warn", trial.words, OWN_USER)
     if trial.lacking:
-        return Finding("box", "warn", trial.words, "A newer kernel adds the layers it lacks.")
+        return Finding("box", "warn", trial.words, LESS_OF_A_BOX)
     return Finding("box", "ok", trial.words)
 
 

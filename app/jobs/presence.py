@@ -32,7 +32,7 @@ class Box:
     Args:
         landlock_abi: which edition of Landlock restricts files.
         user: under whose number its jobs run, in words.
-        lacking: what an older kernel leaves to fewer layers, in words.
+        lacking: what is left to fewer layers here, in words.
     """
 
     landlock_abi: int

@@ -29,7 +29,7 @@ class BoxTrial:
     Attributes:
         holds: nothing was otherwise than it must be.
         words: how far it holds, or why it does not.
-        lacking: what an older kernel leaves to fewer layers.
+        lacking: what is left to fewer layers here.
         closed: what no user of its own gets through to, where root could have given it one.
     """
 

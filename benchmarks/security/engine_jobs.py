@@ -102,11 +102,8 @@ def launcher(home: Path, enclose: Enclose = command) -> Iterator[Launcher]:
 
 def run(starter: Launcher, recipe: dict[str, Any], cores: Cores) -> Run:
     """One job in a new child; the import of TensorFlow before its start is not counted."""
-    child = starter.start(cores)
+    child = ready_child(starter, recipe, cores)
     try:
-        await_word(child, "ready")
-        order = order_of(recipe, child.folder.inputs, child.folder.states)
-        (child.folder.path / ORDER).write_text(order.model_dump_json())
         before, started = children_cpu_s(), time.monotonic()
         imported_s = cpu_of(child.process.pid)
         child.go()
@@ -120,6 +117,19 @@ def run(starter: Launcher, recipe: dict[str, Any], cores: Cores) -> Run:
         return Run(wall_s, cpu_s, lasting(result), digests)
     finally:
         child.end()
+
+
+def ready_child(starter: Launcher, recipe: dict[str, Any], cores: Cores) -> Child:
+    """A new child with the job in its folder, to be told to go."""
+    child = starter.start(cores)
+    try:
+        await_word(child, "ready")
+        order = order_of(recipe, child.folder.inputs, child.folder.states)
+        (child.folder.path / ORDER).write_text(order.model_dump_json())
+    except BaseException:
+        child.end()
+        raise
+    return child
 
 
 def await_word(child: Child, word: str) -> None:

@@ -343,6 +343,29 @@ def signal_itself() -> None:
 
 
 @attempt
+def kill_a_process_that_it_started() -> None:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    try:
+        os.kill(child, signal.SIGKILL)
+    finally:
+        os.close(writing)
+        os.close(reading)
+        os.waitpid(child, 0)
+
+
+@attempt
+def end_a_process_as_the_engine_does() -> None:
+    from worker.probe import Targets, end_a_process_that_it_started
+
+    end_a_process_that_it_started(Targets("", "", "", 0, "", ""))
+
+
+@attempt
 def abort() -> str:
     return apart(os.abort)
 
@@ -648,6 +671,15 @@ def have_others_wait_for_an_input() -> None:
 
     with Path(GIVEN["input"]).open("rb") as file:
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+
+
+@attempt
+def lock_an_input_twice() -> None:
+    import fcntl
+
+    with Path(GIVEN["input"]).open("rb") as one, Path(GIVEN["input"]).open("rb") as other:
+        fcntl.flock(one, fcntl.LOCK_EX)
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @attempt

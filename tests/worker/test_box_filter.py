@@ -217,6 +217,7 @@ def test_calls_of_the_second_set_end_the_process(architecture: str) -> None:
         ],
         ("prlimit64", (0, 7), ALLOW),
         ("prlimit64", (OTHER_PID, 7), EPERM),
+        ("flock", (3, 2), PRETEND),  # LOCK_EX
         ("sched_setaffinity", (0,), PRETEND),
         ("sched_setaffinity", (OTHER_PID,), PRETEND),
         ("openat", (0, 0, 0o1000), EPERM),  # O_RDONLY | O_TRUNC

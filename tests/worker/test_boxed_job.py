@@ -1,12 +1,18 @@
 """An honest job in the box gives what it gives without one, bit for bit."""
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.security.engine_jobs import BOXED, launcher, run, without_a_box
+from app.confinement import BoxOrder, Confinement, boxed, libraries
+from app.errors import Cancelled
+from benchmarks.security.engine_jobs import BOXED, launcher, ready_child, run, without_a_box
+from worker.children import Child
+from worker.engine.order import CANCEL, Event
+from worker.kernel import landlock
 
 # No training: a quarter of the seconds.
 QUICK = {
@@ -65,3 +71,47 @@ def test_boxed_job_gives_the_same_files_and_figures(tmp_path: Path, recipe: dict
     assert boxed.artifacts == plain.artifacts
     assert boxed.figures == plain.figures
     assert list((tmp_path / "boxed").iterdir()) == []
+
+
+# The newest edition that does not keep signals inside.
+OLDER_ABI = landlock.SCOPE_ABI - 1
+SILENT_S = 60.0
+
+
+def of_an_older_kernel(allowed: Confinement, program: Sequence[str], parent_pid: int) -> list[str]:
+    """Where a job may signal its first process alone, unless it has a user of its own."""
+    return boxed(BoxOrder(allowed, parent_pid, libraries(), OLDER_ABI), program)
+
+
+@pytest.mark.slow
+def test_job_cancelled_while_it_measures_says_so_on_an_older_kernel(tmp_path: Path) -> None:
+    with launcher(tmp_path, of_an_older_kernel) as starter:
+        child = ready_child(starter, QUICK, frozenset(os.sched_getaffinity(0)))
+        try:
+            child.go()
+            for event in events_of(child):
+                if event.phase == "measuring":
+                    (child.folder.path / CANCEL).touch()
+                last = event
+            assert last.problem is not None
+            assert last.problem.code == Cancelled.code
+            assert child.ends_within(SILENT_S)
+            assert child.use().pids in ((), (child.process.pid,))
+        finally:
+            child.end()
+
+
+@pytest.mark.slow
+@pytest.mark.hostile
+def test_job_of_two_processes_ends_well_on_an_older_kernel(tmp_path: Path) -> None:
+    with launcher(tmp_path, of_an_older_kernel) as starter:
+        assert run(starter, DIVIDED, frozenset(os.sched_getaffinity(0))).artifacts
+
+
+def events_of(child: Child) -> Iterator[Event]:
+    """Up to its last word."""
+    while events := child.read(SILENT_S):
+        yield from events
+        if events[-1].event in ("done", "error"):
+            return
+    raise AssertionError(f"it ended without a word: {child.log_tail()}")

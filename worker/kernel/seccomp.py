@@ -113,7 +113,7 @@ def program_for(
     Args:
         architecture: of ARCHITECTURES.
         own_pid: the one process that may be sent signals by its number; None where Landlock
-            keeps signals inside.
+            or a user of its own keeps signals inside.
         starts_processes: whether it may have others; threads it may.
     """
     return (

@@ -196,6 +196,9 @@ PRETENDED: Numbers = {
     "futimesat": (261, None),
     # onnxruntime pins its threads; which cores a job has is the worker's to say.
     "sched_setaffinity": (203, 122),
+    # HDF5 locks what it opens. Inputs are other names of the store's own files: a lock on one
+    # would hold for everybody.
+    "flock": (73, 32),
 }
 # Beside `clone`: ways to start a process, for programs that may not.
 STARTING: Numbers = {

@@ -10,6 +10,7 @@ import worker
 from app.errors import MeasuringFailed
 from app.processes import python_without_proc
 from worker.engine.measuring.messages import FileResult, Request, read_results, write_request
+from worker.engine.tied import TiedProcess
 
 PROGRAM = (*python_without_proc(), "-m", "worker.engine.measuring.fresh")
 POLL_S = 0.02
@@ -26,14 +27,14 @@ class FreshProcess:
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch = scratch
         with (scratch / "log.txt").open("wb") as log:
-            self._process = subprocess.Popen(  # our own module, no shell
+            self._tied = TiedProcess(
                 [*PROGRAM, *(["--tensorflow"] if needs_tensorflow else [])],
                 stdin=subprocess.PIPE,
-                bufsize=0,  # nothing is left to write when a dead one's pipe is closed
                 stdout=log,
                 stderr=log,
                 env=_environment(),
             )
+        self._process = self._tied.process
 
     @property
     def pid(self) -> int:
@@ -65,11 +66,7 @@ class FreshProcess:
 
     def close(self) -> None:
         """End the process if it still runs."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        if self._process.stdin:
-            self._process.stdin.close()
+        self._tied.end()
 
     def _send(self, text: str) -> None:
         assert self._process.stdin is not None, "started with a pipe"  # for mypy

@@ -22,6 +22,7 @@ from app.errors import ReplicaLost
 from app.processes import python_without_proc
 from app.recipes.steps.recovery import Recovery
 from worker.engine.context import StepContext
+from worker.engine.tied import TiedProcess
 from worker.engine.training.batches import Batches, Positions, part_of
 from worker.engine.training.gradients.handover import (
     Ending,
@@ -193,13 +194,14 @@ class _Other:
         told = (str(handover.folder), str(rank), str(os.getpid()))
         command = [*python_without_proc(), "-m", MODULE, *told]
         try:
-            self._process = _started(command, handover.log(rank), environment)
+            self._tied = _started(command, handover.log(rank), environment)
         except OSError as error:
             raise ReplicaLost(
                 f"process {rank + 1} of a training that several share could not be started: "
                 f"{error}",
                 hint=MEMORY_HINT,
             ) from error
+        self._process = self._tied.process
         assert self._process.stdin is not None, "a pipe"  # for mypy
         assert self._process.stdout is not None, "a pipe"  # for mypy
         self._pipes = Pipes(self._process.stdout.fileno(), self._process.stdin.fileno())
@@ -222,25 +224,17 @@ class _Other:
             ) from None
 
     def close(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
+        self._tied.end()
 
 
-def _started(
-    command: Sequence[str], log: Path, environment: Mapping[str, str]
-) -> "subprocess.Popen[bytes]":
+def _started(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> TiedProcess:
     """One of our own modules, without a shell."""
     with log.open("wb") as errors:
-        return subprocess.Popen(
+        return TiedProcess(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            bufsize=0,
             env=environment,
         )
 
