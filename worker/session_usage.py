@@ -22,7 +22,7 @@ PROCESS_BYTES = 1 << 20
 STOPPED, ENDED = b"Tt", b"ZX"
 STOPPING_S, POLL_S = 0.5, 0.002
 # The kernel goes through all pages of a process to tell its share.
-SHARING_S = 1.0
+SHARING_S = 2.0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from worker.errors import (
     OutputLimitExceeded,
     TooManyProcesses,
 )
-from worker.session_usage import SessionUse, held_still
+from worker.session_usage import SessionUse, held_still, shared_once
 
 # Of the folders; looking takes no more than this share of the time.
 LOOK_S, LOOKING_SHARE = 1.0, 0.1
@@ -69,6 +69,8 @@ class Watch:
 
     def _check_memory(self, use: SessionUse) -> None:
         limit = self._limits.memory_bytes
+        if use.memory_bytes > limit and len(use.pids) > 1:
+            use = shared_once(use)
         if use.memory_bytes > limit:
             raise OutOfMemory(
                 f"the job holds {use.memory_bytes >> MIB} MiB of memory; "

@@ -12,7 +12,6 @@ from app.errors import Cancelled
 from benchmarks.security.engine_jobs import BOXED, launcher, ready_child, run, without_a_box
 from worker.children import Child
 from worker.engine.order import CANCEL, Event
-from worker.kernel import landlock
 
 # No training: a quarter of the seconds.
 QUICK = {
@@ -73,19 +72,18 @@ def test_boxed_job_gives_the_same_files_and_figures(tmp_path: Path, recipe: dict
     assert list((tmp_path / "boxed").iterdir()) == []
 
 
-# The newest edition that does not keep signals inside.
-OLDER_ABI = landlock.SCOPE_ABI - 1
+OLDEST_ABI = 1
 SILENT_S = 60.0
 
 
-def of_an_older_kernel(allowed: Confinement, program: Sequence[str], parent_pid: int) -> list[str]:
-    """Where a job may signal its first process alone, unless it has a user of its own."""
-    return boxed(BoxOrder(allowed, parent_pid, libraries(), OLDER_ABI), program)
+def of_the_oldest_kernel(allowed: Confinement, program: Sequence[str], parent_pid: int) -> list[str]:
+    """Where a job moves no files between folders, and signals its first process alone."""
+    return boxed(BoxOrder(allowed, parent_pid, libraries(), OLDEST_ABI), program)
 
 
 @pytest.mark.slow
-def test_job_cancelled_while_it_measures_says_so_on_an_older_kernel(tmp_path: Path) -> None:
-    with launcher(tmp_path, of_an_older_kernel) as starter:
+def test_job_cancelled_while_it_measures_says_so_on_the_oldest_kernel(tmp_path: Path) -> None:
+    with launcher(tmp_path, of_the_oldest_kernel) as starter:
         child = ready_child(starter, QUICK, frozenset(os.sched_getaffinity(0)))
         try:
             child.go()
@@ -103,8 +101,8 @@ def test_job_cancelled_while_it_measures_says_so_on_an_older_kernel(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.hostile
-def test_job_of_two_processes_ends_well_on_an_older_kernel(tmp_path: Path) -> None:
-    with launcher(tmp_path, of_an_older_kernel) as starter:
+def test_job_of_two_processes_ends_well_on_the_oldest_kernel(tmp_path: Path) -> None:
+    with launcher(tmp_path, of_the_oldest_kernel) as starter:
         assert run(starter, DIVIDED, frozenset(os.sched_getaffinity(0))).artifacts
 
 

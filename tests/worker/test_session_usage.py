@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.session_usage import held_still, use_of_session
+from worker.session_usage import held_still, shared_once, use_of_session
 from worker.token_bucket import TokenBucket
 
 # Its first thread ends; another one holds 50 MiB.
@@ -24,6 +24,20 @@ def hold():
     time.sleep(60)
 threading.Thread(target=hold).start()
 ctypes.CDLL(None).pthread_exit(None)
+"""
+HELD_BYTES, FORKED = 100 << 20, 5
+FORKS = f"""
+import os, time
+held, (reading, writing) = b"x" * {HELD_BYTES}, os.pipe()
+for _ in range({FORKED}):
+    if os.fork() == 0:
+        {{does_each}}
+        os.write(writing, b".")
+        time.sleep(60)
+told = 0
+while told < {FORKED}: told += len(os.read(reading, 1))
+print("forked", flush=True)
+time.sleep(60)
 """
 BUSY = "print('here', flush=True)\nwhile True: print('more', flush=True)"
 
@@ -65,6 +79,32 @@ def test_tables_of_pages_count() -> None:
         before = use_of_session(process.pid).kernel_bytes
     with running(script) as process:
         assert use_of_session(process.pid).kernel_bytes - before > 1.9 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("does_each", "are_shared"),
+    [("pass", True), ("held = bytes(bytearray(b'y') * len(held))", False)],
+    ids=["as it was", "written anew"],
+)
+def test_what_forks_share_counts_once(does_each: str, are_shared: bool) -> None:
+    script = FORKS.format(does_each=does_each)
+    with running(script) as process:
+        use = use_of_session(process.pid)
+        found = shared_once(use)
+    assert len(use.pids) == 1 + FORKED
+    assert use.resident_bytes > (1 + FORKED) * HELD_BYTES
+    assert (found.resident_bytes < 2 * HELD_BYTES) is are_shared
+    assert found.resident_bytes > HELD_BYTES * (1 if are_shared else FORKED)
+    assert (found.tasks, found.kernel_bytes) == (use.tasks, use.kernel_bytes)
+
+
+def test_all_that_is_resident_counts_where_shares_are_not_told_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.session_usage.SHARING_S", -1.0)
+    with running(FORKS.format(does_each="pass")) as process:
+        use = use_of_session(process.pid)
+        assert shared_once(use).resident_bytes == use.resident_bytes
 
 
 def test_nothing_moves_while_a_session_is_held_still() -> None:

@@ -40,6 +40,13 @@ def fork_bomb(folder: Path, emit: Emit) -> None:
             time.sleep(0.01)
 
 
+def heavy_fork_bomb(folder: Path, emit: Emit) -> None:
+    """As large as one that has imported TensorFlow: forks have all of it, and take nothing."""
+    held = b"x" * (240 * MIB)
+    fork_bomb(folder, emit)
+    del held
+
+
 def orphans(folder: Path, emit: Emit) -> None:
     """Processes that do not go with their parent."""
     for _ in range(3):
@@ -131,6 +138,7 @@ BEHAVIOURS: dict[str, Callable[[Path, Emit], None]] = {
     "endless": endless,
     "memory-bomb": memory_bomb,
     "fork-bomb": fork_bomb,
+    "heavy-fork-bomb": heavy_fork_bomb,
     "orphans": orphans,
     "thread-bomb": thread_bomb,
     "large-file": large_file,

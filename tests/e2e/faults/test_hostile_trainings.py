@@ -26,6 +26,7 @@ CODES = {
     "endless": "run_time_exceeded",
     "memory-bomb": "out_of_memory",
     "fork-bomb": "too_many_processes",
+    "heavy-fork-bomb": "too_many_processes",
     "thread-bomb": "too_many_processes",
     "large-file": "disk_limit_exceeded",
     "nameless-file": "disk_limit_exceeded",

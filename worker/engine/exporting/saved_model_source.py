@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from app.errors import ExportFailed
+from worker.engine.exporting.checkpoint_parts import parts_where_they_can_be_moved
 from worker.engine.exporting.one_row import write_for_one_row
 from worker.engine.exporting.signature import SIGNATURE_KEY, Port, RowShapes, shape_of_rows
 from worker.engine.exporting.tflite import convert_float32
@@ -61,7 +62,8 @@ class SavedModelSource:
             module.model = self._loaded()
             call = tf.function(_caller(self.model, module.model))
             signature = call.get_concrete_function(**specs)
-            tf.saved_model.save(module, str(folder), signatures={SIGNATURE_KEY: signature})
+            with parts_where_they_can_be_moved(self._scratch):
+                tf.saved_model.save(module, str(folder), signatures={SIGNATURE_KEY: signature})
         except (NotImplementedError, TypeError, ValueError, tf.errors.OpError) as error:
             if is_out_of_memory(error):
                 raise

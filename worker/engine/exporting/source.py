@@ -14,6 +14,7 @@ from app.errors import ExportFailed
 from app.recipes.keras import config as keras_config
 from app.recipes.patterns import matches
 from app.reports.report import SkippedLayer
+from worker.engine.exporting.checkpoint_parts import parts_where_they_can_be_moved
 from worker.engine.exporting.saved_model_source import SavedModelSource
 from worker.engine.exporting.signature import (
     SIGNATURE_KEY,
@@ -183,7 +184,8 @@ def write_saved_model(
     archive.track(model)
     try:
         archive.add_endpoint(SIGNATURE_KEY, serve, input_signature=specs)
-        archive.write_out(str(folder), verbose=False)
+        with parts_where_they_can_be_moved(folder.parent):
+            archive.write_out(str(folder), verbose=False)
     except (NotImplementedError, TypeError, ValueError, tf.errors.OpError) as error:
         if is_out_of_memory(error):
             raise
