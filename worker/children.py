@@ -49,8 +49,8 @@ class Child:
         self.event_bucket = TokenBucket(EVENT_BYTES_PER_S, BURST_BYTES)
         self.log_bucket = TokenBucket(LOG_BYTES_PER_S, BURST_BYTES)
         self._channel = channel
-        # Without a box a child gets at our ends of its pipes by /proc/self/fd: it can empty one that
-        # was seen to hold something, or fill one. Nobody waits for that.
+        # Without a box a child gets at our ends of its pipes by /proc/self/fd: it can empty one
+        # that was seen to hold something, or fill one. Nobody waits for that.
         os.set_blocking(channel, False)
         if process.stdin is not None:
             os.set_blocking(process.stdin.fileno(), False)

@@ -1,17 +1,15 @@
 """What a job holds on disk, as far as it can be seen: names, open files, mapped files."""
 
-import ctypes
 import os
 import re
 import stat
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from worker.session_usage import PROCESSES, living_task
+from worker.session_usage import PROCESSES, living_task, seen_by_its_user
 
 BLOCK_BYTES = 512
 # Nobody's folders nest so deep; what does is there to trap who looks.
@@ -22,7 +20,6 @@ MOST_DESCRIPTORS = 20_000
 NAMELESS = re.compile(
     rb"^([0-9a-f]+-[0-9a-f]+) \S+ \S+ \S+ ([1-9]\d*) .* \(deleted\)$", re.MULTILINE
 )
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ def _kept_by_all(pids: Iterable[int], with_mapped: bool) -> Iterator[os.stat_res
     """None stands for what cannot be looked at."""
     for pid in pids:
         try:
-            with _seen_by_its_user(pid):
+            with seen_by_its_user(pid):
                 kept = list(islice(_kept_by(pid, with_mapped), MOST_DESCRIPTORS))
         except (Unseen, PermissionError):
             yield None
@@ -172,20 +169,3 @@ def _mapped(pid: int, where: str) -> os.stat_result:
         return (PROCESSES / f"{pid}/map_files/{where}").stat()
     except OSError as error:
         raise Unseen from error
-
-
-@contextmanager
-def _seen_by_its_user(pid: int) -> Iterator[None]:
-    """Root without CAP_SYS_PTRACE looks, by this thread, as the user whose process it is."""
-    user = (PROCESSES / str(pid)).stat().st_uid
-    if _LIBC is None or os.geteuid() != 0 or user == 0:
-        yield
-        return
-    own_group = os.getegid()
-    _LIBC.setfsgid(user)
-    _LIBC.setfsuid(user)
-    try:
-        yield
-    finally:
-        _LIBC.setfsuid(0)
-        _LIBC.setfsgid(own_group)

@@ -23,8 +23,7 @@ class TiedProcess:
         """Raises: OSError if the system starts no more of them."""
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
         try:
-            started = self._starter.submit(subprocess.Popen, command, bufsize=0, **given)
-            self.process: subprocess.Popen[bytes] = started.result()
+            self.process = self._starter.submit(_started, command, given).result()
         except BaseException:
             self._starter.shutdown()
             raise
@@ -39,3 +38,8 @@ class TiedProcess:
                 pipe.close()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(ENDING_S)
+
+
+def _started(command: Sequence[str], given: dict[str, Any]) -> "subprocess.Popen[bytes]":
+    # Without a buffer nothing is left to write where a dead one's pipe is closed.
+    return subprocess.Popen(command, bufsize=0, **given)  # ours, no shell

@@ -34,7 +34,10 @@ def parts_where_they_can_be_moved(folder: Path) -> Iterator[None]:
 def moves_between_folders(folder: Path) -> bool:
     """Tried: an older kernel says that the other folder is on another device."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as one, tempfile.TemporaryDirectory(dir=one) as two:
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as one,
+        tempfile.TemporaryDirectory(dir=one) as two,
+    ):
         moving = Path(two, "moving")
         moving.touch()
         try:
