@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from app.errors import Cancelled, LayerNotRemovable
+from app.errors import Cancelled, LayerNotRemovable, ModelNotLoadable
 from app.recipes.facts import ModelFormat
 from app.recipes.outputs import OUTPUT_KINDS
 from tests.builders import (
@@ -359,6 +359,19 @@ def test_run_takes_an_uploaded_tflite_file(desk: Desk, float_tflite: Path) -> No
     assert (report.baseline.variant, report.optimized.variant) == ("float32", "int8")
     assert report.optimized.macs == 4 * 4 * 9 * 4 + 12
     assert [row.bits for row in job.result.layers] == [8, 8]
+
+
+def test_run_tells_a_damaged_tflite_file_from_a_fault_of_its_own(
+    desk: Desk, float_tflite: Path
+) -> None:
+    """Where uploads are not inspected, nobody has looked at it before."""
+    order = desk.order(dense_model(), INT8)
+    cut = desk.folder / "cut.tflite"
+    cut.write_bytes(float_tflite.read_bytes()[:400])
+    damaged = order.model.model_copy(update={"path": cut, "format": ModelFormat.TFLITE})
+    with pytest.raises(ModelNotLoadable, match="the model cannot be read: ") as caught:
+        desk.done(order.model_copy(update={"model": damaged}))
+    assert caught.value.as_problem().hint
 
 
 def test_run_holds_integers_against_the_model_that_learned_them(desk: Desk) -> None:
