@@ -7,7 +7,7 @@ by name.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -94,10 +94,21 @@ def patterns_of(step: "Step") -> list[str]:
     return [pattern for name in PATTERN_FIELDS for pattern in getattr(step, name, ())]
 
 
+def _with_its_name(schema: dict[str, Any]) -> None:
+    """Each kind of step knows its technique; which kind is asked for, a request has to say."""
+    schema["required"] = ["technique", *schema.get("required", ())]
+
+
 class Step(BaseModel):
     """One technique with its parameters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra=_with_its_name,
+    )
 
     technique: str
     needs: ClassVar[frozenset[Need]] = frozenset()

@@ -25,6 +25,9 @@ def test_steps_are_one_of_every_technique_by_its_tag() -> None:
     steps = schemas["Recipe"]["properties"]["steps"]["items"]
     assert set(steps["discriminator"]["mapping"]) == set(step_types())
     assert len(steps["oneOf"]) == len(step_types())
+    # One that names no technique is refused.
+    by_name = (schemas[one["$ref"].rpartition("/")[2]] for one in steps["oneOf"])
+    assert all(step["required"][0] == "technique" for step in by_name)
 
 
 def test_every_operation_has_a_name_of_its_own_and_a_line_about_it() -> None:
