@@ -130,7 +130,7 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    # The server logs the traceback, too, but not whose it was.
+    # The server logs the traceback, too, but not what was asked for.
     log.error("request.failed", exc_info=error, extra=_request_facts(request))
     known = PenjingError(
         "an unexpected error; it was logged under this request_id",

@@ -54,7 +54,9 @@ def test_log_names_the_request_when_its_error_was_unforeseen(
         answer = client.get(path, headers={"X-Request-ID": "mine-1"})
         assert (answer.status_code, answer.json()["request_id"]) == (500, "mine-1")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    [failed] = [line for line in lines if line.get("request_id") == "mine-1"]
+    of_request = [line for line in lines if line.get("request_id") == "mine-1"]
+    [failed] = [line for line in of_request if line["event"] == "request.failed"]
+    assert any(line["logger"] == "uvicorn.access" for line in of_request)
     assert (failed["event"], failed["method"], failed["path"]) == ("request.failed", "GET", path)
     assert "'impossible' is not a valid UploadStatus" in failed["traceback"]
     assert len([line for line in lines if f"GET {path} " in line["event"]]) == 1
