@@ -71,6 +71,7 @@ class Watch:
         limit = self._limits.memory_bytes
         if use.memory_bytes > limit and len(use.pids) > 1:
             use = shared_once(use)
+            self._check_tasks(self._child.use())  # it may have forked all the while
         if use.memory_bytes > limit:
             raise OutOfMemory(
                 f"the job holds {use.memory_bytes >> MIB} MiB of memory; "

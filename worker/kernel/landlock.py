@@ -71,7 +71,7 @@ MISSING = {
     3: "cutting files short is kept off by the call filter alone (Linux 6.2)",
     4: "TCP is kept off by the call filter alone (Linux 6.7)",
     5: "commands to devices are kept off by the call filter alone (Linux 6.10)",
-    6: "signals to others are kept off by the call filter alone (Linux 6.12)",
+    6: "signals to others are kept off by the user or the call filter alone (Linux 6.12)",
 }
 
 

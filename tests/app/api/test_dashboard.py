@@ -26,7 +26,7 @@ HERE = "http://127.0.0.1:8000/"
 # Markup, what would end an attribute, a line, a terminal's bell, an override of direction.
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}\n\x07\u202egnp.exe\u202c\u2066"
 SHOWN = "<script>alert(1)</script>\"'&{{ 7*7 }}\ufffd\ufffd\ufffdgnp.exe\ufffd\ufffd"
-LACKING = "signals to others are kept off by the call filter alone (Linux 6.12)"
+LACKING = "signals to others are kept off by the user or the call filter alone (Linux 6.12)"
 
 
 async def opened(api: Api, path: str = "/", key: str | None = None) -> Element:

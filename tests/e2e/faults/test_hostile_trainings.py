@@ -116,7 +116,7 @@ def test_hostile_training_ends_at_its_limit_and_leaves_nothing(
         job = ended(farm, behaviour, (RUN_S - 2) * ATTEMPTS.get(code, 1))
 
         assert job.error is not None
-        assert (job.error["code"], job.attempt) == (code, ATTEMPTS.get(code, 1))
+        assert (job.error["code"], job.attempt) == (code, ATTEMPTS.get(code, 1)), job.error
         # One that is quick enough is ended before its first word is read.
         assert job.error["stage"] in ("starting", "pretending", "running")
         assert job.error["hint"] or code == "engine_fault"
