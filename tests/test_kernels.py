@@ -10,7 +10,13 @@ import pytest
 
 from benchmarks.security.kernels import is_as_due, verdict
 
-FOUND: dict[str, Any] = {"holds": True, "lacking": [], "failures": [], "kernel_abi": 7}
+FOUND: dict[str, Any] = {
+    "holds": True,
+    "lacking": [],
+    "failures": [],
+    "kernel_abi": 7,
+    "user": "own",
+}
 
 
 def test_tool_says_what_it_needs(tmp_path: Path) -> None:
@@ -31,6 +37,7 @@ def test_tool_says_what_it_needs(tmp_path: Path) -> None:
         ({"kernel_abi": 2}, "held", False),
         ({"kernel_abi": 2, "lacking": ["TCP"]}, "degraded", True),
         ({"lacking": ["TCP"]}, "degraded", False),
+        ({"user": "root", "lacking": ["processes"]}, "degraded", True),
         ({"kernel_abi": 0, "holds": False}, "refused", True),
         ({"holds": False}, "refused", False),
         ({"kernel_abi": 0}, "held", False),

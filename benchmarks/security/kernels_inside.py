@@ -24,7 +24,7 @@ ANSWER = "answer: "
 ONE = "as-started"
 SYSTEM_PYTHON, SOMEBODY = "/usr/bin/python3", 1000
 # What others may not go through, so that the box cannot become one of them.
-CLOSED_PYTHON = Path("/root/venv/bin/python")
+CLOSED_PYTHON = Path("/closed/venv/bin/python")
 OF_ALL: tuple[Callable[[probe.Probing], None], ...] = (
     probe.test_only_its_channels_are_open,
     probe.test_box_says_whose_user_it_runs_under,
@@ -84,7 +84,7 @@ def main() -> None:
         try_as_started(sys.argv[1])
         return
     closed = CLOSED_PYTHON.parents[1]
-    closed.parent.chmod(0o700)
+    closed.parent.mkdir(mode=0o700)
     venv.create(closed, with_pip=False)
     for setting in SETTINGS:
         subprocess.run(
