@@ -42,12 +42,12 @@ MODEST: dict[str, dict[str, Any]] = {
 def smallest(tag: str) -> Any:
     """The step with every default; a required number is taken from the middle of its range."""
     schema = step_types()[tag].model_json_schema()
-    required = {name: schema["properties"][name] for name in schema.get("required", [])}
+    names = [name for name in schema["required"] if name != "technique"]
     return step(
         tag,
         **{
             name: (field["minimum"] + field.get("maximum", field.get("exclusiveMaximum"))) / 2
-            for name, field in required.items()
+            for name, field in ((name, schema["properties"][name]) for name in names)
         },
         **MODEST.get(tag, {}),
     )
