@@ -73,7 +73,7 @@ MACHINES = {
     ),
 }
 # 5.10 without Landlock, 6.1 with its edition 2, 6.12 with 6, and the newest there is.
-SUITES = ("bullseye", "bookworm", "trixie", "trixie-backports")
+SUITES = ("bullseye", "bookworm", "trixie")
 FIND_THE_DISK = """#!/bin/busybox sh
 busybox mount -t devtmpfs none /dev
 for module in /modules/*; do [ -f "$module" ] && busybox insmod "$module"; done
@@ -113,7 +113,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="penjing-") as folder:
         for name in given.machine or MACHINES:
             make = Maker(MACHINES[name], site, Path(folder, name))
-            kernels = [*map(make.kernel, given.suite or SUITES), *map(make.own_kernel, given.image)]
+            suites = given.suite or (() if given.image else SUITES)
+            kernels = [*map(make.kernel, suites), *map(make.own_kernel, given.image)]
             disk = make.disk()
             answers += [each for kernel in kernels for each in booted(make.machine, kernel, disk)]
     show(answers)
