@@ -75,7 +75,7 @@ test-slow: install ## Run the tests that train models or drive the running stack
 	@$(PARALLEL) -m "slow or e2e or applications or hostile"
 
 .PHONY: test-kernels
-test-kernels: install ## Try the box on kernels from 5.10 on and on aarch64, emulated (root, Debian, half an hour)
+test-kernels: install ## Try the box on kernels from 5.10 on and on aarch64, emulated (root, Debian, minutes)
 	@$(RUN) benchmarks.security.kernels
 
 .PHONY: check
