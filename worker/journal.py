@@ -4,14 +4,13 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
 from app.database.engine import json_text
 from app.jobs.job import Job
 from app.jobs.rows import NewEvent
+from worker.background import Background
 from worker.engine.order import Event
 from worker.workshop import Workshop
 
@@ -35,7 +34,7 @@ LEFT_OUT = "This job said more than is kept; what came after this was left out."
 UNREACHABLE = (OperationalError, InterfaceError, TimeoutError)
 
 
-class Journal:
+class Journal(Background):
     """Stores events in order, a few writes a second; progress and metrics are thinned.
 
     A thread of its own writes: who watches a child waits for no database. While that is away or
@@ -43,6 +42,7 @@ class Journal:
     """
 
     def __init__(self, shop: Workshop, job: Job) -> None:
+        super().__init__(self._store_until_done, f"journal-{job.id}")
         self._shop = shop
         self._job = job
         self._pending: list[NewEvent] = []
@@ -52,24 +52,7 @@ class Journal:
         self._told_progress = 0.0
         self._has_moved = False
         self._lock = threading.Lock()
-        self._done = threading.Event()
-        self._thread = threading.Thread(
-            target=self._store_until_done, name=f"journal-{job.id}", daemon=True
-        )
         self.phase = "starting"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
 
     def write(self, events: Sequence[Event]) -> None:
         """Take events in; they are stored soon."""
@@ -82,12 +65,11 @@ class Journal:
 
         Raises: one of UNREACHABLE; nothing is lost, and it may be called again.
         """
-        self._done.set()
-        self._thread.join()
+        self.end()
         self._store()
 
     def _store_until_done(self) -> None:
-        while not self._done.wait(WRITE_EVERY_S):
+        while not self.done.wait(WRITE_EVERY_S):
             try:
                 self._store()
             except UNREACHABLE as error:

@@ -5,32 +5,30 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
-from types import TracebackType
-from typing import Self
 
 from app.errors import Cancelled
 from app.jobs.job import Job
 from app.jobs.leases import JobLeases
 from app.jobs.outcomes import Renewal
 from app.settings import Settings
+from worker.background import Background
 
 log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 
 
-class Hold:
+class Hold(Background):
     """Renews the lease of one job in the background; knows when it is lost or to be cancelled."""
 
     def __init__(self, leases: JobLeases, job: Job, settings: Settings, clock: Clock) -> None:
+        super().__init__(self._keep, f"hold-{job.id}")
         self.job = job
         self._leases = leases
         self._settings = settings
         self._clock = clock
         self._lost = threading.Event()
         self._cancelled = threading.Event()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"hold-{job.id}", daemon=True)
 
     @property
     def is_lost(self) -> bool:
@@ -45,25 +43,12 @@ class Hold:
         if self.cancel_requested:
             raise Cancelled("the job was cancelled while it ran")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
     def _keep(self) -> None:
         try:
             self._renew_until_done()
         finally:
             # However this thread ends: a job that nobody renews is not ours for long.
-            if not self._done.is_set():
+            if not self.done.is_set():
                 self._lost.set()
 
     def _renew_until_done(self) -> None:
@@ -74,7 +59,7 @@ class Hold:
         """
         renewed_at = time.monotonic()
         is_reachable = True
-        while not self._done.wait(self._settings.poll_s):
+        while not self.done.wait(self._settings.poll_s):
             now = time.monotonic()
             is_due = now - renewed_at >= self._settings.heartbeat_s
             try:
